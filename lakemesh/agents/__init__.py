@@ -1,0 +1,1 @@
+"""Agents and the engine that runs them."""

@@ -1,0 +1,123 @@
+"""What an agent is."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol
+
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypeVar
+
+from lakemesh.deadline import Deadline
+from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.memory import Memory
+from lakemesh.models import ModelClient
+from lakemesh.prompts import PromptStore
+from lakemesh.schemas import AgentInput, AgentOutput, Event, Identity
+from lakemesh.scope import ExecutionScope
+
+InputT = TypeVar("InputT", default=dict[str, Any])
+OutputT = TypeVar("OutputT", default=Any)
+
+
+class NoOptions(BaseModel):
+    """The options of an agent that has none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentServices:
+    """The long-lived parts an agent is built with."""
+
+    workspace: Workspace
+    models: ModelClient
+    prompts: PromptStore
+    memory: Memory
+
+
+class AgentCaller(Protocol):
+    """How one agent calls another: through the engine, inside the caller's deadline and trace."""
+
+    async def call(self, agent_name: str, data: Any, *, context: "AgentContext") -> AgentOutput: ...
+
+
+class EventSink(Protocol):
+    def __call__(self, event: Event) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AgentContext:
+    """What an agent may touch while it answers one request."""
+
+    services: AgentServices
+    scope: ExecutionScope
+    caller: AgentCaller
+    emit: EventSink
+
+    @property
+    def models(self) -> ModelClient:
+        return self.services.models
+
+    @property
+    def prompts(self) -> PromptStore:
+        return self.services.prompts
+
+    @property
+    def memory(self) -> Memory:
+        return self.services.memory
+
+    @property
+    def identity(self) -> Identity:
+        return self.scope.identity
+
+    @property
+    def deadline(self) -> Deadline:
+        return self.scope.deadline
+
+    def degrade(self, reason: str) -> None:
+        """Say that the answer is less than it could be; the reason goes out in `metadata.degraded`."""
+        self.scope.degraded.append(reason)
+
+    async def call(self, agent_name: str, data: Any) -> AgentOutput:
+        """Ask another agent, local or a peer."""
+        return await self.caller.call(agent_name, data, context=self)
+
+
+class Agent(Generic[InputT, OutputT]):
+    """Subclass it, say what goes in and out, and implement `process`.
+
+    `input_model` and `output_model` are published as JSON schema by every door; the engine validates against
+    both. The first line of the docstring is the agent's description unless configuration gives another.
+    """
+
+    input_model: ClassVar[type[BaseModel] | None] = None
+    output_model: ClassVar[type[BaseModel] | None] = None
+    options_model: ClassVar[type[BaseModel]] = NoOptions
+
+    def __init__(self, name: str, options: Any, services: AgentServices) -> None:
+        self.name = name
+        self.options = options
+        self.services = services
+
+    async def start(self) -> None:
+        """Load what the agent needs, once, before the first request."""
+
+    async def close(self) -> None:
+        """Let go of what `start` took."""
+
+    async def process(self, request: AgentInput[InputT], context: AgentContext) -> AgentOutput[OutputT]:
+        """Answer one request. Raise a `LakemeshError` for what the caller should know; anything else becomes
+        `AgentFailed`."""
+        raise NotImplementedError
+
+
+class CriticalPathAgent(Agent[InputT, OutputT]):
+    """Base for agents a caller waits for. Whatever fails behind them (a model, an index) becomes a degraded
+    answer, not an error, as long as the data the answer stands on was read."""
+
+
+class ComputeAgent(Agent[InputT, OutputT]):
+    """Base for agents that only compute: `compute` is a plain function of the data, so that the engine can run
+    it inline, in a thread or in a process of the pool, as configuration says."""
+
+    def compute(self, data: InputT) -> OutputT:
+        raise NotImplementedError

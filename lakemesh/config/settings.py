@@ -1,0 +1,42 @@
+"""What the process is told by its environment, before it can read any configuration.
+
+Databricks Apps sets `DATABRICKS_APP_NAME`, `DATABRICKS_APP_PORT`, `DATABRICKS_HOST` and the service principal's
+`DATABRICKS_CLIENT_ID` and `DATABRICKS_CLIENT_SECRET` (Databricks Apps documentation, "app environment").
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """`LAKEMESH_*`, and what Databricks Apps sets."""
+
+    model_config = SettingsConfigDict(env_prefix="LAKEMESH_", extra="ignore", frozen=True)
+
+    workspace: Literal["embedded", "databricks"] = "embedded"
+    environment: str = Field(default="dev", pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    config: str = "/Volumes/main/agents/configs/lakemesh.yaml"
+    home: Path = Field(default=Path(".lakemesh"), description="folder of the embedded workspace and of the spool")
+    config_folder: Path = Field(default=Path("config"), description="stands for the config volume on a laptop")
+    host: str = "127.0.0.1"
+    port: int = Field(
+        default=8000, validation_alias=AliasChoices("LAKEMESH_PORT", "DATABRICKS_APP_PORT"), ge=0, le=65535
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    drain_seconds: float = Field(default=10.0, gt=0, description="the platform kills 15 s after SIGTERM")
+    app_name: str | None = Field(default=None, validation_alias="DATABRICKS_APP_NAME")
+    databricks_host: str | None = Field(default=None, validation_alias="DATABRICKS_HOST")
+    databricks_client_id: str | None = Field(default=None, validation_alias="DATABRICKS_CLIENT_ID")
+    databricks_client_secret: SecretStr | None = Field(default=None, validation_alias="DATABRICKS_CLIENT_SECRET")
+    databricks_token: SecretStr | None = Field(default=None, validation_alias="DATABRICKS_TOKEN")
+    warehouse_id: str | None = Field(
+        default=None, validation_alias=AliasChoices("LAKEMESH_WAREHOUSE_ID", "DATABRICKS_WAREHOUSE_ID")
+    )
+
+    @property
+    def behind_platform_proxy(self) -> bool:
+        """Only Databricks Apps' own proxy may vouch for an identity through `X-Forwarded-*` headers."""
+        return self.app_name is not None

@@ -1,0 +1,184 @@
+"""Every error a caller can meet, as one tree.
+
+Each class fixes what the doors need: a stable `code`, an HTTP `status`, a JSON-RPC code and a short `title`.
+Each instance carries one sentence (`detail`) that says what to do. REST renders them as problem details
+(RFC 9457), MCP and A2A as JSON-RPC errors (JSON-RPC 2.0 section 5.1 reserves -32768..-32000; ours sit in the
+implementation-defined part, -32000..-32099, unless the protocol names a code).
+
+    LakemeshError
+    ├── CallerError                 the request is at fault; sending it again unchanged is pointless
+    │   ├── InvalidRequest          400   ├── Unauthenticated     401   ├── PermissionDenied  403
+    │   ├── NotFound                404   │   └── UnknownAgent    404   ├── Conflict          409
+    │   ├── PayloadTooLarge         413   ├── UnsupportedMediaType 415  └── ValidationFailed  422
+    ├── TryLater                    the request is fine; its time has not come
+    │   ├── RateLimited             429   ├── Overloaded          503   └── ShuttingDown      503
+    ├── DeadlineExceeded            504
+    ├── Cancelled                   499
+    ├── Unavailable                 503   something behind the server does not answer
+    │   ├── ModelUnavailable        503
+    │   └── WorkspaceUnavailable    503
+    ├── AgentFailed                 500   the agent's own code failed or broke its output contract
+    └── ConfigurationInvalid        500   found at start or refresh, never by a caller
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+
+class LakemeshError(Exception):
+    """The root. `detail` is for the caller: no secrets, no internals, one sentence that says what to do."""
+
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+    status: ClassVar[int] = 500
+    jsonrpc_code: ClassVar[int] = -32603
+
+    def __init__(self, detail: str, *, retry_after_seconds: float | None = None, **members: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
+        self.members: Mapping[str, Any] = members
+
+    def to_problem(self) -> dict[str, Any]:
+        """The RFC 9457 members, `code` and whatever the error adds (such as `errors` or `agents`)."""
+        return {
+            "type": f"urn:lakemesh:error:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **self.members,
+        }
+
+
+class CallerError(LakemeshError):
+    """The request cannot succeed as it is."""
+
+
+class InvalidRequest(CallerError):
+    """The request is not well formed: broken JSON, a bad header, a bad path."""
+
+    code, title, status, jsonrpc_code = "invalid_request", "Invalid request", 400, -32600
+
+
+class Unauthenticated(CallerError):
+    """No identity the platform vouches for came with the request."""
+
+    code, title, status, jsonrpc_code = "unauthenticated", "Authentication required", 401, -32001
+
+
+class PermissionDenied(CallerError):
+    """The identity is known and may not do this."""
+
+    code, title, status, jsonrpc_code = "permission_denied", "Permission denied", 403, -32002
+
+
+class NotFound(CallerError):
+    """The named thing does not exist, or this caller may not know that it does."""
+
+    code, title, status, jsonrpc_code = "not_found", "Not found", 404, -32004
+
+
+class UnknownAgent(NotFound):
+    """No agent of that name; `agents` lists the names that exist."""
+
+    code, title = "unknown_agent", "Unknown agent"
+
+    def __init__(self, agent_name: str, known: Sequence[str]) -> None:
+        names = ", ".join(known) or "none"
+        super().__init__(f"There is no agent {agent_name!r:.80}; call one of: {names}.", agents=list(known))
+
+
+class Conflict(CallerError):
+    """The request contradicts what is already there (a reused idempotency key, an existing file)."""
+
+    code, title, status, jsonrpc_code = "conflict", "Conflict", 409, -32009
+
+
+class PayloadTooLarge(CallerError):
+    """The body, or a part of it, is over the limit."""
+
+    code, title, status, jsonrpc_code = "payload_too_large", "Payload too large", 413, -32013
+
+
+class UnsupportedMediaType(CallerError):
+    """The body is not of a type the door reads."""
+
+    code, title, status, jsonrpc_code = "unsupported_media_type", "Unsupported media type", 415, -32015
+
+
+class ValidationFailed(CallerError):
+    """The data does not fit the agent's input model; `errors` names each field by path."""
+
+    code, title, status, jsonrpc_code = "validation_failed", "Validation failed", 422, -32602
+
+    def __init__(self, detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(detail, errors=[dict(error) for error in errors])
+
+
+class TryLater(LakemeshError):
+    """Nothing is wrong with the request; `retry_after_seconds` says when to send it again."""
+
+
+class RateLimited(TryLater):
+    """This caller is over its limit."""
+
+    code, title, status, jsonrpc_code = "rate_limited", "Rate limit exceeded", 429, -32029
+
+
+class Overloaded(TryLater):
+    """The server is at its concurrency limit and its queue is full."""
+
+    code, title, status, jsonrpc_code = "overloaded", "Overloaded", 503, -32053
+
+
+class ShuttingDown(TryLater):
+    """The server drains and accepts no new work."""
+
+    code, title, status, jsonrpc_code = "shutting_down", "Shutting down", 503, -32054
+
+
+class DeadlineExceeded(LakemeshError):
+    """The answer did not come inside the request's deadline."""
+
+    code, title, status, jsonrpc_code = "deadline_exceeded", "Deadline exceeded", 504, -32050
+
+
+class Cancelled(LakemeshError):
+    """The caller left or withdrew the request."""
+
+    code, title, status, jsonrpc_code = "cancelled", "Cancelled", 499, -32049
+
+
+class Unavailable(LakemeshError):
+    """Something the server depends on does not answer."""
+
+    code, title, status, jsonrpc_code = "unavailable", "Unavailable", 503, -32055
+
+
+class ModelUnavailable(Unavailable):
+    """Every endpoint of the model route failed, refused or was too slow."""
+
+    code, title = "model_unavailable", "Model unavailable"
+
+
+class WorkspaceUnavailable(Unavailable):
+    """A volume, table, warehouse or index does not answer."""
+
+    code, title = "workspace_unavailable", "Workspace unavailable"
+
+
+class AgentFailed(LakemeshError):
+    """The agent raised, or its result broke its output model. The cause is logged, never sent."""
+
+    code, title, status, jsonrpc_code = "agent_failed", "Agent failed", 500, -32060
+
+
+class ConfigurationInvalid(LakemeshError):
+    """Configuration that cannot be used; `errors` names every fault by file and key."""
+
+    code, title = "configuration_invalid", "Configuration invalid"
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("; ".join(errors), errors=list(errors))
+        self.errors = list(errors)

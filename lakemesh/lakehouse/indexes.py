@@ -1,0 +1,63 @@
+"""Vector indexes: nearest rows by meaning, with filters on their columns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Filters = Mapping[str, Any]
+"""Databricks' filter form: `{"agent_id": "a"}` equality, `{"kind": ["x", "y"]}` any of, `{"ts >=": 5}` with
+`<`, `<=`, `>`, `>=`, and `{"kind NOT": "x"}`. All must hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSpec:
+    """A direct-access index: rows are upserted with their vectors. `columns` maps every column but the vector
+    to its type (`string`, `long`, `double`, `boolean`, `timestamp`); `primary_key` is one of them."""
+
+    name: str
+    dimension: int
+    primary_key: str = "id"
+    vector_column: str = "embedding"
+    columns: Mapping[str, str] = field(default_factory=lambda: {"id": "string"})
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One hit. `score` is the cosine similarity in -1..1 (vectors are normalised on the way in and on the way
+    out), `row` the requested columns."""
+
+    score: float
+    row: Mapping[str, Any]
+
+
+class Indexes(Protocol):
+    """Three-level names. An unknown index raises `NotFound`, a vector of another dimension `InvalidRequest`."""
+
+    async def create(self, spec: IndexSpec) -> None:
+        """Make the index if it is not there. An existing one of another dimension raises `Conflict`."""
+        ...
+
+    async def upsert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert, or replace by primary key. Each row carries its vector under the spec's `vector_column`."""
+        ...
+
+    async def delete(self, name: str, keys: Sequence[str]) -> None:
+        """Remove rows by primary key; unknown keys are ignored."""
+        ...
+
+    async def query(
+        self,
+        name: str,
+        vector: Sequence[float],
+        *,
+        top_k: int = 10,
+        filters: Filters | None = None,
+        columns: Sequence[str] | None = None,
+        text: str | None = None,
+    ) -> list[Match]:
+        """The `top_k` nearest rows, best first. With `text` the search is hybrid: word matches count too."""
+        ...
+
+    async def count(self, name: str) -> int: ...
+
+    async def drop(self, name: str) -> None: ...

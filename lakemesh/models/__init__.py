@@ -1,0 +1,1 @@
+"""Model calls: routes over endpoints, with retries, fallbacks, streaming, tools and structured output."""

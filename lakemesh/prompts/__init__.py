@@ -1,0 +1,1 @@
+"""Versioned prompts from a volume."""

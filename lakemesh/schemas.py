@@ -1,0 +1,125 @@
+"""The words every room shares: what goes into an agent, what comes out, and what happens in between."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal
+
+from typing_extensions import TypeVar
+
+DataT = TypeVar("DataT", default=Any)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who calls, as far as the platform vouches for it. `token` is for acting on behalf of the user; it is
+    excluded from `repr` so that it cannot reach a log by accident."""
+
+    user: str
+    kind: Literal["user", "service", "anonymous"] = "user"
+    email: str | None = None
+    groups: frozenset[str] = frozenset()
+    token: str | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentInput(Generic[DataT]):
+    """One request to one agent.
+
+    `data` is the caller's JSON object at the doors and an instance of the agent's `input_model`, when it has
+    one, by the time `Agent.process` sees it. `timeout_seconds` is what the caller is willing to wait; the
+    engine turns it into a `Deadline`. `user` is filled by the engine from the identity, never from a body.
+    """
+
+    agent_name: str
+    data: DataT
+    session_id: str | None = None
+    user: str | None = None
+    timeout_seconds: float | None = None
+    idempotency_key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOutput(Generic[DataT]):
+    """One answer. `result` is an instance of the agent's `output_model`, or JSON-ready data.
+
+    `confidence` is in 0..1, or None when the agent has no measure of it. The engine adds to `metadata`:
+    `execution_id`, `trace_id`, `latency_ms`, and where they apply `models`, `input_tokens`, `output_tokens`,
+    `prompts` and `degraded` (the reasons why the answer is less than it could be).
+    """
+
+    agent_name: str
+    result: DataT
+    confidence: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened during an execution, in order. `type` is its name on every wire."""
+
+    type: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """The engine admitted the request. Always the first event."""
+
+    type: ClassVar[str] = "started"
+    execution_id: str
+    agent_name: str
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Event):
+    """How far the agent is: `progress` of `total` (None when unknown), with a sentence for a person."""
+
+    type: ClassVar[str] = "progress"
+    progress: float
+    total: float | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextDelta(Event):
+    """The next piece of text the agent writes."""
+
+    type: ClassVar[str] = "text_delta"
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCalled(Event):
+    """The agent called a tool (or another agent)."""
+
+    type: ClassVar[str] = "tool_called"
+    call_id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolReturned(Event):
+    """The tool answered; `is_error` when what it answered is a failure the agent was told about."""
+
+    type: ClassVar[str] = "tool_returned"
+    call_id: str
+    name: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed(Event):
+    """The answer. Always the last event of an execution that succeeded."""
+
+    type: ClassVar[str] = "completed"
+    output: AgentOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """The designed error. Always the last event of an execution that failed."""
+
+    type: ClassVar[str] = "failed"
+    error: Mapping[str, Any]

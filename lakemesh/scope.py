@@ -1,0 +1,67 @@
+"""What is known about the execution now running, carried by a context variable.
+
+The engine opens one scope per execution. Rooms below it (models, prompts, memory, tools) read the deadline
+from it and note what they used, so that agents need not thread either through every call, and so that a
+nested execution cannot outlive the one that called it. It holds facts, no behaviour.
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from lakemesh.deadline import Deadline
+from lakemesh.schemas import Identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUse:
+    """One finished model call: tokens are counts, latency is in milliseconds."""
+
+    endpoint: str
+    model: str
+    route: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    latency_ms: float = 0.0
+    finish_reason: str | None = None
+    cached: bool = False
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptUse:
+    """A prompt version that was rendered; `label` says how it was chosen (pinned, alias, experiment arm, latest)."""
+
+    name: str
+    version: int
+    label: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ExecutionScope:
+    """Mutable on purpose: the rooms append to `model_uses`, `prompt_uses` and `degraded` as the work goes on."""
+
+    execution_id: str
+    agent_name: str
+    identity: Identity
+    deadline: Deadline
+    session_id: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    model_uses: list[ModelUse] = field(default_factory=list)
+    prompt_uses: list[PromptUse] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
+
+
+execution_scope: ContextVar[ExecutionScope | None] = ContextVar("lakemesh_execution_scope", default=None)
+"""Set by the engine alone; everybody else reads it through the functions below."""
+
+
+def current_scope() -> ExecutionScope | None:
+    """The running execution's scope, or None outside of one (start-up, refreshes, jobs)."""
+    return execution_scope.get()
+
+
+def current_deadline(default_seconds: float) -> Deadline:
+    """The running execution's deadline, or `default_seconds` from now outside of one."""
+    scope = execution_scope.get()
+    return scope.deadline if scope is not None else Deadline.after(default_seconds)

@@ -1,0 +1,1 @@
+"""What the server observes of itself: OpenTelemetry in, Delta tables out."""
