@@ -116,8 +116,9 @@ class CriticalPathAgent(Agent[InputT, OutputT]):
 
 
 class ComputeAgent(Agent[InputT, OutputT]):
-    """Base for agents that only compute: `compute` is a plain function of the data, so that the engine can run
-    it inline, in a thread or in a process of the pool, as configuration says."""
+    """Base for agents that only compute. `compute` is a function of the data and the options and nothing else,
+    so that the engine can run it inline, in a thread or in a process of the pool, as configuration says."""
 
-    def compute(self, data: InputT) -> OutputT:
+    @classmethod
+    def compute(cls, data: InputT, options: Any) -> OutputT:
         raise NotImplementedError
