@@ -7,7 +7,6 @@ nested execution cannot outlive the one that called it. It holds facts, no behav
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
 
 from lakemesh.deadline import Deadline
 from lakemesh.schemas import Identity
@@ -39,14 +38,17 @@ class PromptUse:
 
 @dataclass(slots=True, kw_only=True)
 class ExecutionScope:
-    """Mutable on purpose: the rooms append to `model_uses`, `prompt_uses` and `degraded` as the work goes on."""
+    """Mutable on purpose: the rooms append to `model_uses`, `prompt_uses` and `degraded` as the work goes on.
+    `depth` counts the agents that called one another to get here; 0 is the one a door called."""
 
     execution_id: str
     agent_name: str
     identity: Identity
     deadline: Deadline
     session_id: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    door: str = "api"
+    parent_execution_id: str | None = None
+    depth: int = 0
     model_uses: list[ModelUse] = field(default_factory=list)
     prompt_uses: list[PromptUse] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)

@@ -1,0 +1,200 @@
+"""The agents of a server: loaded by import path, started once, described to every door."""
+
+import asyncio
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from lakemesh.agents.base import Agent, AgentServices
+from lakemesh.agents.runners import Runners
+from lakemesh.config.agents import AgentConfig
+from lakemesh.errors import AgentFailed, ConfigurationInvalid, UnknownAgent, ValidationFailed
+from lakemesh.governance.policy import may_call
+from lakemesh.schemas import Identity
+
+logger = structlog.get_logger(__name__)
+
+OBJECT_SCHEMA: Mapping[str, Any] = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentDescription:
+    """What the doors publish of an agent. Schemas are JSON Schema 2020-12, as Pydantic writes it."""
+
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any]
+    expose: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredAgent:
+    """An agent together with how configuration wants it run."""
+
+    agent: Agent[Any, Any]
+    config: AgentConfig
+    description: AgentDescription
+    start_error: str | None = None
+
+    def validate_input(self, data: Any) -> Any:
+        """`data` as the agent's input model. Raises `ValidationFailed` with each fault by field path."""
+        model = self.agent.input_model
+        if model is None:
+            if not isinstance(data, Mapping):
+                raise ValidationFailed("'data' must be a JSON object.")
+            return data
+        if isinstance(data, model):
+            return data
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            raise ValidationFailed(
+                f"'data' does not fit the input of {self.description.name!r}; see 'errors'.",
+                field_errors(error, prefix="data"),
+            ) from None
+
+    def validate_output(self, result: Any) -> Any:
+        """`result` as the agent's output model. Raises `AgentFailed`: a broken promise is the agent's fault."""
+        model = self.agent.output_model
+        if model is None or isinstance(result, model):
+            return result
+        try:
+            return model.model_validate(result)
+        except ValidationError as error:
+            logger.error("agent output invalid", agent=self.description.name, faults=error.error_count())
+            raise AgentFailed(f"The agent {self.description.name!r} broke its output schema.") from error
+
+
+def field_errors(error: ValidationError, *, prefix: str = "") -> list[dict[str, Any]]:
+    """Pydantic's faults as `{path, message, type}`; the rejected values stay out of the answer."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return [
+        {
+            "path": ".".join(str(part) for part in ((prefix, *fault["loc"]) if prefix else fault["loc"])),
+            "message": fault["msg"],
+            "type": fault["type"],
+        }
+        for fault in faults[:100]
+    ]
+
+
+class AgentRegistry:
+    """Name → agent. Local agents come from configuration; peers of other servers are added under
+    `peer:skill` by the doors that find them."""
+
+    def __init__(self, services: AgentServices, runners: Runners) -> None:
+        self._services = services
+        self._runners = runners
+        self._agents: dict[str, RegisteredAgent] = {}
+
+    async def configure(self, configs: Mapping[str, AgentConfig]) -> None:
+        """Bring the local agents to what `configs` says: new ones start, changed ones are replaced once the new
+        one has started, missing ones are closed. Raises `ConfigurationInvalid` naming every agent that cannot
+        be loaded, and then changes nothing."""
+        changed = {name: config for name, config in configs.items() if self._config_of(name) != config}
+        built = build_agents(changed, self._services)
+        for name, agent in built.items():
+            self._runners.check(name, agent, changed[name])
+        started = await asyncio.gather(*(self._start(name, agent, changed[name]) for name, agent in built.items()))
+        replaced = [self._agents[name] for name in changed if name in self._agents]
+        removed = [self._agents.pop(name) for name in list(self._agents) if ":" not in name and name not in configs]
+        self._agents.update({registered.description.name: registered for registered in started})
+        for registered in (*replaced, *removed):
+            await registered.agent.close()
+
+    def add(self, agent: Agent[Any, Any], config: AgentConfig) -> None:
+        """Register an agent that is already running, such as a peer's skill; replaces one of that name."""
+        self._agents[agent.name] = register(agent, config)
+
+    def remove(self, name: str) -> None:
+        self._agents.pop(name, None)
+
+    def get(self, name: str) -> RegisteredAgent:
+        """Raises `UnknownAgent` with the names that exist."""
+        registered = self._agents.get(name)
+        if registered is None:
+            raise UnknownAgent(name, sorted(self._agents))
+        return registered
+
+    def describe(self) -> list[AgentDescription]:
+        return [self._agents[name].description for name in sorted(self._agents)]
+
+    def visible_to(self, identity: Identity, door: str) -> list[AgentDescription]:
+        """The agents this caller may call through this door."""
+        return [
+            registered.description
+            for _, registered in sorted(self._agents.items())
+            if door in registered.config.expose and may_call(identity, registered.config)
+        ]
+
+    def start_errors(self) -> dict[str, str]:
+        """Agents that are there but could not start, and why."""
+        return {name: agent.start_error for name, agent in self._agents.items() if agent.start_error}
+
+    async def close(self) -> None:
+        for registered in self._agents.values():
+            await registered.agent.close()
+        self._agents.clear()
+
+    def _config_of(self, name: str) -> AgentConfig | None:
+        registered = self._agents.get(name)
+        return None if registered is None or registered.start_error else registered.config
+
+    async def _start(self, name: str, agent: Agent[Any, Any], config: AgentConfig) -> RegisteredAgent:
+        """One agent that cannot start must not keep the others from serving; readiness reports it."""
+        try:
+            await agent.start()
+        except Exception as error:
+            logger.exception("agent did not start", agent=name)
+            return register(agent, config, start_error=f"{type(error).__name__}: {error}")
+        return register(agent, config)
+
+
+def register(agent: Agent[Any, Any], config: AgentConfig, *, start_error: str | None = None) -> RegisteredAgent:
+    description = AgentDescription(
+        name=agent.name,
+        description=config.description or first_line(agent),
+        input_schema=json_schema(agent.input_model, mode="validation"),
+        output_schema=json_schema(agent.output_model, mode="serialization"),
+        expose=tuple(config.expose),
+    )
+    return RegisteredAgent(agent=agent, config=config, description=description, start_error=start_error)
+
+
+def json_schema(model: type[BaseModel] | None, *, mode: Any) -> Mapping[str, Any]:
+    return OBJECT_SCHEMA if model is None else model.model_json_schema(mode=mode)
+
+
+def first_line(agent: Agent[Any, Any]) -> str:
+    return (type(agent).__doc__ or agent.name).strip().splitlines()[0]
+
+
+def build_agents(configs: Mapping[str, AgentConfig], services: AgentServices) -> dict[str, Agent[Any, Any]]:
+    """Import and construct; every fault of every agent in one `ConfigurationInvalid`."""
+    agents: dict[str, Agent[Any, Any]] = {}
+    faults: list[str] = []
+    for name, config in configs.items():
+        try:
+            agent_class = load_class(config.class_path)
+            agents[name] = agent_class(name, agent_class.options_model.model_validate(config.options), services)
+        except ValidationError as error:
+            faults += [f"agents.{name}.options.{fault['path']}: {fault['message']}" for fault in field_errors(error)]
+        except (ImportError, AttributeError, TypeError) as error:
+            faults.append(f"agents.{name}.class: {config.class_path!r} cannot be loaded: {error}")
+    if faults:
+        raise ConfigurationInvalid(faults)
+    return agents
+
+
+def load_class(class_path: str) -> type[Agent[Any, Any]]:
+    """The class at `package.module:ClassName`. Raises `ImportError`, `AttributeError` or `TypeError`."""
+    module_name, _, class_name = class_path.partition(":")
+    agent_class = getattr(importlib.import_module(module_name), class_name)
+    if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
+        raise TypeError("it is not a subclass of lakemesh.agents.Agent")
+    return agent_class

@@ -1,0 +1,266 @@
+"""The engine: the only way an agent ever runs.
+
+What must hold for every call is done here once: policy, rate limit, admission, deadline, idempotency, input and
+output validation, the root span and the execution row. A door turns its protocol into an `AgentInput` and this
+engine's answer, events or `LakemeshError` back.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, set_span_in_context
+from pydantic_core import to_jsonable_python
+
+from lakemesh.agents.base import AgentContext, AgentServices, EventSink
+from lakemesh.agents.events import EventBuffer, discard
+from lakemesh.agents.execution import Execution
+from lakemesh.agents.idempotency import IdempotentAnswers
+from lakemesh.agents.metrics import EngineMetrics
+from lakemesh.agents.registry import AgentRegistry, RegisteredAgent
+from lakemesh.agents.runners import Runners
+from lakemesh.config.schema import Config
+from lakemesh.deadline import Deadline
+from lakemesh.errors import AgentFailed, Cancelled, DeadlineExceeded, LakemeshError, Unavailable
+from lakemesh.governance.admission import Admission
+from lakemesh.governance.policy import require_may_call
+from lakemesh.governance.rate_limit import RateLimiter
+from lakemesh.schemas import AgentInput, AgentOutput, Completed, Event, Failed, Identity, ToolCalled, ToolReturned
+from lakemesh.scope import ExecutionScope, execution_scope
+from lakemesh.telemetry import Telemetry
+
+logger = structlog.get_logger(__name__)
+
+MAX_NESTED_CALLS = 16
+
+
+class AgentRouter:
+    """Runs agents. `execute` is for one answer, `stream` for the events on the way to it; both are the same run."""
+
+    def __init__(
+        self,
+        *,
+        registry: AgentRegistry,
+        services: AgentServices,
+        runners: Runners,
+        admission: Admission,
+        rate_limiter: RateLimiter,
+        telemetry: Telemetry,
+        metrics: EngineMetrics,
+        config: Config,
+    ) -> None:
+        self.registry = registry
+        self.admission = admission
+        self._services = services
+        self._runners = runners
+        self._rate_limiter = rate_limiter
+        self._telemetry = telemetry
+        self._tracer = telemetry.tracer
+        self._metrics = metrics
+        self._answers = IdempotentAnswers()
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Take new limits while running."""
+        self._max_timeout_seconds = config.limits.max_timeout_seconds
+        self._capture_content = config.telemetry.capture_content
+        self.admission.configure(config.limits)
+        self._rate_limiter.configure(config.limits.rate)
+
+    async def execute(
+        self, request: AgentInput[Any], *, identity: Identity, door: str = "api", parent: Context | None = None
+    ) -> AgentOutput[Any]:
+        """One answer. Raises `LakemeshError` and nothing else, besides being cancelled."""
+        registered, scope = await self._admit(request, identity, door)
+        try:
+            return await self._run_once(registered, request, scope, parent, discard)
+        finally:
+            self.admission.leave()
+
+    async def stream(
+        self, request: AgentInput[Any], *, identity: Identity, door: str = "api", parent: Context | None = None
+    ) -> AsyncIterator[Event]:
+        """The events of one execution: `Started` first, `Completed` or `Failed` last. A request that is refused
+        before it starts raises its `LakemeshError` from the first step. Closing the iterator cancels the agent."""
+        registered, scope = await self._admit(request, identity, door)
+        buffer = EventBuffer()
+        task = asyncio.ensure_future(self._run_once(registered, request, scope, parent, buffer.put))
+        task.add_done_callback(lambda done: buffer.put(last_event(done)))
+        try:
+            async for event in buffer:
+                yield event
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+            self.admission.leave()
+
+    async def call(self, agent_name: str, data: Any, *, context: AgentContext) -> AgentOutput[Any]:
+        """One agent asks another: inside the caller's slot, identity, deadline and trace."""
+        registered = self.registry.get(agent_name)
+        require_may_call(context.identity, agent_name, registered.config)
+        scope = nested_scope(context.scope, registered)
+        request = AgentInput(agent_name=agent_name, data=data, session_id=scope.session_id)
+        context.emit(ToolCalled(call_id=scope.execution_id, name=agent_name, arguments=to_jsonable_python(data)))
+        failed = True
+        try:
+            output = await self._run(registered, request, scope, None, context.emit)
+            failed = False
+            return output
+        finally:
+            context.emit(ToolReturned(call_id=scope.execution_id, name=agent_name, is_error=failed))
+
+    async def drain(self, grace_seconds: float) -> bool:
+        """Take no new work and wait for what runs; False when something was still running at the end."""
+        return await self.admission.drain(grace_seconds)
+
+    async def _admit(
+        self, request: AgentInput[Any], identity: Identity, door: str
+    ) -> tuple[RegisteredAgent, ExecutionScope]:
+        """Everything that can refuse a request before it costs anything. On return a slot is taken."""
+        try:
+            registered = self.registry.get(request.agent_name)
+            require_may_call(identity, request.agent_name, registered.config)
+            self._rate_limiter.check(identity.user)
+            wanted = request.timeout_seconds or registered.config.timeout_seconds
+            deadline = Deadline.after(min(wanted, self._max_timeout_seconds))
+            if not self.admission.try_enter():
+                await self.admission.enter(deadline)
+        except LakemeshError as error:
+            self._metrics.refused(error.code)
+            raise
+        return registered, ExecutionScope(
+            execution_id=uuid.uuid4().hex,
+            agent_name=request.agent_name,
+            identity=identity,
+            deadline=deadline,
+            session_id=request.session_id,
+            door=door,
+        )
+
+    async def _run_once(
+        self,
+        registered: RegisteredAgent,
+        request: AgentInput[Any],
+        scope: ExecutionScope,
+        parent: Context | None,
+        emit: EventSink,
+    ) -> AgentOutput[Any]:
+        """Run, or answer a repeated idempotency key with what the first request was answered."""
+        if request.idempotency_key is None:
+            return await self._run(registered, request, scope, parent, emit)
+        return await self._answers.get_or_run(
+            request, scope.identity, scope.deadline, lambda: self._run(registered, request, scope, parent, emit)
+        )
+
+    async def _run(
+        self,
+        registered: RegisteredAgent,
+        request: AgentInput[Any],
+        scope: ExecutionScope,
+        parent: Context | None,
+        emit: EventSink,
+    ) -> AgentOutput[Any]:
+        """One execution: its span, its row, its metrics."""
+        execution = Execution(request, scope, self._start_span(scope, parent))
+        scope_token = execution_scope.set(scope)
+        span_token = otel_context.attach(set_span_in_context(execution.span))
+        try:
+            if scope.depth == 0:
+                emit(execution.started_event())
+            return execution.complete(await self._process(registered, request, scope, emit))
+        except LakemeshError as error:
+            execution.failure = error
+            raise
+        except asyncio.CancelledError:
+            execution.failure = Cancelled("The caller left before the answer was there.")
+            raise
+        finally:
+            otel_context.detach(span_token)
+            execution_scope.reset(scope_token)
+            self._finish(execution)
+
+    def _finish(self, execution: Execution) -> None:
+        seconds = execution.finish()
+        failure = execution.failure
+        self._metrics.executed(execution.scope.agent_name, failure.code if failure else "ok", seconds)
+        self._telemetry.record_execution(execution.to_record(seconds, capture_content=self._capture_content))
+
+    async def _process(
+        self, registered: RegisteredAgent, request: AgentInput[Any], scope: ExecutionScope, emit: EventSink
+    ) -> AgentOutput[Any]:
+        """Validate, run inside the deadline, validate. Every failure leaves as a `LakemeshError`."""
+        if registered.start_error is not None:
+            raise Unavailable(f"The agent {scope.agent_name!r} could not start; its operator finds why in the log.")
+        data = registered.validate_input(request.data)
+        request = replace(request, data=data, user=scope.identity.user)
+        context = AgentContext(services=self._services, scope=scope, caller=self, emit=emit)
+        try:
+            async with scope.deadline.timeout():
+                answer = await self._runners.run(registered.agent, registered.config, request, context)
+        except (LakemeshError, asyncio.CancelledError):
+            raise
+        except TimeoutError as error:
+            if not scope.deadline.expired:
+                raise self._agent_failed(scope, error) from error
+            raise DeadlineExceeded(
+                f"{scope.agent_name!r} had no answer in time; allow more with X-Request-Timeout or ask for less."
+            ) from None
+        except Exception as error:
+            raise self._agent_failed(scope, error) from error
+        result = registered.validate_output(answer.result)
+        return answer if result is answer.result else replace(answer, result=result)
+
+    def _agent_failed(self, scope: ExecutionScope, error: Exception) -> AgentFailed:
+        logger.error("agent failed", agent=scope.agent_name, execution_id=scope.execution_id, exc_info=error)
+        return AgentFailed(
+            f"{scope.agent_name!r} failed; its operator finds execution {scope.execution_id} in the log.",
+            execution_id=scope.execution_id,
+        )
+
+    def _start_span(self, scope: ExecutionScope, parent: Context | None) -> Span:
+        """The execution's span, named and attributed by the GenAI agent span conventions."""
+        return self._tracer.start_span(
+            f"invoke_agent {scope.agent_name}",
+            context=parent,
+            kind=SpanKind.SERVER if scope.depth == 0 else SpanKind.INTERNAL,
+            attributes={
+                "gen_ai.operation.name": "invoke_agent",
+                "gen_ai.agent.name": scope.agent_name,
+                "lakemesh.execution.id": scope.execution_id,
+                "lakemesh.door": scope.door,
+            },
+        )
+
+
+def nested_scope(caller: ExecutionScope, registered: RegisteredAgent) -> ExecutionScope:
+    """The scope of a call made by `caller`. Raises `AgentFailed` when agents call each other without end."""
+    name = registered.description.name
+    if caller.depth >= MAX_NESTED_CALLS:
+        raise AgentFailed(f"Agents called each other {MAX_NESTED_CALLS} deep; the next would have been {name!r}.")
+    return ExecutionScope(
+        execution_id=uuid.uuid4().hex,
+        agent_name=name,
+        identity=caller.identity,
+        deadline=caller.deadline.sooner(registered.config.timeout_seconds),
+        session_id=caller.session_id,
+        door=caller.door,
+        parent_execution_id=caller.execution_id,
+        depth=caller.depth + 1,
+    )
+
+
+def last_event(task: asyncio.Future[AgentOutput[Any]]) -> Event:
+    if task.cancelled():
+        return Failed(error=Cancelled("The execution was cancelled.").to_problem())
+    error = task.exception()
+    if error is None:
+        return Completed(output=task.result())
+    if not isinstance(error, LakemeshError):
+        error = AgentFailed("The execution ended in an unexpected way.")
+    return Failed(error=error.to_problem())
