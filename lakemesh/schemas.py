@@ -1,7 +1,7 @@
 """The words every room shares: what goes into an agent, what comes out, and what happens in between."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Generic, Literal
 
 from typing_extensions import TypeVar
@@ -53,12 +53,25 @@ class AgentOutput(Generic[DataT]):
     confidence: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The members as every wire names them; `result` as it is, for a JSON encoder that knows Pydantic."""
+        return {
+            "agent_name": self.agent_name,
+            "result": self.result,
+            "confidence": self.confidence,
+            "metadata": self.metadata,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened during an execution, in order. `type` is its name on every wire."""
 
     type: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event's own members, without its type."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +129,9 @@ class Completed(Event):
     type: ClassVar[str] = "completed"
     output: AgentOutput
 
+    def to_dict(self) -> dict[str, Any]:
+        return self.output.to_dict()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
@@ -123,3 +139,6 @@ class Failed(Event):
 
     type: ClassVar[str] = "failed"
     error: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self.error)

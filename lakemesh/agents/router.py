@@ -7,7 +7,7 @@ engine's answer, events or `LakemeshError` back.
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
@@ -84,7 +84,7 @@ class AgentRouter:
 
     async def stream(
         self, request: AgentInput[Any], *, identity: Identity, door: str = "api", parent: Context | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """The events of one execution: `Started` first, `Completed` or `Failed` last. A request that is refused
         before it starts raises its `LakemeshError` from the first step. Closing the iterator cancels the agent."""
         registered, scope = await self._admit(request, identity, door)

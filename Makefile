@@ -1,0 +1,36 @@
+# The habits. `make demo` and `make test` need nothing but Python 3.11.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo serve test lint bench lock clean
+
+$(BIN)/lakemesh: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(BIN)/lakemesh
+	$(BIN)/lakemesh demo
+
+serve: $(BIN)/lakemesh
+	$(BIN)/lakemesh serve
+
+test: $(BIN)/lakemesh
+	$(BIN)/python -m pytest
+
+lint: $(BIN)/lakemesh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(BIN)/lakemesh
+	$(BIN)/python -m benchmarks
+
+lock: $(BIN)/lakemesh
+	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra databricks --extra train -o requirements.txt pyproject.toml
+	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra dev -o requirements-dev.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) .lakemesh

@@ -1,0 +1,89 @@
+"""What every HTTP door needs: bounded bodies, JSON answers, problem details, and the headers callers may send."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lakemesh.errors import InvalidRequest, LakemeshError, PayloadTooLarge, UnsupportedMediaType
+
+MAX_KEY_LENGTH = 255
+
+
+def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """`content` may hold Pydantic models, dataclasses and datetimes anywhere."""
+    return Response(to_json(content, inf_nan_mode="null"), status, headers=headers, media_type="application/json")
+
+
+def problem_response(error: LakemeshError) -> Response:
+    """The error as problem details (RFC 9457), with `Retry-After` in whole seconds where there is one."""
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(
+        to_json(error.to_problem(), inf_nan_mode="null"),
+        error.status,
+        headers=headers,
+        media_type="application/problem+json",
+    )
+
+
+async def read_json_body(request: Request, max_bytes: int) -> bytes:
+    """The body of a JSON request. Raises `UnsupportedMediaType`, or `PayloadTooLarge` as soon as the limit is
+    passed, whatever the declared length was."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaType("Send the body as 'Content-Type: application/json'.")
+    too_large = PayloadTooLarge(f"The body may have at most {max_bytes} bytes.")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise too_large
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def timeout_header(headers: Mapping[str, str]) -> float | None:
+    """`X-Request-Timeout`: the seconds the caller waits. Raises `InvalidRequest` unless it is a positive number."""
+    value = headers.get("x-request-timeout")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidRequest("X-Request-Timeout is a positive number of seconds.")
+    return seconds
+
+
+def idempotency_header(headers: Mapping[str, str]) -> str | None:
+    """`Idempotency-Key`: up to 255 visible ASCII characters. Raises `InvalidRequest` for others."""
+    key = headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not key or len(key) > MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
+        raise InvalidRequest(f"Idempotency-Key is 1 to {MAX_KEY_LENGTH} visible ASCII characters.")
+    return key
+
+
+def trace_parent(headers: Mapping[str, str]) -> Context | None:
+    """The caller's trace (W3C Trace Context `traceparent`); None without one, and a broken one is ignored, as
+    the specification asks."""
+    traceparent = headers.get("traceparent")
+    if traceparent is None:
+        return None
+    carrier = {"traceparent": traceparent, "tracestate": headers.get("tracestate", "")}
+    return TraceContextTextMapPropagator().extract(carrier, context=Context())

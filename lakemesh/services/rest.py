@@ -1,0 +1,202 @@
+"""The REST door: JSON in, `AgentInput` to the engine, JSON or server-sent events out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lakemesh.agents.registry import field_errors
+from lakemesh.agents.router import AgentRouter
+from lakemesh.config.governance import LimitsConfig
+from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, PayloadTooLarge, ValidationFailed
+from lakemesh.governance.identity import Authenticator
+from lakemesh.http import (
+    idempotency_header,
+    json_response,
+    problem_response,
+    read_json_body,
+    timeout_header,
+    trace_parent,
+)
+from lakemesh.schemas import Identity
+from lakemesh.services.schemas import (
+    AgentList,
+    AgentView,
+    BatchRequest,
+    BatchResponse,
+    ExecuteRequest,
+    ExecuteResponse,
+    Problem,
+)
+from lakemesh.services.sse import event_stream_response
+
+BATCH_CONCURRENCY = 16
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": title}
+    for status, title in (
+        (400, "Not well formed"),
+        (401, "No identity"),
+        (403, "Not allowed"),
+        (404, "Unknown agent"),
+        (409, "Idempotency key reused"),
+        (413, "Body too large"),
+        (415, "Not JSON"),
+        (422, "Does not fit the schema"),
+        (429, "Over the rate limit"),
+        (500, "The agent failed"),
+        (503, "Overloaded, draining, or something behind the server is away"),
+        (504, "Deadline passed"),
+    )
+}
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class DirectRoute(APIRoute):
+    """A documented route whose handler is called as it is. The engine validates once; FastAPI's own parsing and
+    response model would do it a second time on the hottest path there is."""
+
+    def get_route_handler(self) -> Handler:
+        endpoint: Handler = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except LakemeshError as error:
+                return problem_response(error)
+
+        return handle
+
+
+class RestApi:
+    """The handlers. Each turns a request into a call of the engine and its outcome into a response."""
+
+    def __init__(self, *, router: AgentRouter, authenticator: Authenticator, limits: LimitsConfig) -> None:
+        self._router = router
+        self._authenticator = authenticator
+        self.configure(limits)
+
+    def configure(self, limits: LimitsConfig) -> None:
+        self._max_body_bytes = limits.max_body_bytes
+        self._max_batch = limits.max_batch
+
+    async def execute(self, request: Request) -> Response:
+        """Run one agent. With `Accept: text/event-stream` the answer is the stream of its events."""
+        headers = request.headers
+        identity = self._authenticator.authenticate(headers)
+        body = parse(ExecuteRequest, await read_json_body(request, self._max_body_bytes))
+        agent_input = body.to_input(
+            timeout_seconds=timeout_header(headers), idempotency_key=idempotency_header(headers)
+        )
+        parent = trace_parent(headers)
+        if "text/event-stream" in headers.get("accept", ""):
+            events = self._router.stream(agent_input, identity=identity, parent=parent)
+            return await event_stream_response(events)
+        output = await self._router.execute(agent_input, identity=identity, parent=parent)
+        return json_response(output.to_dict())
+
+    async def execute_batch(self, request: Request) -> Response:
+        """Run many independent requests; each place of `results` holds its answer or its error."""
+        headers = request.headers
+        identity = self._authenticator.authenticate(headers)
+        batch = parse(BatchRequest, await read_json_body(request, self._max_body_bytes))
+        if len(batch.requests) > self._max_batch:
+            raise PayloadTooLarge(f"A batch holds at most {self._max_batch} requests.")
+        results = await self._run_batch(batch.requests, headers, identity)
+        return json_response({"results": results})
+
+    async def list_agents(self, request: Request) -> Response:
+        """The agents this caller may use."""
+        identity = self._authenticator.authenticate(request.headers)
+        return json_response({"agents": self._router.registry.visible_to(identity, "api")})
+
+    async def describe_agent(self, request: Request) -> Response:
+        """One agent with its input and output schema."""
+        identity = self._authenticator.authenticate(request.headers)
+        name = request.path_params["name"]
+        for description in self._router.registry.visible_to(identity, "api"):
+            if description.name == name:
+                return json_response(description)
+        raise NotFound(f"There is no agent {name!r:.80} for you; GET /api/agents lists those there are.")
+
+    async def _run_batch(
+        self, requests: Sequence[ExecuteRequest], headers: Mapping[str, str], identity: Identity
+    ) -> list[dict[str, Any]]:
+        timeout_seconds = timeout_header(headers)
+        parent = trace_parent(headers)
+        results: list[dict[str, Any]] = [{}] * len(requests)
+        places = iter(range(len(requests)))
+
+        async def work() -> None:
+            for place in places:
+                agent_input = requests[place].to_input(timeout_seconds=timeout_seconds)
+                try:
+                    output = await self._router.execute(agent_input, identity=identity, parent=parent)
+                    results[place] = {"output": output.to_dict()}
+                except LakemeshError as error:
+                    results[place] = {"error": error.to_problem()}
+
+        await asyncio.gather(*(work() for _ in range(min(BATCH_CONCURRENCY, len(requests)))))
+        return results
+
+
+def parse(model: type[ModelT], body: bytes) -> ModelT:
+    """Raises `InvalidRequest` for broken JSON and `ValidationFailed` for JSON of another shape."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        faults = field_errors(error)
+        if faults[0]["type"] == "json_invalid":
+            raise InvalidRequest(f"The body is not valid JSON: {faults[0]['message']}") from None
+        raise ValidationFailed("The body does not fit the schema; see 'errors'.", faults) from None
+
+
+def rest_routes(api: RestApi) -> APIRouter:
+    """`/api/*` and the alias `/execute`."""
+    routes = APIRouter(route_class=DirectRoute, responses=PROBLEMS, tags=["agents"])
+
+    def post(path: str, handler: Handler, body: type[BaseModel], answer: type[BaseModel], **options: Any) -> None:
+        schema = {"content": {"application/json": {"schema": body.model_json_schema()}}, "required": True}
+        responses: dict[int | str, dict[str, Any]] = {200: {"model": answer}}
+        routes.add_api_route(
+            path,
+            handler,
+            methods=["POST"],
+            response_model=None,
+            responses=responses,
+            openapi_extra={"requestBody": schema, "parameters": options.pop("parameters", [])},
+            **options,
+        )
+
+    post("/api/execute", api.execute, ExecuteRequest, ExecuteResponse, parameters=EXECUTE_HEADERS)
+    post("/execute", api.execute, ExecuteRequest, ExecuteResponse, include_in_schema=False)
+    post("/api/execute/batch", api.execute_batch, BatchRequest, BatchResponse, parameters=EXECUTE_HEADERS[:1])
+    for path, handler, answer in (
+        ("/api/agents", api.list_agents, AgentList),
+        ("/api/agents/{name}", api.describe_agent, AgentView),
+    ):
+        routes.add_api_route(path, handler, response_model=None, responses={200: {"model": answer}})
+    return routes
+
+
+EXECUTE_HEADERS: list[dict[str, Any]] = [
+    {
+        "name": "X-Request-Timeout",
+        "in": "header",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+        "description": "seconds the caller waits",
+    },
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        "description": "the same key and data give the same answer, without a second run",
+    },
+]
