@@ -89,7 +89,7 @@ class AgentRegistry:
 
     def __init__(self, services: AgentServices, runners: Runners) -> None:
         self._services = services
-        self._runners = runners
+        self.runners = runners
         self._agents: dict[str, RegisteredAgent] = {}
 
     async def configure(self, configs: Mapping[str, AgentConfig]) -> None:
@@ -99,7 +99,7 @@ class AgentRegistry:
         changed = {name: config for name, config in configs.items() if self._config_of(name) != config}
         built = build_agents(changed, self._services)
         for name, agent in built.items():
-            self._runners.check(name, agent, changed[name])
+            self.runners.check(name, agent, changed[name])
         started = await asyncio.gather(*(self._start(name, agent, changed[name]) for name, agent in built.items()))
         replaced = [self._agents[name] for name in changed if name in self._agents]
         removed = [self._agents.pop(name) for name in list(self._agents) if ":" not in name and name not in configs]

@@ -23,7 +23,6 @@ from lakemesh.agents.execution import Execution
 from lakemesh.agents.idempotency import IdempotentAnswers
 from lakemesh.agents.metrics import EngineMetrics
 from lakemesh.agents.registry import AgentRegistry, RegisteredAgent
-from lakemesh.agents.runners import Runners
 from lakemesh.config.schema import Config
 from lakemesh.deadline import Deadline
 from lakemesh.errors import AgentFailed, Cancelled, DeadlineExceeded, LakemeshError, Unavailable
@@ -47,7 +46,6 @@ class AgentRouter:
         *,
         registry: AgentRegistry,
         services: AgentServices,
-        runners: Runners,
         admission: Admission,
         rate_limiter: RateLimiter,
         telemetry: Telemetry,
@@ -57,7 +55,6 @@ class AgentRouter:
         self.registry = registry
         self.admission = admission
         self._services = services
-        self._runners = runners
         self._rate_limiter = rate_limiter
         self._telemetry = telemetry
         self._tracer = telemetry.tracer
@@ -202,7 +199,7 @@ class AgentRouter:
         context = AgentContext(services=self._services, scope=scope, caller=self, emit=emit)
         try:
             async with scope.deadline.timeout():
-                answer = await self._runners.run(registered.agent, registered.config, request, context)
+                answer = await self.registry.runners.run(registered.agent, registered.config, request, context)
         except (LakemeshError, asyncio.CancelledError):
             raise
         except TimeoutError as error:

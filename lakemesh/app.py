@@ -1,0 +1,246 @@
+"""The composition root: the only place where concrete parts are put together.
+
+settings → workspace → configuration → telemetry → models, prompts, memory → agents → engine → doors. Everything
+gets what it needs through its constructor; `open_services` builds it, in this order, and takes it down in the
+opposite one.
+"""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lakemesh import __version__
+from lakemesh.agents.base import AgentServices
+from lakemesh.agents.metrics import EngineMetrics
+from lakemesh.agents.registry import AgentRegistry
+from lakemesh.agents.router import AgentRouter
+from lakemesh.agents.runners import Runners
+from lakemesh.config.schema import Config
+from lakemesh.config.settings import Settings
+from lakemesh.config.store import ConfigStore
+from lakemesh.errors import InvalidRequest, LakemeshError, NotFound
+from lakemesh.governance.admission import Admission
+from lakemesh.governance.identity import Authenticator
+from lakemesh.governance.rate_limit import RateLimiter
+from lakemesh.http import problem_response
+from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.memory import Memory
+from lakemesh.models import ModelClient
+from lakemesh.prompts import PromptStore
+from lakemesh.services.health import Health, health_routes
+from lakemesh.services.rest import RestApi, rest_routes
+from lakemesh.services.websocket import WebSocketApi
+from lakemesh.telemetry import Telemetry
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything a door, a job or a command may need, running."""
+
+    settings: Settings
+    workspace: Workspace
+    config: ConfigStore
+    telemetry: Telemetry
+    models: ModelClient
+    prompts: PromptStore
+    memory: Memory
+    registry: AgentRegistry
+    router: AgentRouter
+    authenticator: Authenticator
+    metrics: CollectorRegistry
+
+    async def apply(self, config: Config) -> None:
+        """Bring the running parts to a new configuration. An agent that cannot be loaded leaves all agents as
+        they were and is reported; the other parts take what is theirs."""
+        self.models.configure(config.models)
+        self.prompts.configure(config.prompts)
+        self.authenticator.configure(config.auth)
+        self.router.configure(config)
+        await self.registry.configure(config.agents)
+
+
+async def open_workspace(settings: Settings) -> Workspace:
+    """The workspace build that the settings name."""
+    if settings.workspace == "databricks":
+        from lakemesh.lakehouse import databricks
+
+        return await databricks.open_workspace(settings)
+    from lakemesh.lakehouse import embedded
+
+    return await embedded.open_workspace(settings.home, mounts=local_mounts(settings))
+
+
+def local_mounts(settings: Settings) -> dict[str, Any]:
+    """On a laptop the folder `config/` is the configuration volume, and `config/prompts` the one of prompts, so
+    that an edited file is served after the next refresh."""
+    folder = settings.config_folder
+    volume = settings.config.rpartition("/")[0]
+    mounts = {volume: folder, volume.rpartition("/")[0] + "/prompts": folder / "prompts"}
+    return {path: local.resolve() for path, local in mounts.items() if local.is_dir()}
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Everything, running; taken down when the block ends, the newest part first. Raises `ConfigurationInvalid`
+    with every fault, or `WorkspaceUnavailable`."""
+    async with AsyncExitStack() as stack:
+        workspace = await open_workspace(settings)
+        stack.push_async_callback(workspace.close)
+        config_store = ConfigStore(
+            settings.config, settings.environment, read=workspace.volumes.read, variables=os.environ
+        )
+        config = await config_store.load()
+        stack.push_async_callback(config_store.close)
+
+        telemetry = Telemetry(config.telemetry, workspace=workspace, folder=settings.home / "telemetry")
+        await telemetry.start()
+        stack.push_async_callback(telemetry.close, timeout_seconds=settings.drain_seconds / 2)
+        models = ModelClient(
+            config.models,
+            endpoints=workspace.endpoints,
+            tracer=telemetry.tracer,
+            on_use=telemetry.record_model_use,
+        )
+        prompts = PromptStore(config.prompts, volumes=workspace.volumes, tracer=telemetry.tracer)
+        await prompts.start()
+        stack.push_async_callback(prompts.close)
+        memory = Memory(config.memory, workspace=workspace, embed=models.embed, tracer=telemetry.tracer)
+        await memory.start()
+        stack.push_async_callback(memory.close)
+
+        agent_services = AgentServices(workspace=workspace, models=models, prompts=prompts, memory=memory)
+        registry = AgentRegistry(agent_services, Runners())
+        stack.push_async_callback(registry.close)
+        await registry.configure(config.agents)
+        metrics = CollectorRegistry()
+        router = AgentRouter(
+            registry=registry,
+            services=agent_services,
+            admission=Admission(config.limits),
+            rate_limiter=RateLimiter(config.limits.rate),
+            telemetry=telemetry,
+            metrics=EngineMetrics(metrics),
+            config=config,
+        )
+        services = Services(
+            settings=settings,
+            workspace=workspace,
+            config=config_store,
+            telemetry=telemetry,
+            models=models,
+            prompts=prompts,
+            memory=memory,
+            registry=registry,
+            router=router,
+            authenticator=Authenticator(config.auth, behind_platform_proxy=settings.behind_platform_proxy),
+            metrics=metrics,
+        )
+        config_store.subscribe(services.apply)
+        yield services
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application. Building it is cheap; its parts open when the server starts it."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            add_doors(app, services)
+            services.config.start()
+            with refresh_on_hangup(services.config):
+                yield
+            await services.router.drain(settings.drain_seconds / 2)
+
+    app = FastAPI(
+        title="lakemesh",
+        version=__version__,
+        summary="Agents on the lakehouse: one engine behind REST, A2A and MCP.",
+        lifespan=lifespan,
+        exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
+    )
+    return app
+
+
+def add_doors(app: FastAPI, services: Services) -> None:
+    """Every door gets the same engine, authenticator and limits."""
+    config, router = services.config, services.router
+    rest = RestApi(router=router, authenticator=services.authenticator, limits=config.current.limits)
+    websocket = WebSocketApi(router=router, authenticator=services.authenticator, limits=config.current.limits)
+    app.include_router(rest_routes(rest))
+    app.router.add_websocket_route("/api/ws", websocket)
+    app.include_router(health_routes(health_of(services)))
+    config.subscribe(lambda new: rest.configure(new.limits))
+    config.subscribe(lambda new: websocket.configure(new.limits))
+
+
+def health_of(services: Services) -> Health:
+    async def workspace() -> Mapping[str, Any]:
+        await services.workspace.ping()
+        return {"build": services.workspace.name}
+
+    def agents() -> Mapping[str, Any]:
+        errors = services.registry.start_errors()
+        return {"count": len(services.registry.describe()), "degraded": errors or None}
+
+    def engine() -> Mapping[str, Any]:
+        admission = services.router.admission
+        return {"active": admission.active, "queued": admission.queued}
+
+    checks = {
+        "workspace": workspace,
+        "config": services.config.status,
+        "agents": agents,
+        "engine": engine,
+        "models": services.models.health,
+        "prompts": services.prompts.health,
+        "memory": services.memory.health,
+        "telemetry": services.telemetry.health,
+    }
+    return Health(
+        checks=checks, accepting=lambda: not services.router.admission.draining, registry=services.metrics
+    )
+
+
+@contextmanager
+def refresh_on_hangup(config: ConfigStore) -> Iterator[None]:
+    """SIGHUP reads the configuration again at once. Only a main thread may listen to signals; elsewhere (tests,
+    embedding programs) the timed refresh is all there is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, config.request_refresh)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+async def answer_http_exception(request: Request, error: Exception) -> Response:
+    """What the routing refuses (no such path, no such method) looks like every other error."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return problem_response(NotFound(f"There is nothing at {request.url.path!r:.200}; see /docs."))
+    response = problem_response(InvalidRequest(str(error.detail)))
+    response.status_code = error.status_code
+    return response
+
+
+async def answer_unexpected(request: Request, error: Exception) -> Response:
+    """A fault of the server's own: logged with its traceback by the server, answered without it."""
+    return problem_response(LakemeshError("The server failed to answer; its operator finds why in the log."))

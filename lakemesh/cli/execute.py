@@ -1,0 +1,67 @@
+"""`lakemesh execute`: run one agent, in this process or on a server."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lakemesh.errors import InvalidRequest, LakemeshError
+
+
+def execute(
+    agent: Annotated[str, typer.Argument(help="The agent's name.")],
+    data: Annotated[str, typer.Argument(help="Its input as JSON, or @FILE.")] = "{}",
+    url: Annotated[str | None, typer.Option(help="A server to ask, such as http://127.0.0.1:8000.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait for the answer.")] = None,
+) -> None:
+    """Run one agent and print its answer as JSON."""
+    payload = read_json(data)
+    if url is None:
+        answer = asyncio.run(execute_here(agent, payload, timeout))
+    else:
+        answer = execute_there(url, agent, payload, timeout)
+    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def read_json(argument: str) -> Any:
+    """The JSON of an argument, or of the file it names with `@`. Raises `InvalidRequest`."""
+    try:
+        text = Path(argument[1:]).read_text() if argument.startswith("@") else argument
+        return json.loads(text)
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"The data is not JSON: {error}") from None
+
+
+async def execute_here(agent: str, data: Any, timeout_seconds: float | None) -> Any:
+    from pydantic_core import to_jsonable_python
+
+    from lakemesh.app import open_services
+    from lakemesh.config.settings import Settings
+    from lakemesh.governance.identity import LOCAL
+    from lakemesh.schemas import AgentInput
+
+    async with open_services(Settings()) as services:
+        request = AgentInput(agent_name=agent, data=data, timeout_seconds=timeout_seconds)
+        output = await services.router.execute(request, identity=LOCAL, door="cli")
+        return to_jsonable_python(output.to_dict())
+
+
+def execute_there(url: str, agent: str, data: Any, timeout_seconds: float | None) -> Any:
+    import httpx
+
+    headers = {} if timeout_seconds is None else {"X-Request-Timeout": str(timeout_seconds)}
+    try:
+        response = httpx.post(
+            f"{url.rstrip('/')}/api/execute",
+            json={"agent_name": agent, "data": data},
+            headers=headers,
+            timeout=(timeout_seconds or 60.0) + 5.0,
+        )
+        answer = response.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise LakemeshError(f"{url} did not answer as a lakemesh server does: {error}") from None
+    if response.is_error:
+        raise LakemeshError(answer.get("detail", response.reason_phrase))
+    return answer

@@ -1,0 +1,37 @@
+"""`lakemesh`: each command in a module of its own, which imports what is heavy when it is called."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from lakemesh import __version__
+from lakemesh.cli import execute, serve, sql
+from lakemesh.errors import ConfigurationInvalid, LakemeshError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command("serve")(serve.serve)
+app.command("execute")(execute.execute)
+app.command("sql")(sql.sql)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    """An agent server that lives on a lakehouse."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 a designed error (printed as one sentence to stderr), 2 wrong usage."""
+    console = Console(stderr=True, highlight=False)
+    try:
+        app()
+    except ConfigurationInvalid as error:
+        for fault in error.errors:
+            console.print(fault, style="red", markup=False)
+        sys.exit(1)
+    except LakemeshError as error:
+        console.print(f"{error.title}: {error.detail}", style="red", markup=False)
+        sys.exit(1)

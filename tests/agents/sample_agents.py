@@ -1,0 +1,107 @@
+"""Agents that do one thing each, for tests of the engine and of the doors."""
+
+import asyncio
+import os
+import time
+
+from pydantic import BaseModel, Field
+
+from lakemesh.agents import Agent, AgentContext, AgentInput, AgentOutput, ComputeAgent
+from lakemesh.errors import Unavailable
+from lakemesh.schemas import Progress, TextDelta
+
+
+class Words(BaseModel):
+    words: list[str] = Field(max_length=1_000)
+    pause_seconds: float = Field(default=0.0, ge=0, le=60)
+
+
+class Sentence(BaseModel):
+    text: str
+
+
+class WriterAgent(Agent[Words, Sentence]):
+    """Writes the words it is given, one event each."""
+
+    input_model = Words
+    output_model = Sentence
+
+    async def process(self, request: AgentInput[Words], context: AgentContext) -> AgentOutput[Sentence]:
+        for place, word in enumerate(request.data.words, 1):
+            await asyncio.sleep(request.data.pause_seconds)
+            context.emit(TextDelta(text=word))
+            context.emit(Progress(progress=place, total=len(request.data.words)))
+        return AgentOutput(agent_name=self.name, result=Sentence(text=" ".join(request.data.words)))
+
+
+class Mode(BaseModel):
+    mode: str
+
+
+class TroubleAgent(Agent[Mode, Sentence]):
+    """Fails in the way it is asked to."""
+
+    input_model = Mode
+    output_model = Sentence
+
+    async def process(self, request: AgentInput[Mode], context: AgentContext) -> AgentOutput[Sentence]:
+        match request.data.mode:
+            case "raise":
+                raise ValueError("a secret detail of the implementation")
+            case "timeout":
+                raise TimeoutError("of its own making, not the deadline's")
+            case "designed":
+                raise Unavailable("The ledger is closed; try after midnight.")
+            case "wrong_output":
+                return AgentOutput(agent_name=self.name, result={"unexpected": 1})
+            case "hang":
+                await asyncio.Event().wait()
+            case "degrade":
+                context.degrade("the index is away")
+        return AgentOutput(agent_name=self.name, result={"text": "fine"})
+
+
+class CallerOptions(BaseModel):
+    callee: str
+
+
+class CallerAgent(Agent[dict, dict]):
+    """Asks another agent and passes on its answer."""
+
+    options_model = CallerOptions
+
+    async def process(self, request: AgentInput[dict], context: AgentContext) -> AgentOutput[dict]:
+        output = await context.call(self.options.callee, request.data)
+        return AgentOutput(agent_name=self.name, result={"answer": output.result, "from": output.agent_name})
+
+
+class Work(BaseModel):
+    seconds: float = Field(ge=0, le=60)
+    die: bool = False
+
+
+class Worked(BaseModel):
+    process_id: int
+
+
+class BusyAgent(ComputeAgent[Work, Worked]):
+    """Keeps a processor busy for a while."""
+
+    input_model = Work
+    output_model = Worked
+
+    @classmethod
+    def compute(cls, data: Work, options: object) -> Worked:
+        if data.die:
+            os._exit(1)
+        end = time.perf_counter() + data.seconds
+        while time.perf_counter() < end:
+            pass
+        return Worked(process_id=os.getpid())
+
+
+class BrokenStartAgent(Agent[dict, dict]):
+    """Cannot start."""
+
+    async def start(self) -> None:
+        raise RuntimeError("no such ledger")
