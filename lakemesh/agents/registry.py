@@ -4,20 +4,21 @@ import asyncio
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 from pydantic import BaseModel, ValidationError
 
 from lakemesh.agents.base import Agent, AgentServices
 from lakemesh.agents.runners import Runners
-from lakemesh.config.agents import AgentConfig
+from lakemesh.config.agents import AgentConfig, Door
 from lakemesh.errors import AgentFailed, ConfigurationInvalid, UnknownAgent, ValidationFailed
-from lakemesh.governance.policy import may_call
+from lakemesh.governance.policy import may_call, require_may_call
 from lakemesh.schemas import Identity
 
 logger = structlog.get_logger(__name__)
 
+DOORS = frozenset(get_args(Door))
 OBJECT_SCHEMA: Mapping[str, Any] = {"type": "object"}
 
 
@@ -121,6 +122,15 @@ class AgentRegistry:
             raise UnknownAgent(name, sorted(self._agents))
         return registered
 
+    def get_for(self, name: str, identity: Identity, door: str) -> RegisteredAgent:
+        """The agent as seen through a door of the network. Raises `UnknownAgent`, naming only what this caller
+        may call, and `PermissionDenied`."""
+        registered = self._agents.get(name)
+        if registered is None or (door in DOORS and door not in registered.config.expose):
+            raise UnknownAgent(name, [agent.name for agent in self.visible_to(identity, door)])
+        require_may_call(identity, name, registered.config)
+        return registered
+
     def describe(self) -> list[AgentDescription]:
         return [self._agents[name].description for name in sorted(self._agents)]
 
@@ -129,7 +139,7 @@ class AgentRegistry:
         return [
             registered.description
             for _, registered in sorted(self._agents.items())
-            if door in registered.config.expose and may_call(identity, registered.config)
+            if (door in registered.config.expose or door not in DOORS) and may_call(identity, registered.config)
         ]
 
     def start_errors(self) -> dict[str, str]:

@@ -121,8 +121,7 @@ class AgentRouter:
     ) -> tuple[RegisteredAgent, ExecutionScope]:
         """Everything that can refuse a request before it costs anything. On return a slot is taken."""
         try:
-            registered = self.registry.get(request.agent_name)
-            require_may_call(identity, request.agent_name, registered.config)
+            registered = self.registry.get_for(request.agent_name, identity, door)
             self._rate_limiter.check(identity.user)
             wanted = request.timeout_seconds or registered.config.timeout_seconds
             deadline = Deadline.after(min(wanted, self._max_timeout_seconds))

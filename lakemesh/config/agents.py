@@ -6,6 +6,9 @@ from pydantic import Field
 
 from lakemesh.config.base import Section
 
+Door = Literal["api", "mcp", "a2a"]
+"""The doors of the network. The command line and jobs are not among them: who can run those owns the server."""
+
 
 class AgentConfig(Section):
     """One agent. `class` is an import path, `package.module:ClassName`; `options` go to the class' own options
@@ -16,6 +19,6 @@ class AgentConfig(Section):
     options: dict[str, Any] = {}
     execution: Literal["inline", "thread", "process_pool"] = "inline"
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
-    expose: list[Literal["api", "mcp", "a2a"]] = ["api", "mcp", "a2a"]
+    expose: list[Door] = ["api", "mcp", "a2a"]
     allowed_groups: list[str] | None = None
     on_behalf_of_user: bool = False

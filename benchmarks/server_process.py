@@ -1,0 +1,52 @@
+"""Servers under measurement: one process each, on a free loopback port, with the processor time they used."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+READY = re.compile(rb"Uvicorn running on http://127\.0\.0\.1:(\d+)")
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    port: int
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """User and system time so far (proc(5), fields 14 and 15 of /proc/PID/stat)."""
+        with open(f"/proc/{self.pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_mb(self) -> float:
+        with open(f"/proc/{self.pid}/status") as status:
+            kilobytes = next(line.split()[1] for line in status if line.startswith("VmRSS"))
+        return int(kilobytes) / 1024
+
+
+@contextmanager
+def server_process(app: str, environment: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
+    """Run `uvicorn app` in a process of its own; ended by SIGTERM, as the platform does it."""
+    command: Sequence[str] = [
+        sys.executable, "-m", "uvicorn", app, "--port", "0", "--no-access-log", "--loop", "uvloop", "--http", "httptools",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if ready := READY.search(line):
+                break
+        else:
+            raise RuntimeError(f"{app} did not start")
+        yield ServerProcess(int(ready[1]), process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=STOP_SECONDS)
