@@ -33,9 +33,8 @@ class ServerProcess:
 @contextmanager
 def server_process(app: str, environment: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
     """Run `uvicorn app` in a process of its own; ended by SIGTERM, as the platform does it."""
-    command: Sequence[str] = [
-        sys.executable, "-m", "uvicorn", app, "--port", "0", "--no-access-log", "--loop", "uvloop", "--http", "httptools",
-    ]  # fmt: skip
+    options = ["--port", "0", "--no-access-log", "--loop", "uvloop", "--http", "httptools"]
+    command: Sequence[str] = [sys.executable, "-m", "uvicorn", app, *options]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
     )

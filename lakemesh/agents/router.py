@@ -6,7 +6,7 @@ engine's answer, events or `LakemeshError` back.
 """
 
 import asyncio
-import uuid
+import random
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
@@ -131,7 +131,7 @@ class AgentRouter:
             self._metrics.refused(error.code)
             raise
         return registered, ExecutionScope(
-            execution_id=uuid.uuid4().hex,
+            execution_id=new_execution_id(),
             agent_name=request.agent_name,
             identity=identity,
             deadline=deadline,
@@ -234,13 +234,18 @@ class AgentRouter:
         )
 
 
+def new_execution_id() -> str:
+    """128 random bits as hex, like a trace id. It names an execution and protects nothing: identity does."""
+    return f"{random.getrandbits(128):032x}"
+
+
 def nested_scope(caller: ExecutionScope, registered: RegisteredAgent) -> ExecutionScope:
     """The scope of a call made by `caller`. Raises `AgentFailed` when agents call each other without end."""
     name = registered.description.name
     if caller.depth >= MAX_NESTED_CALLS:
         raise AgentFailed(f"Agents called each other {MAX_NESTED_CALLS} deep; the next would have been {name!r}.")
     return ExecutionScope(
-        execution_id=uuid.uuid4().hex,
+        execution_id=new_execution_id(),
         agent_name=name,
         identity=caller.identity,
         deadline=caller.deadline.sooner(registered.config.timeout_seconds),

@@ -61,9 +61,7 @@ async def query(statement: str, parameters: dict[str, Any], limit: int, timeout_
 
     workspace = await open_workspace(Settings())
     try:
-        return await workspace.warehouse.query(
-            statement, parameters, row_limit=limit, timeout_seconds=timeout_seconds
-        )
+        return await workspace.warehouse.query(statement, parameters, row_limit=limit, timeout_seconds=timeout_seconds)
     finally:
         await workspace.close()
 

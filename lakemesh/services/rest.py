@@ -9,6 +9,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from lakemesh.agents.registry import field_errors
 from lakemesh.agents.router import AgentRouter
@@ -61,7 +63,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 class DirectRoute(APIRoute):
     """A documented route whose handler is called as it is. The engine validates once; FastAPI's own parsing and
-    response model would do it a second time on the hottest path there is."""
+    response model would do it a second time."""
 
     def get_route_handler(self) -> Handler:
         endpoint: Handler = self.endpoint
@@ -73,6 +75,20 @@ class DirectRoute(APIRoute):
                 return problem_response(error)
 
         return handle
+
+
+class HotPath:
+    """The same handler as a bare ASGI application, for the one route whose cost matters."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._handler(Request(scope, receive, send))
+        except LakemeshError as error:
+            response = problem_response(error)
+        await response(scope, receive, send)
 
 
 class RestApi:
@@ -158,31 +174,33 @@ def parse(model: type[ModelT], body: bytes) -> ModelT:
         raise ValidationFailed("The body does not fit the schema; see 'errors'.", faults) from None
 
 
-def rest_routes(api: RestApi) -> APIRouter:
-    """`/api/*` and the alias `/execute`."""
+def hot_routes(api: RestApi) -> list[BaseRoute]:
+    """`POST /api/execute` and its alias `/execute`, to be matched before anything else."""
+    execute = HotPath(api.execute)
+    return [Route(path, execute, methods=["POST"]) for path in ("/api/execute", "/execute")]
+
+
+def documented_routes(api: RestApi) -> APIRouter:
+    """All of `/api/*`, with what OpenAPI says of it."""
     routes = APIRouter(route_class=DirectRoute, responses=PROBLEMS, tags=["agents"])
 
-    def post(path: str, handler: Handler, body: type[BaseModel], answer: type[BaseModel], **options: Any) -> None:
+    def post(path: str, handler: Handler, body: type[BaseModel], answer: type[BaseModel], headers: list[Any]) -> None:
         schema = {"content": {"application/json": {"schema": body.model_json_schema()}}, "required": True}
-        responses: dict[int | str, dict[str, Any]] = {200: {"model": answer}}
         routes.add_api_route(
             path,
             handler,
             methods=["POST"],
             response_model=None,
-            responses=responses,
-            openapi_extra={"requestBody": schema, "parameters": options.pop("parameters", [])},
-            **options,
+            responses={200: {"model": answer}},
+            openapi_extra={"requestBody": schema, "parameters": headers},
         )
 
-    post("/api/execute", api.execute, ExecuteRequest, ExecuteResponse, parameters=EXECUTE_HEADERS)
-    post("/execute", api.execute, ExecuteRequest, ExecuteResponse, include_in_schema=False)
-    post("/api/execute/batch", api.execute_batch, BatchRequest, BatchResponse, parameters=EXECUTE_HEADERS[:1])
-    for path, handler, answer in (
-        ("/api/agents", api.list_agents, AgentList),
-        ("/api/agents/{name}", api.describe_agent, AgentView),
-    ):
-        routes.add_api_route(path, handler, response_model=None, responses={200: {"model": answer}})
+    post("/api/execute", api.execute, ExecuteRequest, ExecuteResponse, EXECUTE_HEADERS)
+    post("/api/execute/batch", api.execute_batch, BatchRequest, BatchResponse, EXECUTE_HEADERS[:1])
+    routes.add_api_route("/api/agents", api.list_agents, response_model=None, responses={200: {"model": AgentList}})
+    routes.add_api_route(
+        "/api/agents/{name}", api.describe_agent, response_model=None, responses={200: {"model": AgentView}}
+    )
     return routes
 
 

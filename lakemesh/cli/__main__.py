@@ -1,0 +1,3 @@
+from lakemesh.cli.main import main
+
+main()
