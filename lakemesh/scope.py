@@ -23,6 +23,7 @@ class ModelUse:
     output_tokens: int = 0
     latency_ms: float = 0.0
     finish_reason: str | None = None
+    cost_usd: float = 0.0
     cached: bool = False
     error_code: str | None = None
 

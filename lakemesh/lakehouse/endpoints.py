@@ -45,6 +45,10 @@ class ModelEndpoint(Protocol):
         """One vector per input, in order."""
         ...
 
+    async def close(self) -> None:
+        """Let go of its connections."""
+        ...
+
 
 class ModelEndpoints(Protocol):
     """How a build reaches endpoints."""

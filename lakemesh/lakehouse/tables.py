@@ -72,7 +72,7 @@ class Tables(Protocol):
 
     async def describe(self, name: str) -> TableInfo: ...
 
-    async def list(self, schema: str) -> list[str]:
+    async def list_tables(self, schema: str) -> list[str]:
         """Full names of the tables in `catalog.schema`, sorted."""
         ...
 

@@ -29,7 +29,7 @@ class Volumes(Protocol):
         folders as needed. Without `overwrite` an existing file raises `Conflict`."""
         ...
 
-    async def list(self, path: str) -> list[VolumeEntry]:
+    async def list_directory(self, path: str) -> list[VolumeEntry]:
         """What lies directly in the folder, by name."""
         ...
 

@@ -1,1 +1,6 @@
 """What the server observes of itself: OpenTelemetry in, Delta tables out."""
+
+from lakemesh.telemetry.provider import Telemetry
+from lakemesh.telemetry.records import ExecutionRecord
+
+__all__ = ["ExecutionRecord", "Telemetry"]

@@ -1,0 +1,112 @@
+"""Databricks SQL types as Arrow types, and rows as Arrow tables. pyarrow is imported when it is used."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lakemesh.errors import InvalidRequest
+from lakemesh.lakehouse.tables import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sqlglot import exp
+
+
+def arrow_schema(columns: Sequence[Column]) -> "pa.Schema":
+    """The Arrow schema of a table. Raises `InvalidRequest` for a type that is not Databricks SQL."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])
+
+
+def arrow_type(sql_type: str) -> "pa.DataType":
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    try:
+        parsed = exp.DataType.build(sql_type, dialect="databricks")
+    except SqlglotError:
+        raise InvalidRequest(f"{sql_type!r:.100} is not a Databricks SQL type.") from None
+    return _convert(parsed)
+
+
+def rows_to_arrow(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> "pa.Table":
+    """Rows as a table with exactly these columns; a missing key is null."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(list(rows), schema=arrow_schema(columns))
+
+
+def _convert(parsed: "exp.DataType") -> "pa.DataType":
+    import pyarrow as pa
+
+    kind = parsed.this.value
+    if kind == "ARRAY":
+        return pa.list_(_convert(parsed.expressions[0]))
+    if kind == "MAP":
+        return pa.map_(_convert(parsed.expressions[0]), _convert(parsed.expressions[1]))
+    if kind == "STRUCT":
+        return pa.struct([pa.field(member.name, _convert(member.args["kind"])) for member in parsed.expressions])
+    if kind == "DECIMAL":
+        sizes = [int(size.name) for size in parsed.expressions] or [10, 0]
+        return pa.decimal128(*sizes)
+    make = _scalar_types().get(kind)
+    if make is None:
+        raise InvalidRequest(f"The type {parsed.sql('databricks')!r:.100} is not supported.")
+    return make()
+
+
+def _scalar_types() -> dict[str, Callable[[], "pa.DataType"]]:
+    """A VARIANT is kept as JSON text: open formats cannot hold one yet."""
+    import pyarrow as pa
+
+    def timestamp() -> pa.DataType:
+        return pa.timestamp("us", tz="UTC")
+
+    return {
+        "TEXT": pa.string,
+        "VARCHAR": pa.string,
+        "VARIANT": pa.string,
+        "TINYINT": pa.int8,
+        "SMALLINT": pa.int16,
+        "INT": pa.int32,
+        "BIGINT": pa.int64,
+        "FLOAT": pa.float32,
+        "DOUBLE": pa.float64,
+        "BOOLEAN": pa.bool_,
+        "DATE": pa.date32,
+        "BINARY": pa.binary,
+        "TIMESTAMP": timestamp,
+        "TIMESTAMPTZ": timestamp,
+        "TIMESTAMPLTZ": timestamp,
+        "TIMESTAMPNTZ": lambda: pa.timestamp("us"),
+    }
+
+
+def sql_type(arrow: "pa.DataType") -> str:
+    """The Databricks SQL type of an Arrow type."""
+    import pyarrow as pa
+
+    if pa.types.is_list(arrow) or pa.types.is_large_list(arrow):
+        return f"ARRAY<{sql_type(arrow.value_type)}>"
+    if pa.types.is_map(arrow):
+        return f"MAP<{sql_type(arrow.key_type)}, {sql_type(arrow.item_type)}>"
+    if pa.types.is_struct(arrow):
+        members = ", ".join(f"{arrow.field(i).name}: {sql_type(arrow.field(i).type)}" for i in range(arrow.num_fields))
+        return f"STRUCT<{members}>"
+    if pa.types.is_timestamp(arrow):
+        return "TIMESTAMP" if arrow.tz else "TIMESTAMP_NTZ"
+    names = {
+        "string": "STRING",
+        "large_string": "STRING",
+        "string_view": "STRING",
+        "int8": "TINYINT",
+        "int16": "SMALLINT",
+        "int32": "INT",
+        "int64": "BIGINT",
+        "float": "FLOAT",
+        "double": "DOUBLE",
+        "bool": "BOOLEAN",
+        "date32[day]": "DATE",
+        "binary": "BINARY",
+    }
+    return names.get(str(arrow), str(arrow).upper())

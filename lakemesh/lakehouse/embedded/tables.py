@@ -1,0 +1,198 @@
+"""Delta tables by delta-rs, in a folder each."""
+
+import asyncio
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lakemesh.errors import InvalidRequest, NotFound, WorkspaceUnavailable
+from lakemesh.lakehouse.arrow import arrow_schema, sql_type
+from lakemesh.lakehouse.names import split_name
+from lakemesh.lakehouse.tables import AppTransaction, ArrowStream, Column, TableInfo, TableSpec
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+T = TypeVar("T")
+
+REOPEN_AFTER_COMMITS = 100
+
+
+class DeltaTables:
+    """One writer per table: delta-rs resolves conflicts by failing, so writes to a table wait for each other.
+
+    Handles are kept open, since opening one reads the log, and opened anew after every `REOPEN_AFTER_COMMITS`
+    commits, since a handle gets slower with every commit behind it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._handles: dict[str, DeltaTable] = {}
+        self._commits: dict[str, int] = defaultdict(int)
+
+    async def create(self, spec: TableSpec) -> None:
+        await self._write(spec.name, lambda: self._create(spec))
+
+    async def append(self, name: str, rows: ArrowStream, *, transaction: AppTransaction | None = None) -> bool:
+        return await self._write(name, lambda: self._append(name, rows, transaction))
+
+    async def applied_version(self, name: str, app_id: str) -> int | None:
+        return await self._write(name, lambda: self._open(name, fresh=True).transaction_version(app_id))
+
+    async def describe(self, name: str) -> TableInfo:
+        return await asyncio.to_thread(self._translate, name, lambda: self._describe(name))
+
+    async def list_tables(self, schema: str) -> list[str]:
+        catalog, schema_name = split_name(schema, levels=2)
+        folder = self._root / catalog / schema_name
+
+        def found() -> list[str]:
+            logs = folder.glob("*/_delta_log")
+            return sorted(f"{catalog}.{schema_name}.{log.parent.name}" for log in logs)
+
+        return await asyncio.to_thread(found)
+
+    async def delete_rows(self, name: str, predicate: str) -> int:
+        def delete() -> int:
+            self._commits[name] += 1
+            return int(self._open(name).delete(predicate)["num_deleted_rows"] or 0)
+
+        return await self._write(name, delete)
+
+    async def compact(self, name: str) -> Mapping[str, Any]:
+        def compact() -> Mapping[str, Any]:
+            metrics: Mapping[str, Any] = self._open(name, fresh=True).optimize.compact()
+            return metrics
+
+        return await self._write(name, compact)
+
+    async def vacuum(self, name: str, *, retention_hours: float) -> int:
+        def vacuum() -> int:
+            table = self._open(name, fresh=True)
+            return len(table.vacuum(int(retention_hours), dry_run=False, enforce_retention_duration=False))
+
+        return await self._write(name, vacuum)
+
+    async def drop(self, name: str) -> None:
+        def drop() -> None:
+            self._open(name)
+            self._handles.pop(name, None)
+            shutil.rmtree(self.folder(name))
+
+        await self._write(name, drop)
+
+    def folder(self, name: str) -> Path:
+        return self._root.joinpath(*split_name(name))
+
+    def exists(self, name: str) -> bool:
+        return (self.folder(name) / "_delta_log").is_dir()
+
+    def snapshot(self, name: str) -> "DeltaTable":
+        """The newest version, for a reader in a worker thread. Raises `NotFound`."""
+        return self._translate(name, lambda: self._new_handle(name))
+
+    async def _write(self, name: str, action: Callable[[], T]) -> T:
+        async with self._locks[name]:
+            return await asyncio.to_thread(self._translate, name, action)
+
+    def _translate(self, name: str, action: Callable[[], T]) -> T:
+        """Run `action` with delta-rs' exceptions as ours."""
+        from deltalake.exceptions import DeltaError, SchemaMismatchError, TableNotFoundError
+
+        try:
+            return action()
+        except TableNotFoundError:
+            raise NotFound(f"There is no table {name!r:.100}.") from None
+        except SchemaMismatchError as error:
+            raise InvalidRequest(f"The rows do not fit the table {name!r:.100}: {error}") from None
+        except (DeltaError, OSError) as error:
+            self._handles.pop(name, None)
+            raise WorkspaceUnavailable(f"The table {name!r:.100} cannot be used: {error}") from error
+
+    def _create(self, spec: TableSpec) -> None:
+        from deltalake import DeltaTable
+
+        if self.exists(spec.name):
+            return
+        # delta-rs refuses properties it does not know, such as `otel.schemaVersion`.
+        known = {key: value for key, value in spec.properties.items() if key.startswith("delta.")}
+        self._handles[spec.name] = DeltaTable.create(
+            str(self.folder(spec.name)),
+            arrow_schema(spec.columns),
+            partition_by=list(spec.partition_by) or None,
+            description=spec.comment,
+            configuration=known or None,
+        )
+
+    def _append(self, name: str, rows: ArrowStream, transaction: AppTransaction | None) -> bool:
+        import pyarrow as pa
+        from deltalake import CommitProperties, Transaction, write_deltalake
+
+        # A commit may have landed without this process learning of it, so a transaction asks a fresh handle.
+        table = self._open(name, fresh=transaction is not None)
+        properties = None
+        if transaction is not None:
+            applied = table.transaction_version(transaction.app_id)
+            if applied is not None and applied >= transaction.version:
+                return False
+            properties = CommitProperties(app_transactions=[Transaction(transaction.app_id, transaction.version)])
+        fitted = fit(pa.table(rows), pa.schema(table.schema().to_arrow()), name)
+        write_deltalake(table, fitted, mode="append", commit_properties=properties)
+        self._commits[name] += 1
+        return True
+
+    def _open(self, name: str, *, fresh: bool = False) -> "DeltaTable":
+        handle = self._handles.get(name)
+        if handle is None or self._commits[name] >= REOPEN_AFTER_COMMITS:
+            handle = self._handles[name] = self._new_handle(name)
+            self._commits[name] = 0
+        elif fresh:
+            handle.update_incremental()
+        return handle
+
+    def _new_handle(self, name: str) -> "DeltaTable":
+        from deltalake import DeltaTable
+
+        if not self.exists(name):
+            raise NotFound(f"There is no table {name!r:.100}.")
+        return DeltaTable(str(self.folder(name)))
+
+    def _describe(self, name: str) -> TableInfo:
+        import pyarrow as pa
+
+        table = self._new_handle(name)
+        schema = pa.schema(table.schema().to_arrow())
+        files = [Path(uri.removeprefix("file://")) for uri in table.file_uris()]
+        return TableInfo(
+            name=name,
+            columns=[Column(field.name, sql_type(field.type)) for field in schema],
+            comment=table.metadata().description,
+            version=table.version(),
+            file_count=len(files),
+            size_bytes=sum(file.stat().st_size for file in files),
+        )
+
+
+def fit(rows: Any, schema: Any, name: str) -> Any:
+    """`rows` with the table's columns, in the table's order and types; columns the rows lack are null. Raises
+    `InvalidRequest` for a column the table does not have and for values that cannot be cast."""
+    import pyarrow as pa
+
+    unknown = set(rows.column_names) - set(schema.names)
+    if unknown:
+        raise InvalidRequest(f"The table {name!r:.100} has no column {', '.join(sorted(unknown))!r:.200}.")
+    try:
+        arrays = [
+            rows.column(field.name).cast(field.type)
+            if field.name in rows.column_names
+            else pa.nulls(rows.num_rows, field.type)
+            for field in schema
+        ]
+    except pa.ArrowInvalid as error:
+        raise InvalidRequest(f"The rows do not fit the table {name!r:.100}: {error}") from None
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
