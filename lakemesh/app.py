@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -33,7 +34,7 @@ from lakemesh.agents.runners import Runners
 from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
-from lakemesh.errors import InvalidRequest, LakemeshError, NotFound
+from lakemesh.errors import ConfigurationInvalid, InvalidRequest, LakemeshError, NotFound
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter
@@ -42,7 +43,7 @@ from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory import Memory
 from lakemesh.models import ModelClient
 from lakemesh.prompts import PromptStore
-from lakemesh.services.health import Health, health_routes
+from lakemesh.services.health import Check, Health, health_routes
 from lakemesh.services.rest import RestApi, documented_routes, hot_routes
 from lakemesh.services.websocket import WebSocketApi
 from lakemesh.telemetry import Telemetry
@@ -79,9 +80,7 @@ class Services:
 async def open_workspace(settings: Settings) -> Workspace:
     """The workspace build that the settings name."""
     if settings.workspace == "databricks":
-        from lakemesh.lakehouse import databricks
-
-        return await databricks.open_workspace(settings)
+        raise ConfigurationInvalid(["LAKEMESH_WORKSPACE: the Databricks build is not part of this version yet"])
     from lakemesh.lakehouse import embedded
 
     return await embedded.open_workspace(settings.home, mounts=local_mounts(settings))
@@ -121,7 +120,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         prompts = PromptStore(config.prompts, volumes=workspace.volumes, tracer=telemetry.tracer)
         await prompts.start()
         stack.push_async_callback(prompts.close)
-        memory = Memory(config.memory, workspace=workspace, embed=models.embed, tracer=telemetry.tracer)
+        memory = Memory(
+            config.memory,
+            workspace=workspace,
+            embed=partial(models.embed, route=config.memory.embedding_route),
+            dimension=models.embedding_dimension,
+            embedding_model=models.embedding_model(config.memory.embedding_route),
+            tracer=telemetry.tracer,
+        )
         await memory.start()
         stack.push_async_callback(memory.close)
 
@@ -216,7 +222,7 @@ def health_of(services: Services) -> Health:
         admission = services.router.admission
         return {"active": admission.active, "queued": admission.queued}
 
-    checks = {
+    checks: dict[str, Check] = {
         "workspace": workspace,
         "config": services.config.status,
         "agents": agents,

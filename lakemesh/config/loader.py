@@ -54,13 +54,14 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", self.peek_event().start_mark)
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int) or key in seen:
                 problem = f"key {key!r:.40} is given twice" if isinstance(key, str | int) else "a key is not text"
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
@@ -112,13 +113,9 @@ def interpolate(
     """`value` with its variables filled in. Text that is nothing but one variable is read as a YAML scalar, so
     that numbers and booleans may come from the environment; `$$` stands for a dollar sign."""
     if isinstance(value, Mapping):
-        return {
-            key: interpolate(item, variables, join(path, key), origins, faults) for key, item in value.items()
-        }
+        return {key: interpolate(item, variables, join(path, key), origins, faults) for key, item in value.items()}
     if isinstance(value, list):
-        return [
-            interpolate(item, variables, join(path, place), origins, faults) for place, item in enumerate(value)
-        ]
+        return [interpolate(item, variables, join(path, place), origins, faults) for place, item in enumerate(value)]
     if not isinstance(value, str) or "$" not in value:
         return value
 

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -116,10 +117,8 @@ class ConfigStore:
     async def _read_files(self) -> list[ConfigFile]:
         base, environment = self._paths
         files = [ConfigFile(base.rpartition("/")[2], await self._read(base))]
-        try:
+        with suppress(NotFound):  # an environment need not differ
             files.append(ConfigFile(environment.rpartition("/")[2], await self._read(environment)))
-        except NotFound:
-            pass  # an environment need not differ
         return files
 
     def _accept(self, config: Config, digest: str) -> None:

@@ -41,13 +41,18 @@ def require_reading(statement: "exp.Expr") -> None:
     writing = (exp.DML, exp.DDL, exp.Command, exp.Copy, exp.Set, exp.Merge)
     if isinstance(statement, exp.Query):
         # A query can carry a writing statement inside it, in a WITH clause for one.
-        if not any(isinstance(node, writing) and not isinstance(node, exp.Query) for node in statement.walk()):
+        inner = (node for node in statement.walk() if not isinstance(node, exp.Query))
+        if not any(isinstance(node, writing) for node in inner):
             return
-    elif isinstance(statement, exp.Describe | exp.Show):
-        return
-    elif isinstance(statement, exp.Command) and str(statement.this).upper() in READING_COMMANDS:
+    elif isinstance(statement, exp.Describe) or is_reading_command(statement):
         return
     raise PermissionDenied("Only statements that read are allowed here: SELECT, SHOW and DESCRIBE.")
+
+
+def is_reading_command(statement: "exp.Expr") -> bool:
+    from sqlglot import exp
+
+    return isinstance(statement, exp.Command) and str(statement.this).upper() in READING_COMMANDS
 
 
 def tables_of(statement: "exp.Expr") -> "Iterator[exp.Table]":
@@ -87,9 +92,7 @@ def full_name(table: "exp.Table") -> str:
     return ".".join(parts).lower()
 
 
-def replace_tables(
-    statement: "exp.Expr", substitute: "Callable[[str], exp.Expr]"
-) -> "exp.Expr":
+def replace_tables(statement: "exp.Expr", substitute: "Callable[[str], exp.Expr]") -> "exp.Expr":
     """The statement with each table it names replaced by what `substitute` makes of its full name; aliases stay,
     and a table without one keeps its own name as alias."""
     from sqlglot import exp

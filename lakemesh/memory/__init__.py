@@ -1,1 +1,5 @@
 """What agents remember."""
+
+from lakemesh.memory.store import Memory, MemoryMatch
+
+__all__ = ["Memory", "MemoryMatch"]

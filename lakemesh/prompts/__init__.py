@@ -1,1 +1,5 @@
 """Versioned prompts from a volume."""
+
+from lakemesh.prompts.store import PromptStore, RenderedPrompt
+
+__all__ = ["PromptStore", "RenderedPrompt"]

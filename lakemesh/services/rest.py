@@ -1,7 +1,7 @@
 """The REST door: JSON in, `AgentInput` to the engine, JSON or server-sent events out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
@@ -58,7 +58,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class DirectRoute(APIRoute):

@@ -75,7 +75,7 @@ class Delivery:
         """How long to leave a failing sink alone; zero when it does not fail."""
         if self._failures == 0:
             return 0.0
-        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1))
+        longest: float = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (self._failures - 1))
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 (jitter)
 
 

@@ -12,7 +12,7 @@ from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.arrow import rows_to_arrow
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.telemetry.buffer import Buffer
-from lakemesh.telemetry.delivery import DeltaSink, Delivery
+from lakemesh.telemetry.delivery import Delivery, DeltaSink
 from lakemesh.telemetry.spool import Spool
 from lakemesh.telemetry.tables import execution_rows, model_rows, span_rows, table_specs, view_statements
 
@@ -127,4 +127,3 @@ class Pipeline:
             return False
         self._tables_ready = True
         return True
-

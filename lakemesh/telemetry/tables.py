@@ -130,7 +130,9 @@ def view_statements(config: TelemetryConfig) -> list[str]:
     ]
 
 
-def span_rows(records: Sequence[SpanRecord], config: TelemetryConfig, resource: Mapping[str, Any]) -> list[dict[str, Any]]:
+def span_rows(
+    records: Sequence[SpanRecord], config: TelemetryConfig, resource: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     resource_value = {"attributes": to_json(dict(resource)).decode(), "dropped_attributes_count": 0}
     return [
         {
@@ -240,7 +242,7 @@ def shortened(content: str | None, limit: int) -> str | None:
 
 def time_ordered_id(nanoseconds: int) -> str:
     """A UUID version 7 (RFC 9562 section 5.7): milliseconds first, so that ids sort by time."""
-    value = (nanoseconds // 1_000_000 & (1 << 48) - 1) << 80 | random.getrandbits(80)  # noqa: S311
+    value = (nanoseconds // 1_000_000 & (1 << 48) - 1) << 80 | random.getrandbits(80)
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(3 << 62) | 2 << 62
     text = f"{value:032x}"

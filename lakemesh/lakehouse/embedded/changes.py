@@ -73,7 +73,7 @@ async def insert(statement: "exp.Insert", name: str, catalog: Catalog, select: S
     query = exp.select("*").from_(source) if isinstance(source, exp.Values) else source
     rows = await select(query)
     if rows.num_columns != len(wanted):
-        raise InvalidRequest(f"The insert gives {rows.num_columns} values for {len(wanted)} columns.")
+        raise InvalidRequest(f"{rows.num_columns} values cannot fill {len(wanted)} columns.")
     await catalog.tables.append(name, rows.rename_columns(wanted))
     return affected(rows.num_rows)
 

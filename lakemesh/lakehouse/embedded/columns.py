@@ -101,9 +101,7 @@ def grown(array: Any, size: int, fill: Any) -> Any:
     return larger
 
 
-def filter_mask(
-    columns: Mapping[str, TextColumn | NumberColumn], filters: Mapping[str, Any], size: int
-) -> Mask:
+def filter_mask(columns: Mapping[str, TextColumn | NumberColumn], filters: Mapping[str, Any], size: int) -> Mask:
     """The rows that pass every filter, in Databricks' dictionary form. Raises `InvalidRequest` for a column that
     does not exist or an operator that does not."""
     mask = np.ones(size, dtype=bool)
@@ -113,7 +111,7 @@ def filter_mask(
         if column is None:
             raise InvalidRequest(f"The index has no column {name!r:.60} to filter by; it has {', '.join(columns)}.")
         if operator in ("", "NOT"):
-            matches = column.equal_any(value if isinstance(value, list | tuple | set) else [value], size)
+            matches = column.equal_any(list(value) if isinstance(value, list | tuple | set) else [value], size)
             mask &= ~matches if operator else matches
         elif operator in COMPARISONS:
             mask &= column.compare(operator, value, size)

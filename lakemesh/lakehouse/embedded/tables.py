@@ -194,5 +194,3 @@ def fit(rows: Any, schema: Any, name: str) -> Any:
     except pa.ArrowInvalid as error:
         raise InvalidRequest(f"The rows do not fit the table {name!r:.100}: {error}") from None
     return pa.Table.from_arrays(arrays, schema=schema)
-
-

@@ -73,7 +73,12 @@ class VectorIndex:
         ]
 
     def fuse(
-        self, vector: Sequence[float], keys: Sequence[str], top_k: int, filters: Filters | None, columns: Sequence[str] | None
+        self,
+        vector: Sequence[float],
+        keys: Sequence[str],
+        top_k: int,
+        filters: Filters | None,
+        columns: Sequence[str] | None,
     ) -> list[Match]:
         """Hybrid search: the ranks by meaning and the ranks of `keys` (by words, best first) added up
         reciprocally. Scores stay cosines; the order is the fused one."""

@@ -56,7 +56,7 @@ class DuckDBWarehouse:
                 if isinstance(parsed, exp.Query):
                     return await self._on_cursor(parsed, values, lambda cursor: fetch_rows(cursor, row_limit))
                 if isinstance(parsed, exp.Describe):
-                    return await asyncio.to_thread(self._catalog.describe, full_name(parsed.find(exp.Table)))
+                    return await asyncio.to_thread(self._catalog.describe, described_table(parsed))
                 if isinstance(parsed, exp.Command) and str(parsed.this).upper() == "SHOW":
                     return await asyncio.to_thread(self._catalog.show, str(parsed.expression))
                 return await change(parsed, self._catalog, lambda query: self.query_arrow(query, values))
@@ -123,7 +123,9 @@ class DuckDBWarehouse:
             return exp.Subquery(this=replace_tables(view, lambda below: self._source(below, depth + 1)))
         files, columns = self._catalog.files_and_columns(name)
         if not files:
-            nulls = [exp.alias_(exp.cast(exp.null(), column.type, dialect="databricks"), column.name) for column in columns]
+            nulls = [
+                exp.alias_(exp.cast(exp.null(), column.type, dialect="databricks"), column.name) for column in columns
+            ]
             return exp.Subquery(this=exp.select(*nulls).where(exp.false()))
         paths = exp.Array(expressions=[exp.Literal.string(file) for file in files])
         return exp.Table(this=exp.Anonymous(this="read_parquet", expressions=[paths]))
@@ -179,6 +181,15 @@ def fetch_rows(cursor: "duckdb.DuckDBPyConnection", row_limit: int) -> QueryResu
         rows=rows[:row_limit],
         truncated=len(rows) > row_limit,
     )
+
+
+def described_table(statement: "exp.Expr") -> str:
+    from sqlglot import exp
+
+    table = statement.find(exp.Table)
+    if table is None:
+        raise InvalidRequest("Ask DESCRIBE TABLE catalog.schema.table.")
+    return full_name(table)
 
 
 def placeholders(statement: "exp.Expr") -> set[str]:

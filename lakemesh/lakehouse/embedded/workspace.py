@@ -17,9 +17,9 @@ from lakemesh.lakehouse.workspace import Workspace
 async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None) -> Workspace:
     """The workspace in the folder `home`, made if it is not there. `mounts` lays volumes elsewhere, such as
     `/Volumes/main/agents/configs` → `./config`. Raises `WorkspaceUnavailable` when the folder cannot be used."""
-    home = home.resolve()
     try:
         await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
+        home = await asyncio.to_thread(home.resolve)
     except OSError as error:
         raise WorkspaceUnavailable(f"The folder {home} cannot be used: {error.strerror}.") from error
     tables = DeltaTables(home / "tables")

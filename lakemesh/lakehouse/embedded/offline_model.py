@@ -1,0 +1,196 @@
+"""The model of a laptop: deterministic, without a network, and honest about what it is.
+
+It does not understand anything. It keeps the wire contract (schemas, tools, streams, usage), so that everything
+round a model can be developed and tested, and its text only repeats what it was given.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from lakemesh.lakehouse.embedded.hashed_embedding import embed_text
+from lakemesh.lakehouse.endpoints import EndpointError
+
+MODEL = "offline"
+DIMENSION = 384
+MAX_EXTRACT = 400
+MAX_DEPTH = 32
+
+
+class OfflineEndpoint:
+    """Answers for the serving endpoint `name`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
+        message = answer(request)
+        prompt_tokens = sum(count_tokens(str(item.get("content") or "")) for item in request["messages"])
+        completion_tokens = count_tokens(message.get("content") or json.dumps(message.get("tool_calls", "")))
+        return {
+            "id": f"chatcmpl-{fingerprint(request)}",
+            "object": "chat.completion",
+            "created": 0,
+            "model": MODEL,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", **message},
+                    "finish_reason": "tool_calls" if message.get("tool_calls") else "stop",
+                }
+            ],
+            "usage": {
+                "prompt_tokens": prompt_tokens,
+                "completion_tokens": completion_tokens,
+                "total_tokens": prompt_tokens + completion_tokens,
+            },
+        }
+
+    async def stream_chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> AsyncIterator[dict[str, Any]]:
+        whole = await self.chat(request, timeout_seconds=timeout_seconds)
+        message = whole["choices"][0]["message"]
+        pieces = re.findall(r"\S+\s*|\s+", message.get("content") or "")
+        deltas: list[dict[str, Any]] = [{"content": piece} for piece in pieces]
+        if message.get("tool_calls"):
+            deltas.append({"tool_calls": [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]})
+        for delta in deltas:
+            yield chunk(whole, {"role": "assistant", **delta}, None)
+        yield {**chunk(whole, {}, whole["choices"][0]["finish_reason"]), "usage": whole["usage"]}
+
+    async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> list[list[float]]:
+        return [embed_text(text, DIMENSION) for text in inputs]
+
+    async def close(self) -> None:
+        pass
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The assistant's message: a tool call, an instance of the asked schema, or an extract of the question."""
+    text = last_user_text(request["messages"])
+    tool = chosen_tool(request, text)
+    if tool is not None:
+        arguments = instance(tool["function"].get("parameters") or {"type": "object"}, text)
+        call = {"name": tool["function"]["name"], "arguments": json.dumps(arguments)}
+        return {
+            "content": None,
+            "tool_calls": [{"id": f"call_{fingerprint(request)}", "type": "function", "function": call}],
+        }
+    response_format = request.get("response_format") or {}
+    if response_format.get("type") == "json_schema":
+        return {"content": json.dumps(instance(response_format["json_schema"]["schema"], text))}
+    if response_format.get("type") == "json_object":
+        return {"content": json.dumps({"text": extract(text)})}
+    return {"content": f"[offline model] {extract(text)}"}
+
+
+def last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            content = message.get("content") or ""
+            if isinstance(content, str):
+                return content
+            return " ".join(str(part.get("text", "")) for part in content)
+    return ""
+
+
+def chosen_tool(request: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:
+    """A tool the caller insists on, or one the user named and that has not answered yet."""
+    tools: Sequence[Mapping[str, Any]] = request.get("tools") or ()
+    choice = request.get("tool_choice", "auto")
+    if choice == "none" or not tools:
+        return None
+    if isinstance(choice, Mapping):
+        wanted = choice["function"]["name"]
+        return next((tool for tool in tools if tool["function"]["name"] == wanted), None)
+    if any(message.get("role") == "tool" for message in request["messages"]):
+        return None
+    named = next((tool for tool in tools if tool["function"]["name"] in text), None)
+    return named or (tools[0] if choice == "required" else None)
+
+
+def extract(text: str) -> str:
+    """The beginning of the text, at a word's end."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= MAX_EXTRACT else flat[:MAX_EXTRACT].rpartition(" ")[0] + " …"
+
+
+def instance(schema: Mapping[str, Any], text: str) -> Any:
+    """A small valid instance of a JSON schema. Strings without a given form hold an extract of the text."""
+    return _instance(schema, schema.get("$defs", {}), text, 0)
+
+
+def _instance(schema: Mapping[str, Any], definitions: Mapping[str, Any], text: str, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise EndpointError("The schema has no end.", http_status=400, retryable=False)
+    if "$ref" in schema:
+        schema = definitions[str(schema["$ref"]).rpartition("/")[2]]
+    for key in ("const", "default"):
+        if key in schema:
+            return schema[key]
+    if schema.get("enum"):
+        return mentioned(schema["enum"], text)
+    for key in ("anyOf", "oneOf", "allOf"):
+        if schema.get(key):
+            return _instance(schema[key][0], definitions, text, depth + 1)
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "object":
+        wanted = schema.get("required", schema.get("properties", {}))
+        properties = schema.get("properties", {})
+        return {name: _instance(properties.get(name, {}), definitions, text, depth + 1) for name in wanted}
+    if kind == "array":
+        return [_instance(schema.get("items", {}), definitions, text, depth + 1)] * max(1, schema.get("minItems", 1))
+    if kind in ("integer", "number"):
+        return small_number(schema, whole=kind == "integer")
+    if kind == "string":
+        return string(schema, text)
+    return {"boolean": False, "null": None}.get(str(kind))
+
+
+def mentioned(choices: Sequence[Any], text: str) -> Any:
+    """The choice the text mentions last, or the first."""
+    found = [(text.rfind(str(choice)), choice) for choice in choices]
+    place, choice = max(found, key=lambda pair: pair[0])
+    return choice if place >= 0 else choices[0]
+
+
+def small_number(schema: Mapping[str, Any], *, whole: bool) -> float | int:
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    value = 0 if low is None else low
+    if "exclusiveMinimum" in schema and low == schema["exclusiveMinimum"]:
+        value = low + 1 if whole else (low + (high if high is not None else low + 2)) / 2
+    if high is not None and value > high:
+        value = high
+    return int(value) if whole else float(value)
+
+
+def string(schema: Mapping[str, Any], text: str) -> str:
+    forms = {"date": "2000-01-01", "date-time": "2000-01-01T00:00:00Z", "email": "offline@example.com"}
+    if schema.get("format") in forms:
+        return forms[schema["format"]]
+    value = extract(text) or MODEL
+    value = value.ljust(int(schema.get("minLength", 0)), ".")
+    return value[: schema.get("maxLength", len(value))]
+
+
+def chunk(whole: Mapping[str, Any], delta: Mapping[str, Any], finish_reason: str | None) -> dict[str, Any]:
+    return {
+        "id": whole["id"],
+        "object": "chat.completion.chunk",
+        "created": 0,
+        "model": MODEL,
+        "choices": [{"index": 0, "delta": dict(delta), "finish_reason": finish_reason}],
+    }
+
+
+def count_tokens(text: str) -> int:
+    """About four characters a token; an estimate, as there is no tokenizer here."""
+    return (len(text) + 3) // 4
+
+
+def fingerprint(request: Mapping[str, Any]) -> str:
+    text = json.dumps(request, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

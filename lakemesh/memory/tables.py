@@ -1,0 +1,35 @@
+"""Where memories are kept."""
+
+from lakemesh.lakehouse.indexes import IndexSpec
+from lakemesh.lakehouse.tables import Column, TableSpec
+
+INDEX_COLUMNS = {
+    "memory_id": "string",
+    "agent_id": "string",
+    "session_id": "string",
+    "user": "string",
+    "text": "string",
+    "metadata": "string",
+    "embedding_model": "string",
+    "created_at": "long",
+}
+
+
+def index_spec(name: str, dimension: int) -> IndexSpec:
+    """The index: text, vector, and what reads filter by most. `created_at` is in milliseconds."""
+    return IndexSpec(name=name, dimension=dimension, primary_key="memory_id", columns=INDEX_COLUMNS)
+
+
+def memory_table(name: str) -> TableSpec:
+    """The table: every memory with its metadata, without the vector."""
+    columns = [
+        Column("memory_id", "STRING"),
+        Column("agent_id", "STRING"),
+        Column("session_id", "STRING"),
+        Column("user", "STRING"),
+        Column("text", "STRING"),
+        Column("metadata", "STRING", "a JSON object"),
+        Column("embedding_model", "STRING"),
+        Column("created_at", "TIMESTAMP"),
+    ]
+    return TableSpec(name=name, columns=columns, comment="What agents remember", cluster_by=("agent_id", "created_at"))

@@ -1,0 +1,75 @@
+"""What a model answered, free of the wire's shape."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Message = Mapping[str, Any]
+"""One message of a conversation, as OpenAI chat completions have it: `role`, `content`, ..."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A tool the model wants called. `arguments` is None when what it wrote is no JSON object; `raw` is what it
+    wrote."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] | None
+    raw: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatAnswer:
+    """`model` is what the endpoint calls itself (`offline` on a laptop)."""
+
+    text: str
+    model: str
+    endpoint: str
+    finish_reason: str | None = None
+    tool_calls: Sequence[ToolCall] = ()
+    input_tokens: int = 0
+    output_tokens: int = 0
+    message: Message = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatChunk:
+    """The next piece of a streamed answer; the last one has the `finish_reason`."""
+
+    text: str
+    model: str
+    finish_reason: str | None = None
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+
+
+def read_answer(body: Mapping[str, Any], endpoint: str) -> ChatAnswer:
+    """A `chat.completion` as `ChatAnswer`."""
+    choice = body["choices"][0]
+    message = choice["message"]
+    usage = body.get("usage") or {}
+    return ChatAnswer(
+        text=message.get("content") or "",
+        model=body.get("model") or endpoint,
+        endpoint=endpoint,
+        finish_reason=choice.get("finish_reason"),
+        tool_calls=[read_tool_call(call) for call in message.get("tool_calls") or ()],
+        input_tokens=usage.get("prompt_tokens") or 0,
+        output_tokens=usage.get("completion_tokens") or 0,
+        message=message,
+    )
+
+
+def read_tool_call(call: Mapping[str, Any]) -> ToolCall:
+    raw = call["function"].get("arguments") or "{}"
+    try:
+        arguments = json.loads(raw)
+    except ValueError:
+        arguments = None
+    return ToolCall(
+        id=call.get("id") or "",
+        name=call["function"].get("name") or "",
+        arguments=arguments if isinstance(arguments, dict) else None,
+        raw=raw,
+    )
