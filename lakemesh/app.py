@@ -198,7 +198,7 @@ def doors(services: Services) -> list[BaseRoute]:
     )
     api.include_router(documented_routes(rest))
     api.include_router(health_routes(health_of(services)))
-    return [*hot_routes(rest), WebSocketRoute("/api/ws", websocket), Mount("/", api)]
+    return [*hot_routes(rest), WebSocketRoute("/api/ws", websocket.serve), Mount("/", api)]
 
 
 def spare_the_garbage_collector() -> None:

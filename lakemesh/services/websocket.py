@@ -42,7 +42,7 @@ class WebSocketApi:
     def configure(self, limits: LimitsConfig) -> None:
         self._max_message_bytes = limits.max_body_bytes
 
-    async def __call__(self, websocket: WebSocket) -> None:
+    async def serve(self, websocket: WebSocket) -> None:
         try:
             identity = self._authenticator.authenticate(websocket.headers)
         except LakemeshError as error:

@@ -28,6 +28,9 @@ def hostile_requests() -> Iterator[tuple[str, dict[str, str], bytes]]:
     for name in NAMES:
         for data in ({}, {"message": "x"}):
             yield "/api/execute", JSON, json.dumps({"agent_name": name, "data": data}).encode()
+    for text in NAMES:
+        yield "/execute", JSON, json.dumps({"agent": "writer", "data": {"words": text}}).encode()
+        yield "/execute", JSON, json.dumps({"agent": "echo", "data": {"message": text, text or "key": 1}}).encode() * 2
     for value in VALUES:
         for key in ("agent_name", "data", "session_id", "metadata"):
             body = {"agent_name": "writer", "data": {"words": "no"}, key: value}
@@ -37,7 +40,7 @@ def hostile_requests() -> Iterator[tuple[str, dict[str, str], bytes]]:
     for media_type in ("text/plain", "application/xml", "multipart/form-data; boundary=x", "json", ""):
         yield "/api/execute", {"content-type": media_type}, b'{"agent":"echo","data":{"message":"x"}}'
     for header in ("x-request-timeout", "idempotency-key"):
-        for value in ("", "\t", "a" * 300, "é", "-5", "1e999"):
+        for value in ("", "a" * 300, "é", "-5", "1e999"):
             if (header, value) != ("idempotency-key", "-5") and (header, value) != ("idempotency-key", "1e999"):
                 yield "/api/execute", {**JSON, header: value}, b'{"agent":"echo","data":{"message":"x"}}'
     for value in VALUES[1:]:
