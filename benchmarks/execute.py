@@ -15,9 +15,9 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.load import LoadResult, post, run_load
 from benchmarks.report import Row, report
 from benchmarks.server_process import ServerProcess, server_process
+from lakemesh.jobs.http_load import LoadResult, post, run_load
 
 CONNECTIONS = 16
 REQUESTS_PER_CONNECTION = 1_000
@@ -37,7 +37,7 @@ def measure(server: ServerProcess, path: str) -> tuple[LoadResult, float]:
     """One round; the result and the server's processor microseconds per request."""
     requests = [[post(path, BODY)] * REQUESTS_PER_CONNECTION for _ in range(CONNECTIONS)]
     before = server.cpu_seconds()
-    result = uvloop.run(run_load("127.0.0.1", server.port, requests, timeout_seconds=120))
+    result = uvloop.run(run_load(server.port, requests, timeout_seconds=120))
     assert result.errors == 0
     return result, (server.cpu_seconds() - before) / result.requests * 1e6
 

@@ -6,13 +6,16 @@ import typer
 from rich.console import Console
 
 from lakemesh import __version__
-from lakemesh.cli import execute, serve, sql
+from lakemesh.cli import config, demo, execute, serve, sql, train_risk
 from lakemesh.errors import ConfigurationInvalid, LakemeshError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("serve")(serve.serve)
 app.command("execute")(execute.execute)
 app.command("sql")(sql.sql)
+app.command("demo")(demo.demo)
+app.command("train-risk")(train_risk.train_risk)
+app.add_typer(config.config, name="config")
 
 
 @app.callback(invoke_without_command=True)

@@ -17,7 +17,9 @@ def serve(
     from lakemesh.logs import configure_logging
 
     settings = Settings()
-    settings = settings.model_copy(update={"host": host or settings.host, "port": port or settings.port})
+    settings = settings.model_copy(
+        update={"host": host or settings.host, "port": settings.port if port is None else port}
+    )
     configure_logging(settings.log_level)
     typer.echo(GREETING.format(base=f"http://{settings.host}:{settings.port}"), err=True)
     uvicorn.run(
