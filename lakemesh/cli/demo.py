@@ -168,9 +168,8 @@ def measure(
 
 def print_load(result: "Replay", console: Console) -> None:
     load = result.load
-    table = Table(
-        "requests", "errors", "degraded", "requests/s", "p50 ms", "p95 ms", "p99 ms", title="POST /api/execute"
-    )
+    columns = ("requests", "errors", "degraded", "requests/s", "p50 ms", "p95 ms", "p99 ms")
+    table = Table(*columns, title="POST /api/execute")
     table.add_row(
         f"{load.requests:,}",
         str(load.errors),

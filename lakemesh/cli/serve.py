@@ -21,7 +21,8 @@ def serve(
         update={"host": host or settings.host, "port": settings.port if port is None else port}
     )
     configure_logging(settings.log_level)
-    typer.echo(GREETING.format(base=f"http://{settings.host}:{settings.port}"), err=True)
+    if settings.port:
+        typer.echo(GREETING.format(base=f"http://{settings.host}:{settings.port}"), err=True)
     uvicorn.run(
         create_app(settings),
         host=settings.host,

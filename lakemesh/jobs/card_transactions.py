@@ -87,7 +87,8 @@ def _choose_terminals(random: Generator, customer: Integers, reachable: list[Int
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     chosen = (random.random(len(customer)) * sizes[customer]).astype(np.int64)
     every: Integers = np.concatenate(reachable)
-    return every[starts[customer] + chosen]
+    terminals: Integers = every[starts[customer] + chosen]
+    return terminals
 
 
 def _amounts(random: Generator, means: Numbers) -> Numbers:

@@ -1,6 +1,7 @@
 """Databricks SQL types as Arrow types, and rows as Arrow tables. pyarrow is imported when it is used."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lakemesh.errors import InvalidRequest
@@ -34,6 +35,38 @@ def rows_to_arrow(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) 
     import pyarrow as pa
 
     return pa.Table.from_pylist(list(rows), schema=arrow_schema(columns))
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A column that has the same value in every row."""
+
+    value: Any
+
+
+def columns_to_arrow(columns: Sequence[Column], values: Mapping[str, Any], length: int) -> "pa.Table":
+    """Columns of values, or `Constant`s, as a table with exactly these columns; one that is left out is null.
+    Timestamps are given as Unix microseconds and dates as days, which costs no object per value."""
+    import pyarrow as pa
+
+    schema = arrow_schema(columns)
+    return pa.Table.from_arrays([_array(values.get(field.name), field.type, length) for field in schema], schema=schema)
+
+
+def _array(values: Any, kind: "pa.DataType", length: int) -> "pa.Array":
+    import pyarrow as pa
+
+    if values is None:
+        return pa.nulls(length, kind)
+    if isinstance(values, Constant):
+        if pa.types.is_nested(kind):
+            return pa.array([values.value] * length, kind)
+        return pa.repeat(pa.scalar(values.value, kind), length)
+    if pa.types.is_timestamp(kind):
+        return pa.array(values, pa.int64()).cast(kind)
+    if pa.types.is_date32(kind):
+        return pa.array(values, pa.int32()).cast(kind)
+    return pa.array(values, kind)
 
 
 def _convert(parsed: "exp.DataType") -> "pa.DataType":

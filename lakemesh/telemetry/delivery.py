@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -15,25 +16,35 @@ logger = structlog.get_logger(__name__)
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
 WRITE_SECONDS = 60.0
+COMMIT_RECORDS = 50_000
 
 
 class Sink(Protocol):
-    """Where batches end up. `deliver` returns once the batch is durable there; delivering the same batch again
-    must change nothing. A `CallerError` says that the batch will never be taken, anything else that it may be
-    later."""
+    """Where batches end up. `deliver` returns once the batches, all for one target and in the order of their ids,
+    are durable there; delivering a batch again must change nothing. A `CallerError` says that they will never be
+    taken, anything else that they may be later."""
 
-    async def deliver(self, batch: SpooledBatch, app_id: str) -> None: ...
+    async def deliver(self, batches: Sequence[SpooledBatch], app_id: str) -> None: ...
 
 
 class DeltaSink:
-    """Appends to the workspace's tables; the batch' id as application transaction makes it exactly once."""
+    """Appends to the workspace's tables, several batches in one commit. The last batch' id is the commit's
+    application transaction, and batches go in order, so whatever is not above the table's version is there."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self._applied: dict[str, int] = {}
 
-    async def deliver(self, batch: SpooledBatch, app_id: str) -> None:
-        rows = await asyncio.to_thread(read_batch, batch.content)
-        await self._tables.append(batch.target, rows, transaction=AppTransaction(app_id, batch.id))
+    async def deliver(self, batches: Sequence[SpooledBatch], app_id: str) -> None:
+        target = batches[0].target
+        applied = self._applied.pop(target, None)  # known again once this delivery has succeeded
+        if applied is None:
+            applied = await self._tables.applied_version(target, app_id) or 0
+        new = [batch for batch in batches if batch.id > applied]
+        if new:
+            rows = await asyncio.to_thread(read_batches, new)
+            await self._tables.append(target, rows, transaction=AppTransaction(app_id, new[-1].id))
+        self._applied[target] = batches[-1].id
 
 
 class Delivery:
@@ -48,22 +59,35 @@ class Delivery:
 
     async def drain(self) -> bool:
         """Deliver until the spool is empty; False when the sink failed and the rest has to wait."""
-        while (batch := await asyncio.to_thread(self._spool.first)) is not None:
+        while batches := await asyncio.to_thread(self._spool.oldest, COMMIT_RECORDS):
             try:
                 async with asyncio.timeout(WRITE_SECONDS):
-                    await self._sink.deliver(batch, self._spool.app_id)
+                    await self._sink.deliver(batches, self._spool.app_id)
             except CallerError as error:
-                logger.error("telemetry batch refused", target=batch.target, records=batch.records, reason=error.detail)
-                await asyncio.to_thread(self._spool.bury, batch, error.detail)
+                await self._refused(batches, error)
                 continue
             except (LakemeshError, TimeoutError) as error:
                 self.failed(str(error) or f"no answer in {WRITE_SECONDS} s")
                 return False
-            await asyncio.to_thread(self._spool.remove, batch)
-            self.delivered += batch.records
+            await asyncio.to_thread(self._spool.remove, batches)
+            self.delivered += sum(batch.records for batch in batches)
             self._failures = 0
             self.last_error = None
         return True
+
+    async def _refused(self, batches: Sequence[SpooledBatch], error: CallerError) -> None:
+        """One bad batch must not take others with it: what was refused together is tried alone, then buried."""
+        for batch in batches:
+            try:
+                await self._sink.deliver([batch], self._spool.app_id)
+                await asyncio.to_thread(self._spool.remove, [batch])
+                self.delivered += batch.records
+            except CallerError as reason:
+                logger.error("telemetry batch refused", target=batch.target, records=batch.records, reason=str(reason))
+                await asyncio.to_thread(self._spool.bury, batch, reason.detail)
+            except LakemeshError as failure:
+                self.failed(failure.detail)
+                return
 
     def failed(self, reason: str) -> None:
         """Note that the sink is away."""
@@ -79,8 +103,11 @@ class Delivery:
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 (jitter)
 
 
-def read_batch(content: bytes) -> Any:
+def read_batches(batches: Sequence[SpooledBatch]) -> Any:
     import pyarrow as pa
 
-    with pa.ipc.open_stream(content) as reader:
-        return reader.read_all()
+    tables = []
+    for batch in batches:
+        with pa.ipc.open_stream(batch.content) as reader:
+            tables.append(reader.read_all())
+    return pa.concat_tables(tables)

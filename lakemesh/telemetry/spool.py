@@ -8,9 +8,11 @@ import hashlib
 import sqlite3
 import threading
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+MAX_BATCHES = 100
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity (app_id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS batches (
@@ -69,25 +71,31 @@ class Spool:
             self._bytes += len(content)
             return True
 
-    def first(self) -> SpooledBatch | None:
-        """The oldest batch that is whole. A corrupt one goes to the dead letters on the way."""
+    def oldest(self, max_records: int) -> list[SpooledBatch]:
+        """The oldest batch and those after it that go to the same target, up to `max_records` records but at least
+        one batch. Corrupt batches go to the dead letters on the way."""
         with self._lock:
-            while True:
-                row = self._database.execute(
-                    "SELECT id, target, records, checksum, content FROM batches ORDER BY id LIMIT 1"
-                ).fetchone()
-                if row is None:
-                    return None
-                batch = SpooledBatch(id=row[0], target=row[1], records=row[2], content=row[4])
-                if digest(batch.content) == row[3]:
-                    return batch
-                self._bury(batch, "checksum does not match: the file was damaged")
+            found: list[SpooledBatch] = []
+            rows = self._database.execute(
+                "SELECT id, target, records, checksum, content FROM batches"
+                " WHERE target = (SELECT target FROM batches ORDER BY id LIMIT 1) ORDER BY id LIMIT ?",
+                (MAX_BATCHES,),
+            ).fetchall()
+            for id_, target, records, checksum, content in rows:
+                batch = SpooledBatch(id=id_, target=target, records=records, content=content)
+                if digest(content) != checksum:
+                    self._bury(batch, "checksum does not match: the file was damaged")
+                    continue
+                if found and sum(known.records for known in found) + records > max_records:
+                    break
+                found.append(batch)
+        return found if found or not rows else self.oldest(max_records)
 
-    def remove(self, batch: SpooledBatch) -> None:
-        """The batch was delivered."""
+    def remove(self, batches: Sequence[SpooledBatch]) -> None:
+        """These batches were delivered."""
         with self._lock:
-            self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
-            self._bytes -= len(batch.content)
+            self._database.executemany("DELETE FROM batches WHERE id = ?", [(batch.id,) for batch in batches])
+            self._bytes -= sum(len(batch.content) for batch in batches)
 
     def bury(self, batch: SpooledBatch, reason: str) -> None:
         """The batch will never be taken; keep it with the reason."""

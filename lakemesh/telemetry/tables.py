@@ -6,15 +6,16 @@ columns hold JSON.
 
 import random
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import to_json
 
 from lakemesh.config.telemetry import TelemetryConfig
+from lakemesh.lakehouse.arrow import Constant
 from lakemesh.lakehouse.tables import Column, TableSpec
 from lakemesh.telemetry.records import ExecutionRecord, ModelRecord, SpanRecord
 
+DAY_NS = 86_400 * 1_000_000_000
 EVENT = "STRUCT<time_unix_nano: BIGINT, name: STRING, attributes: VARIANT, dropped_attributes_count: INT>"
 LINK = (
     "STRUCT<trace_id: STRING, span_id: STRING, trace_state: STRING, attributes: VARIANT,"
@@ -130,107 +131,114 @@ def view_statements(config: TelemetryConfig) -> list[str]:
     ]
 
 
-def span_rows(
-    records: Sequence[SpanRecord], config: TelemetryConfig, resource: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    resource_value = {"attributes": to_json(dict(resource)).decode(), "dropped_attributes_count": 0}
-    return [
-        {
-            "record_id": time_ordered_id(record.start_ns),
-            **moment("time", record.start_ns),
-            "service_name": config.service_name,
-            "trace_id": f"{record.trace_id:032x}",
-            "span_id": f"{record.span_id:016x}",
-            "trace_state": record.trace_state,
-            "parent_span_id": f"{record.parent_span_id:016x}" if record.parent_span_id else None,
-            "flags": record.flags,
-            "name": record.name,
-            "kind": record.kind,
-            "start_time_unix_nano": record.start_ns,
-            "end_time_unix_nano": record.end_ns,
-            "attributes": to_json(record.attributes, inf_nan_mode="null").decode(),
-            "dropped_attributes_count": record.dropped_attributes,
-            "events": [
-                {
-                    "time_unix_nano": at,
-                    "name": name,
-                    "attributes": to_json(attributes, inf_nan_mode="null").decode(),
-                    "dropped_attributes_count": 0,
-                }
-                for at, name, attributes in record.events
-            ],
-            "dropped_events_count": 0,
-            "links": [],
-            "dropped_links_count": 0,
-            "status": {"message": record.status_message, "code": record.status_code},
-            "resource": resource_value,
-            "instrumentation_scope": {
-                "name": record.scope_name,
-                "version": record.scope_version,
-                "attributes": "{}",
-                "dropped_attributes_count": 0,
-            },
-        }
-        for record in records
-    ]
+SAME_IN_EXECUTIONS = [
+    "execution_id",
+    "parent_execution_id",
+    "agent_id",
+    "session_id",
+    "door",
+    "trace_id",
+    "span_id",
+    "latency_ms",
+    "success",
+    "error_code",
+    "error_message",
+    "confidence",
+]
+SAME_IN_MODEL_USES = [
+    "endpoint",
+    "model",
+    "route",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "latency_ms",
+    "finish_reason",
+    "cached",
+    "error_code",
+]
 
 
-def execution_rows(records: Sequence[ExecutionRecord], config: TelemetryConfig) -> list[dict[str, Any]]:
-    return [
-        {
-            "execution_id": record.execution_id,
-            "parent_execution_id": record.parent_execution_id,
-            **moment("timestamp", record.timestamp_ns),
-            "agent_id": record.agent_id,
-            "session_id": record.session_id,
-            "user_id": record.user,
-            "door": record.door,
-            "trace_id": record.trace_id,
-            "span_id": record.span_id,
-            "input_data": shortened(record.input_data, config.max_content_characters),
-            "output_data": shortened(record.output_data, config.max_content_characters),
-            "latency_ms": record.latency_ms,
-            "success": record.success,
-            "error_code": record.error_code,
-            "error_message": record.error_message,
-            "confidence": record.confidence,
-            "degraded": list(record.degraded),
-            "models": sorted({use.model for use in record.model_uses}),
-            "prompts": sorted({f"{use.name}_v{use.version}" for use in record.prompt_uses}),
-            "input_tokens": sum(use.input_tokens for use in record.model_uses),
-            "output_tokens": sum(use.output_tokens for use in record.model_uses),
-            "cost_usd": sum(use.cost_usd for use in record.model_uses),
-        }
-        for record in records
-    ]
+def span_columns(records: Sequence[SpanRecord], config: TelemetryConfig, resource: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of the spans table; those that are left out are null."""
+    resource_value = {"attributes": json_text(dict(resource)), "dropped_attributes_count": 0}
+    return {
+        "record_id": [time_ordered_id(record.start_ns) for record in records],
+        **moments("time", [record.start_ns for record in records]),
+        "service_name": Constant(config.service_name),
+        "trace_id": [f"{record.trace_id:032x}" for record in records],
+        "span_id": [f"{record.span_id:016x}" for record in records],
+        "trace_state": [record.trace_state for record in records],
+        "parent_span_id": [f"{record.parent_span_id:016x}" if record.parent_span_id else None for record in records],
+        "flags": [record.flags for record in records],
+        "name": [record.name for record in records],
+        "kind": [record.kind for record in records],
+        "start_time_unix_nano": [record.start_ns for record in records],
+        "end_time_unix_nano": [record.end_ns for record in records],
+        "attributes": [json_text(record.attributes) for record in records],
+        "dropped_attributes_count": [record.dropped_attributes for record in records],
+        "events": [[event_value(*event) for event in record.events] for record in records],
+        "dropped_events_count": Constant(0),
+        "links": Constant([]),
+        "dropped_links_count": Constant(0),
+        "status": [{"message": record.status_message, "code": record.status_code} for record in records],
+        "resource": Constant(resource_value),
+        "instrumentation_scope": [scope_value(record) for record in records],
+    }
 
 
-def model_rows(records: Sequence[ModelRecord]) -> list[dict[str, Any]]:
-    return [
-        {
-            **moment("timestamp", record.timestamp_ns),
-            "execution_id": record.execution_id,
-            "agent_id": record.agent_id,
-            "trace_id": record.trace_id,
-            "endpoint": record.use.endpoint,
-            "model": record.use.model,
-            "route": record.use.route,
-            "input_tokens": record.use.input_tokens,
-            "output_tokens": record.use.output_tokens,
-            "cost_usd": record.use.cost_usd,
-            "latency_ms": record.use.latency_ms,
-            "finish_reason": record.use.finish_reason,
-            "cached": record.use.cached,
-            "error_code": record.use.error_code,
-        }
-        for record in records
-    ]
+def event_value(time_ns: int, name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "time_unix_nano": time_ns,
+        "name": name,
+        "attributes": json_text(attributes),
+        "dropped_attributes_count": 0,
+    }
 
 
-def moment(column: str, nanoseconds: int) -> dict[str, Any]:
-    """A timestamp column and the `date` the tables are pruned by."""
-    at = datetime.fromtimestamp(nanoseconds / 1e9, tz=UTC)
-    return {column: at, "date": at.date()}
+def scope_value(record: SpanRecord) -> dict[str, Any]:
+    return {
+        "name": record.scope_name,
+        "version": record.scope_version,
+        "attributes": "{}",
+        "dropped_attributes_count": 0,
+    }
+
+
+def execution_columns(records: Sequence[ExecutionRecord], config: TelemetryConfig) -> dict[str, Any]:
+    """The columns of `agent_executions`."""
+    limit = config.max_content_characters
+    return {
+        **{name: [getattr(record, name) for record in records] for name in SAME_IN_EXECUTIONS},
+        **moments("timestamp", [record.timestamp_ns for record in records]),
+        "user_id": [record.user for record in records],
+        "input_data": [shortened(record.input_data, limit) for record in records],
+        "output_data": [shortened(record.output_data, limit) for record in records],
+        "degraded": [list(record.degraded) for record in records],
+        "models": [sorted({use.model for use in record.model_uses}) for record in records],
+        "prompts": [sorted({f"{use.name}_v{use.version}" for use in record.prompt_uses}) for record in records],
+        "input_tokens": [sum(use.input_tokens for use in record.model_uses) for record in records],
+        "output_tokens": [sum(use.output_tokens for use in record.model_uses) for record in records],
+        "cost_usd": [sum(use.cost_usd for use in record.model_uses) for record in records],
+    }
+
+
+def model_columns(records: Sequence[ModelRecord]) -> dict[str, Any]:
+    """The columns of `model_inference_logs`."""
+    return {
+        **moments("timestamp", [record.timestamp_ns for record in records]),
+        **{name: [getattr(record, name) for record in records] for name in ("execution_id", "agent_id", "trace_id")},
+        **{name: [getattr(record.use, name) for record in records] for name in SAME_IN_MODEL_USES},
+    }
+
+
+def moments(column: str, nanoseconds: Sequence[int]) -> dict[str, Any]:
+    """A timestamp column (microseconds) and the `date` (days) the tables are pruned by."""
+    return {column: [at // 1_000 for at in nanoseconds], "date": [at // DAY_NS for at in nanoseconds]}
+
+
+def json_text(value: Mapping[str, Any]) -> str:
+    return to_json(value, inf_nan_mode="null").decode() if value else "{}"
 
 
 def shortened(content: str | None, limit: int) -> str | None:

@@ -69,7 +69,8 @@ class TransactionTable:
 
 
 def is_weekend(time: Integers) -> NDArray[np.bool_]:
-    return (time // DAY_SECONDS + EPOCH_WEEKDAY) % 7 >= FIRST_WEEKEND_DAY
+    weekday = (time // DAY_SECONDS + EPOCH_WEEKDAY) % 7
+    return np.greater_equal(weekday, FIRST_WEEKEND_DAY)
 
 
 def is_night(time: Integers) -> NDArray[np.bool_]:
@@ -126,7 +127,8 @@ class _Grouped:
     def position(self, shift_seconds: int) -> Integers:
         """For each row the number of rows, counted from the first of all, up to `shift_seconds` from its time."""
         shifted = np.maximum(self._time + shift_seconds, 0)
-        return np.searchsorted(self._place, self._group + shifted, side="right").astype(np.int64)
+        places: Integers = np.searchsorted(self._place, self._group + shifted, side="right").astype(np.int64)
+        return places
 
     def restore(self, values: Numbers) -> Numbers:
         """Values in the order of the table."""

@@ -32,6 +32,10 @@ def _rewrite(node: "exp.Expr") -> "exp.Expr":
             return exp.TryCast(this=arguments[0], to=exp.DataType.build("JSON", dialect="duckdb"))
         if name == "percentile" and len(arguments) == 2:
             return exp.Anonymous(this="quantile_cont", expressions=arguments)
+    if isinstance(node, exp.StrToUnix) and "strict" in node.args["format"].name:
+        # Without a format of its own, unix_timestamp takes a timestamp, or text in the standard form.
+        moment = exp.cast(node.this, "TIMESTAMPTZ", dialect="duckdb")
+        return exp.cast(exp.Anonymous(this="epoch", expressions=[moment]), "BIGINT")
     if isinstance(node, exp.Quantile):
         # Spark's percentile interpolates, which DuckDB's quantile does not.
         return exp.Anonymous(this="quantile_cont", expressions=[node.this, node.args["quantile"]])

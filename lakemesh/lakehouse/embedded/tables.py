@@ -95,8 +95,15 @@ class DeltaTables:
         return self._translate(name, lambda: self._new_handle(name))
 
     async def _write(self, name: str, action: Callable[[], T]) -> T:
+        """Run `action` in a worker thread, alone on its table. A caller that is cancelled waits for it all the same:
+        the thread cannot be stopped, and the next writer must not meet it."""
         async with self._locks[name]:
-            return await asyncio.to_thread(self._translate, name, action)
+            work = asyncio.ensure_future(asyncio.to_thread(self._translate, name, action))
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                await asyncio.wait([work])
+                raise
 
     def _translate(self, name: str, action: Callable[[], T]) -> T:
         """Run `action` with delta-rs' exceptions as ours."""
