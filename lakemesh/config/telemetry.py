@@ -1,27 +1,84 @@
 """What is observed, how long it waits, where it goes."""
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from lakemesh.config.base import Section
 
+SinkName = Literal["delta", "zerobus", "copy_into", "otlp"]
+
+
+class RedactionConfig(Section):
+    """What is taken out of attributes, log lines and captured content before it is written anywhere. `attributes`
+    are names, or their beginnings with a `*` at the end; `patterns` are kinds of text found anywhere in a value."""
+
+    attributes: list[str] = ["http.request.header.authorization", "http.request.header.cookie", "*.api_key"]
+    patterns: list[Literal["card_number", "email", "token"]] = ["card_number", "token"]
+
+
+class ZerobusConfig(Section):
+    """`endpoint` is `https://<workspace id>.zerobus.<region>.cloud.databricks.com`. The service principal is the
+    app's own (`DATABRICKS_CLIENT_ID`, `DATABRICKS_CLIENT_SECRET`) unless given."""
+
+    endpoint: str = Field(pattern=r"^https?://")
+    workspace_url: str = Field(pattern=r"^https?://")
+    client_id: str
+    client_secret: str = Field(repr=False)
+    ack_timeout_seconds: float = Field(default=60.0, gt=0)
+
+
+class CopyIntoConfig(Section):
+    volume: str = Field(default="/Volumes/main/agents/telemetry", pattern=r"^/Volumes/[^/]+/[^/]+/[^/]+")
+
+
+class OtlpConfig(Section):
+    """`endpoint` without `/v1/traces`, which is added; `table_header` names the target table to Zerobus' OTLP."""
+
+    endpoint: str = Field(default="http://localhost:4318", pattern=r"^https?://")
+    headers: dict[str, str] = Field(default={}, repr=False)
+    table_header: str | None = None
+    timeout_seconds: float = Field(default=10.0, gt=0)
+
 
 class TelemetryConfig(Section):
-    """Tables are `<catalog>.<schema>.<prefix>_otel_spans`, `agent_executions` and `model_inference_logs`, with the
-    views `traces` and `telemetry`."""
+    """Tables are `<catalog>.<schema>.<prefix>_otel_spans`, `_otel_logs` and `_otel_metrics`, `agent_executions` and
+    `model_inference_logs`, with the views `traces`, `logs`, `metrics` and `telemetry`."""
 
     enabled: bool = True
     service_name: str = "lakemesh"
     catalog: str = "main"
     schema_name: str = Field(default="agents", alias="schema")
     prefix: str = Field(default="lakemesh", pattern=r"^[a-z][a-z0-9_]*$")
+    sinks: list[SinkName] = Field(default=["delta"], min_length=1)
+    zerobus: ZerobusConfig | None = None
+    copy_into: CopyIntoConfig = CopyIntoConfig()
+    otlp: OtlpConfig = OtlpConfig()
     sample_ratio: float = Field(default=1.0, ge=0, le=1, description="share of traces kept; rows are always kept")
+    keep_errors: bool = Field(default=True, description="keep traces with an error, whatever the ratio")
+    keep_slower_than_ms: float | None = Field(default=None, gt=0, description="keep slow traces, whatever the ratio")
     batch_size: int = Field(default=1_000, ge=1, description="records that make a batch")
     flush_seconds: float = Field(default=10.0, gt=0, description="age that makes a batch")
     buffer_size: int = Field(default=50_000, ge=100, description="records in memory; more are dropped and counted")
     spool_megabytes: int = Field(default=256, ge=1, description="records on disk; more are dropped and counted")
+    spool_sync: Literal["full", "normal", "off"] = Field(
+        default="full", description="full survives a power cut, normal a crash of the process; SQLite's synchronous"
+    )
     capture_content: bool = Field(default=False, description="keep inputs and outputs in the execution rows")
     max_content_characters: int = Field(default=16_384, ge=0, description="longer content is cut, its length kept")
+    redaction: RedactionConfig = RedactionConfig()
+    log_level: Literal["debug", "info", "warning", "error"] | None = Field(
+        default="info", description="log lines from this level on become rows; none with null"
+    )
+    metrics_seconds: float = Field(default=60.0, gt=0, description="how often metrics are read")
+    maintenance_hours: float = Field(default=6.0, gt=0, description="how often tables are compacted and vacuumed")
     retention_days: int = Field(default=30, ge=1)
+
+    @model_validator(mode="after")
+    def _zerobus_is_described(self) -> Self:
+        if "zerobus" in self.sinks and self.zerobus is None:
+            raise ValueError("the sink 'zerobus' needs the section zerobus")
+        return self
 
     def table(self, name: str) -> str:
         return f"{self.catalog}.{self.schema_name}.{name}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lakemesh.errors import InvalidRequest
@@ -19,6 +20,7 @@ def arrow_schema(columns: Sequence[Column]) -> "pa.Schema":
     return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])
 
 
+@lru_cache(maxsize=512)
 def arrow_type(sql_type: str) -> "pa.DataType":
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
@@ -60,7 +62,7 @@ def _array(values: Any, kind: "pa.DataType", length: int) -> "pa.Array":
         return pa.nulls(length, kind)
     if isinstance(values, Constant):
         if pa.types.is_nested(kind):
-            return pa.array([values.value] * length, kind)
+            return pa.array([values.value], kind).take(pa.nulls(length, pa.int32()).fill_null(0))
         return pa.repeat(pa.scalar(values.value, kind), length)
     if pa.types.is_timestamp(kind):
         return pa.array(values, pa.int64()).cast(kind)

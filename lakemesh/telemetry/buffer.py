@@ -1,43 +1,56 @@
 """Where records wait in memory: bounded, and every drop counted with its reason."""
 
 from collections import Counter, deque
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
 class Buffer:
-    """Records by kind. `put` is what the request path pays: an append and a comparison.
+    """Records by kind. `put` is what the request path pays: an append and two comparisons.
 
     Appending to and popping from a deque are atomic, so `put` may be called from any thread while one reader takes.
     """
 
-    def __init__(self, kinds: tuple[str, ...], *, size: int, batch_size: int, on_batch: Callable[[], None]) -> None:
+    def __init__(self, kinds: Sequence[str], *, size: int, batch_size: int, on_batch: Callable[[], None]) -> None:
         self._waiting: dict[str, deque[Any]] = {kind: deque() for kind in kinds}
         self._size = size
         self._batch_size = batch_size
         self._on_batch = on_batch
+        self._closed_because: str | None = None
         self.dropped: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
     def put(self, kind: str, record: Any) -> None:
-        """Keep the record, or count it as dropped when its kind is full."""
+        """Keep the record, or count it as dropped when its kind is full or nobody reads any more."""
         waiting = self._waiting[kind]
         count = len(waiting)
         if count >= self._size:
-            self.dropped["buffer_full"] += 1
+            self.dropped[self._closed_because or "buffer_full"] += 1
             return
         waiting.append(record)
         if (count + 1) % self._batch_size == 0:
             self._on_batch()
 
+    def batches(self, kind: str, *, only_full: bool) -> int:
+        """How many batches wait; the last may be a part of one unless `only_full`."""
+        full, rest = divmod(len(self._waiting[kind]), self._batch_size)
+        return full + bool(rest and not only_full)
+
     def take(self, kind: str) -> list[Any]:
         """Up to one batch of the oldest records."""
         waiting = self._waiting[kind]
-        count = min(len(waiting), self._batch_size)
-        batch = list(islice(waiting, count))
-        for _ in range(count):
-            waiting.popleft()
-        return batch
+        return [waiting.popleft() for _ in range(min(len(waiting), self._batch_size))]
+
+    def restore(self, kind: str, records: Sequence[Any]) -> None:
+        """Put back what was taken and could not be kept elsewhere; it is the oldest again."""
+        self._waiting[kind].extendleft(reversed(records))
+
+    def close(self, reason: str) -> None:
+        """Take nothing more; what comes, and what is still here, is dropped for `reason`."""
+        self._closed_because = reason
+        self._size = 0
+        self.dropped[reason] += len(self)
+        for waiting in self._waiting.values():
+            waiting.clear()

@@ -1,161 +1,210 @@
-"""Records → batches → spool → Delta, beside the requests."""
+"""Records → batches → spool → sink, beside the requests."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import os
+import sqlite3
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from lakemesh.config.telemetry import TelemetryConfig
-from lakemesh.errors import LakemeshError
-from lakemesh.lakehouse.arrow import columns_to_arrow
-from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.telemetry.buffer import Buffer
-from lakemesh.telemetry.delivery import Delivery, DeltaSink
-from lakemesh.telemetry.spool import Spool
-from lakemesh.telemetry.tables import execution_columns, model_columns, span_columns, table_specs, view_statements
+from lakemesh.telemetry.delivery import Delivery, write_batch
+from lakemesh.telemetry.rows import RowMaker
+from lakemesh.telemetry.sinks import Sink
+from lakemesh.telemetry.spool import Spool, SpoolLock
+from lakemesh.telemetry.tables import KINDS, Kind, table_specs
 
 logger = structlog.get_logger(__name__)
 
-ToColumns = Callable[[Sequence[Any]], dict[str, Any]]
+SPOOL_PAUSE_SECONDS = 1.0
 
 
 class Pipeline:
-    """Two background tasks, so that a slow sink never keeps records in memory: one brings batches from memory to
-    the spool when they are full or old, the other brings them from the spool to Delta. Everything that is done to a
-    record after `put` happens here, in worker threads."""
+    """Two tasks on the server's loop, and two threads for what blocks. One task brings full or old batches from
+    memory to the spool; the other drains the spool into the sink. A sink that hangs holds up the second alone."""
 
-    def __init__(
-        self, config: TelemetryConfig, *, workspace: Workspace, spool: Spool, resource: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, config: TelemetryConfig, *, sink: Sink, folder: Path, resource: Mapping[str, Any]) -> None:
         self._config = config
-        self._workspace = workspace
-        self._spool = spool
-        self._specs = table_specs(config)
-        self._to_columns: dict[str, ToColumns] = {
-            "spans": lambda records: span_columns(records, config, resource),
-            "executions": lambda records: execution_columns(records, config),
-            "models": model_columns,
-        }
-        self._delivery = Delivery(spool, DeltaSink(workspace.tables))
-        self._full = asyncio.Event()
-        self._spooled = asyncio.Event()
-        self._spooling = asyncio.Lock()
-        self._delivering = asyncio.Lock()
+        self._sink = sink
+        self._resource = resource
+        self._targets = {kind: spec.name for kind, spec in table_specs(config).items()}
+        self._rows: RowMaker | None = None
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="telemetry")
+        self._lock = SpoolLock(folder)
+        self._spool = Spool(
+            self._lock.file, max_bytes=config.spool_megabytes * 1024 * 1024, synchronous=config.spool_sync
+        )
+        self._delivery = Delivery(self._spool, sink, self._in_thread)
+        self._batch_full, self._spooled = asyncio.Event(), asyncio.Event()
+        self._spooling, self._delivering = asyncio.Lock(), asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._tables_ready = False
-        self.buffer = Buffer(
-            tuple(self._specs), size=config.buffer_size, batch_size=config.batch_size, on_batch=self._batch_is_full
-        )
+        self._spool_error: str | None = None
+        self._closing = False
+        self.buffer = Buffer(KINDS, size=config.buffer_size, batch_size=config.batch_size, on_batch=self._batch_is_full)
+        forget_in_forks(self)
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._spooled.set()  # what an earlier process left behind
+        self._spooled.set()
         self._tasks = [
-            asyncio.ensure_future(self._forever(self._spool_when_due)),
-            asyncio.ensure_future(self._forever(self._deliver_when_spooled)),
+            asyncio.ensure_future(self._keep_going(self._spool_forever)),
+            asyncio.ensure_future(self._keep_going(self._deliver_forever)),
         ]
 
     async def flush(self) -> bool:
-        """What was put before this call is spooled; True when it is also in Delta."""
-        await self._spool_all()
-        return await self._deliver()
+        """Everything put so far is spooled; True when it is also in the sink."""
+        if not await self._spool_batches(only_full=False):
+            return False
+        async with self._delivering:
+            return await self._delivery.drain()
 
     async def close(self, timeout_seconds: float) -> None:
         """Spool what is in memory, deliver what fits in the time; the rest is delivered after the next start."""
-        for task in self._tasks:
-            task.cancel()
+        if self._closing:
+            return
+        self._closing = True
+        self._batch_full.set()
         if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._spool_all()
+            spooler, deliverer = self._tasks
+            deliverer.cancel()
+            await asyncio.wait([spooler, deliverer])
+        await self._spool_batches(only_full=False)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
-                await self._deliver()
-        await asyncio.to_thread(self._spool.close)
+                await self._delivery.drain()
+                await self._sink.close()
+        self.buffer.close("closed")
+        await self._in_thread(self._spool.close)
+        self._lock.release()
+        self._threads.shutdown(wait=False)
 
     def health(self) -> dict[str, Any]:
-        batches, records = self._spool.waiting()
-        dropped = dict(self.buffer.dropped)
-        degraded = self._delivery.last_error or (f"records dropped: {dropped}" if dropped else None)
+        spool, dropped = self._spool.status(), dict(self.buffer.dropped)
+        reasons = [self._delivery.last_error, self._spool_error]
+        reasons += [f"{count} records dropped: {reason}" for reason, count in dropped.items() if count]
         return {
+            **self._delivery.health(),
             "buffered": len(self.buffer),
-            "spooled_batches": batches,
-            "spooled_records": records,
-            "delivered_records": self._delivery.delivered,
-            "dead_batches": len(self._spool.dead_letters()),
+            "spooled_batches": spool["batches"],
+            "spooled_records": spool["records"],
+            "spooled_bytes": spool["bytes"],
+            "dead_batches": spool["dead_letters"],
             "dropped": dropped,
-            "degraded": degraded,
+            "degraded": "; ".join(reason for reason in reasons if reason) or None,
         }
 
-    def _batch_is_full(self) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._full.set)
+    def forked(self) -> None:
+        """In a forked child nobody reads the buffer, and the spool belongs to the parent."""
+        self._loop = None
+        self.buffer.close("forked")
 
-    async def _forever(self, step: Callable[[], Awaitable[None]]) -> None:
+    def _batch_is_full(self) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop was closed between the look and the call
+                self._loop.call_soon_threadsafe(self._batch_full.set)
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    async def _keep_going(self, work: Callable[[], Awaitable[None]]) -> None:
+        """A fault of the pipeline's own must not end it for good."""
         while True:
             try:
-                await step()
+                return await work()
             except Exception:
-                logger.exception("telemetry pipeline failed; it goes on with the next batch")
-                await asyncio.sleep(1.0)
+                logger.exception("telemetry pipeline failed; it goes on")
+                await asyncio.sleep(SPOOL_PAUSE_SECONDS)
 
-    async def _spool_when_due(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._config.flush_seconds):
-                await self._full.wait()
-        self._full.clear()
-        await self._spool_all()
+    async def _spool_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest_at = loop.time()
+        while not self._closing:
+            due = oldest_at + self._config.flush_seconds
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._batch_full.wait()
+            self._batch_full.clear()
+            is_old = loop.time() >= due
+            if is_old:
+                oldest_at = loop.time()
+            if not await self._spool_batches(only_full=not is_old):
+                await asyncio.sleep(SPOOL_PAUSE_SECONDS)
 
-    async def _deliver_when_spooled(self) -> None:
-        await self._spooled.wait()
-        self._spooled.clear()
-        if not await self._deliver():
-            await asyncio.sleep(self._delivery.pause_seconds())
-            self._spooled.set()
-
-    async def _spool_all(self) -> None:
-        """Everything that was in memory when this was called; what comes in meanwhile makes batches of its own."""
-        async with self._spooling:
-            due = len(self.buffer)
-            while due > 0:
-                due -= await asyncio.to_thread(self._spool_batches)
+    async def _deliver_forever(self) -> None:
+        while True:
+            await self._spooled.wait()
+            self._spooled.clear()
+            async with self._delivering:
+                done = await self._delivery.drain()
+            if not done:
                 self._spooled.set()
+                await asyncio.sleep(self._delivery.pause_seconds())
 
-    async def _deliver(self) -> bool:
-        async with self._delivering:
-            return await self._ensure_tables() and await self._delivery.drain()
+    async def _spool_batches(self, *, only_full: bool) -> bool:
+        """All batches from memory to disk; False when the disk does not take them and they stay in memory."""
+        async with self._spooling:
+            for kind in KINDS:
+                # As much as there is now: what comes in meanwhile is for the next time.
+                for _ in range(self.buffer.batches(kind, only_full=only_full)):
+                    if not await self._in_thread(self._spool_batch, kind):
+                        return False
+                    self._spooled.set()
+        return True
 
-    def _spool_batches(self) -> int:
-        """One batch of each kind from memory to disk, in a worker thread; how many records left the memory."""
-        import pyarrow as pa
-
-        taken = 0
-        for kind, spec in self._specs.items():
-            records = self.buffer.take(kind)
-            if not records:
-                continue
-            taken += len(records)
-            table = columns_to_arrow(spec.columns, self._to_columns[kind](records), len(records))
-            output = pa.BufferOutputStream()
-            with pa.ipc.new_stream(output, table.schema) as writer:
-                writer.write_table(table)
-            if not self._spool.put(spec.name, len(records), output.getvalue().to_pybytes()):
-                self.buffer.dropped["spool_full"] += len(records)
-        return taken
-
-    async def _ensure_tables(self) -> bool:
-        """Tables and views are made before the first delivery, not at start: the workspace may be away then."""
-        if self._tables_ready:
+    def _spool_batch(self, kind: Kind) -> bool:
+        records = self.buffer.take(kind)
+        content, count = self._convert(kind, records)
+        if not count:
             return True
         try:
-            for spec in self._specs.values():
-                await self._workspace.tables.create(spec)
-            for statement in view_statements(self._config):
-                await self._workspace.warehouse.query(statement, read_only=False)
-        except LakemeshError as error:
-            self._delivery.failed(error.detail)
+            kept = self._spool.put(kind, self._targets[kind], count, content)
+        except sqlite3.Error as error:
+            self.buffer.restore(kind, records)
+            self._spool_error = f"the spool cannot be written: {error}"
+            logger.error("telemetry spool cannot be written", reason=str(error))
             return False
-        self._tables_ready = True
+        self._spool_error = None
+        if not kept:
+            self.buffer.dropped["spool_full"] += count
         return True
+
+    def _convert(self, kind: Kind, records: list[Any]) -> tuple[bytes, int]:
+        """The batch as bytes, and how many records are in it: one that cannot be made a row is left out."""
+        if self._rows is None:
+            self._rows = RowMaker(self._config, self._resource)
+        try:
+            return write_batch(self._rows.make(kind, records)), len(records)
+        except Exception:
+            logger.exception("telemetry records cannot be converted", kind=kind, records=len(records))
+        rows = self._rows
+        sound = [record for record in records if is_sound(rows, kind, record)]
+        self.buffer.dropped["not_convertible"] += len(records) - len(sound)
+        return (write_batch(rows.make(kind, sound)), len(sound)) if sound else (b"", 0)
+
+
+def is_sound(rows: RowMaker, kind: Kind, record: Any) -> bool:
+    try:
+        rows.make(kind, [record])
+    except Exception:
+        logger.warning("telemetry record cannot be converted", kind=kind, exc_info=True)
+        return False
+    return True
+
+
+def forget_in_forks(pipeline: Pipeline) -> None:
+    """A handler of forks cannot be taken back, so it must not keep the pipeline alive."""
+    reference = weakref.ref(pipeline)
+
+    def in_child() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.forked()
+
+    os.register_at_fork(after_in_child=in_child)

@@ -1,41 +1,72 @@
-"""The telemetry of one server: a tracer and two records on the way in, Delta tables on the way out."""
+"""The telemetry of one server: OpenTelemetry and two records on the way in, tables on the way out."""
 
+import asyncio
+import logging
 import os
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.trace import NoOpTracerProvider, Tracer, get_current_span
+from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Observation
+from opentelemetry.trace import NoOpTracerProvider, Tracer, TracerProvider, get_current_span
 
 from lakemesh import __version__
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.scope import ModelUse, current_scope
+from lakemesh.telemetry.maintenance import Maintenance
 from lakemesh.telemetry.pipeline import Pipeline
-from lakemesh.telemetry.records import ExecutionRecord, ModelRecord
-from lakemesh.telemetry.spool import Spool
+from lakemesh.telemetry.records import ExecutionRecord, ModelRecord, SpanRecord
+from lakemesh.telemetry.sampling import HeadSampling, TailSampling, head_sampling
+from lakemesh.telemetry.sinks import make_sink
+from lakemesh.telemetry.tracer import LeanTracer
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
 
 
 class Telemetry:
-    """Recording never blocks and never fails: a record is buffered or counted as dropped.
+    """Recording never blocks and never fails: a record is buffered, or counted as dropped with its reason.
 
-    Disabled (`enabled: false`, or `OTEL_SDK_DISABLED=true` as OpenTelemetry has it), it still hands out a tracer
-    whose spans are not recorded.
+    `tracer` is for the request path; `tracer_provider` is an SDK provider into the same tables, for the
+    instrumentation of other libraries; `meter` is for metrics. No global provider is set here. Disabled
+    (`enabled: false`, or `OTEL_SDK_DISABLED=true` as OpenTelemetry has it), all of them still work and keep nothing.
     """
 
     def __init__(self, config: TelemetryConfig, *, workspace: Workspace, folder: Path) -> None:
-        self._pipeline: Pipeline | None = None
         self.tracer: Tracer = NoOpTracerProvider().get_tracer("lakemesh")
-        if not config.enabled or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        self.tracer_provider: TracerProvider = NoOpTracerProvider()
+        self.meter: Meter = NoOpMeterProvider().get_meter("lakemesh")
+        self._pipeline: Pipeline | None = None
+        self._handler: logging.Handler | None = None
+        self._meter_provider: MeterProvider | None = None
+        if not config.enabled or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return
-        spool = Spool(folder / "spool.db", max_bytes=config.spool_megabytes * 1024 * 1024)
-        resource = service_resource(config)
-        self._pipeline = Pipeline(config, workspace=workspace, spool=spool, resource=dict(resource.attributes))
-        self.tracer = self._make_tracer(config, resource, self._pipeline)
+        self._config = config
+        self._resource = service_resource(config)
+        self._pipeline = Pipeline(
+            config, sink=make_sink(config, workspace), folder=folder, resource=dict(self._resource.attributes)
+        )
+        self._maintenance = Maintenance(config, workspace)
+        sampling = head_sampling(config)
+        self._tail, put = make_tail(sampling, config, partial(self._pipeline.buffer.put, "spans"))
+        self.tracer = LeanTracer("lakemesh", __version__, sampling=sampling, put=put)
+        self.tracer_provider = make_tracer_provider(self._resource, sampling, put)
 
     async def start(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.start()
+        """Begin to deliver. Metrics and log lines are taken from here on."""
+        if self._pipeline is None:
+            return
+        self._pipeline.start()
+        self._maintenance.start()
+        self._start_metrics(self._pipeline)
+        if self._config.log_level is not None:
+            from lakemesh.telemetry.logs import BufferHandler
+
+            self._handler = BufferHandler(partial(self._pipeline.buffer.put, "logs"), level=self._config.log_level)
+            logging.getLogger().addHandler(self._handler)
 
     def record_execution(self, record: ExecutionRecord) -> None:
         if self._pipeline is not None:
@@ -51,38 +82,92 @@ class Telemetry:
             timestamp_ns=time.time_ns(),
             execution_id=scope.execution_id if scope else None,
             agent_id=scope.agent_name if scope else None,
+            session_id=scope.session_id if scope else None,
+            user=scope.identity.user if scope else None,
             trace_id=f"{trace_id:032x}" if trace_id else None,
             use=use,
         )
         self._pipeline.buffer.put("models", record)
 
     async def flush(self) -> bool:
-        """Bring everything recorded so far to Delta; False when the sink is away and it waits in the spool."""
+        """Bring everything recorded so far to the sink; False when it is away and the rest waits in the spool."""
         return True if self._pipeline is None else await self._pipeline.flush()
 
-    async def close(self, *, timeout_seconds: float) -> None:
-        if self._pipeline is not None:
-            await self._pipeline.close(timeout_seconds)
+    async def close(self, timeout_seconds: float) -> None:
+        """Spool everything, then deliver what fits in the time. Nothing may be recorded afterwards."""
+        if self._pipeline is None:
+            return
+        if self._handler is not None:
+            logging.getLogger().removeHandler(self._handler)
+        if self._meter_provider is not None:
+            await asyncio.to_thread(self._meter_provider.shutdown)
+            self._meter_provider = None
+        await self._maintenance.close()
+        await self._pipeline.close(timeout_seconds)
 
     def health(self) -> dict[str, Any]:
-        return {"enabled": False} if self._pipeline is None else self._pipeline.health()
+        """For `/health/ready` and people: what waits, what was lost and why, and whether the sink answers."""
+        if self._pipeline is None:
+            return {"enabled": False}
+        return {**self._pipeline.health(), "sampled_out": dict(self._tail.sampled_out) if self._tail else {}}
 
-    def _make_tracer(self, config: TelemetryConfig, resource: Any, pipeline: Pipeline) -> Tracer:
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+    def _start_metrics(self, pipeline: Pipeline) -> None:
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-        from lakemesh.telemetry.spans import FlatteningProcessor
+        from lakemesh.telemetry.metrics import BufferExporter
 
-        provider = TracerProvider(
-            resource=resource, sampler=ParentBased(TraceIdRatioBased(config.sample_ratio)), shutdown_on_exit=False
-        )
-        provider.add_span_processor(FlatteningProcessor(pipeline.buffer.put))
-        return provider.get_tracer("lakemesh", __version__)
+        every = None if "OTEL_METRIC_EXPORT_INTERVAL" in os.environ else self._config.metrics_seconds * 1_000
+        reader = PeriodicExportingMetricReader(BufferExporter(partial(pipeline.buffer.put, "metrics")), every)
+        self._meter_provider = MeterProvider([reader], resource=self._resource, shutdown_on_exit=False)
+        self.meter = self._meter_provider.get_meter("lakemesh", __version__)
+        observe_pipeline(self.meter, pipeline)
+
+
+def make_tail(
+    sampling: HeadSampling, config: TelemetryConfig, put: Callable[[SpanRecord], None]
+) -> tuple[TailSampling | None, Callable[[SpanRecord], None]]:
+    """Tail rules between the tracers and the buffer, unless every trace is kept anyway."""
+    if sampling.keeps_all or not sampling.record_unsampled:
+        return None, put
+    tail = TailSampling(put, keep_errors=config.keep_errors, slow_ms=config.keep_slower_than_ms)
+    return tail, tail.put
+
+
+def make_tracer_provider(resource: Any, sampling: HeadSampling, put: Callable[[SpanRecord], None]) -> TracerProvider:
+    from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+
+    from lakemesh.telemetry.spans import FlatteningProcessor, HeadSampler
+
+    provider = SdkTracerProvider(resource=resource, sampler=HeadSampler(sampling), shutdown_on_exit=False)
+    provider.add_span_processor(FlatteningProcessor(put))
+    return provider
 
 
 def service_resource(config: TelemetryConfig) -> Any:
-    """What the spans say of their source; `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win over the file."""
+    """What the rows say of their source; `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win over the file."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
     base = Resource({"service.name": config.service_name, "service.version": __version__})
     return base.merge(OTELResourceDetector().detect())
+
+
+def observe_pipeline(meter: Meter, pipeline: Pipeline) -> None:
+    """The pipeline's own health as metrics."""
+
+    def dropped(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(count, {"reason": reason}) for reason, count in pipeline.buffer.dropped.items()]
+
+    def waiting(_: CallbackOptions) -> Iterable[Observation]:
+        health = pipeline.health()
+        return [
+            Observation(health["buffered"], {"place": "memory"}),
+            Observation(health["spooled_records"], {"place": "spool"}),
+        ]
+
+    def delivered(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(pipeline.health()["delivered_records"])]
+
+    meter.create_observable_counter("lakemesh.telemetry.dropped", [dropped], "{record}", "records lost, by reason")
+    meter.create_observable_gauge("lakemesh.telemetry.waiting", [waiting], "{record}", "records not yet delivered")
+    meter.create_observable_counter("lakemesh.telemetry.delivered", [delivered], "{record}", "records in the sink")

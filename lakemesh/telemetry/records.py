@@ -1,6 +1,8 @@
-"""What the engine tells telemetry, one value per row."""
+"""What is told to telemetry, one value per row."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from lakemesh.scope import ModelUse, PromptUse
 
@@ -8,7 +10,7 @@ from lakemesh.scope import ModelUse, PromptUse
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRecord:
     """One execution, as it ended. `input_data` and `output_data` are JSON, or None when content is not captured;
-    `timestamp_ns` is when it started, Unix nanoseconds."""
+    `timestamp_ns` is when it started, Unix nanoseconds; `queue_ms` is how long it waited for its turn."""
 
     execution_id: str
     parent_execution_id: str | None
@@ -29,28 +31,76 @@ class ExecutionRecord:
     degraded: tuple[str, ...]
     model_uses: tuple[ModelUse, ...]
     prompt_uses: tuple[PromptUse, ...]
+    queue_ms: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanRecord:
-    """One ended span, flat: a kept span object would keep everything it refers to alive."""
+Attributes = Mapping[str, Any]
+
+
+class SpanEvent(NamedTuple):
+    time_ns: int
+    name: str
+    attributes: Attributes
+
+
+class SpanLink(NamedTuple):
+    trace_id: int
+    span_id: int
+    trace_state: str
+    flags: int
+    attributes: Attributes
+
+
+class SpanRecord(NamedTuple):
+    """One ended span, flat: a kept span object would keep everything it refers to alive, and the garbage collector
+    walking it. `scope` is the instrumentation scope's name and version; `is_local_root` says that its parent, if it
+    has one, ran in another process."""
 
     trace_id: int
     span_id: int
     parent_span_id: int | None
+    is_local_root: bool
     trace_state: str
     flags: int
     name: str
     kind: str
     start_ns: int
     end_ns: int
-    attributes: dict[str, object]
+    attributes: Attributes
     dropped_attributes: int
-    events: tuple[tuple[int, str, dict[str, object]], ...]
+    events: tuple[SpanEvent, ...]
+    links: tuple[SpanLink, ...]
     status_code: str
     status_message: str | None
-    scope_name: str
-    scope_version: str | None
+    scope: tuple[str, str | None]
+
+
+class LogRecord(NamedTuple):
+    """One line of the process' log. `trace_id` and `span_id` are zero outside of a span."""
+
+    time_ns: int
+    severity_number: int
+    severity_text: str
+    body: str
+    event_name: str
+    attributes: Attributes
+    trace_id: int
+    span_id: int
+    flags: int
+    scope: str
+
+
+class MetricRecord(NamedTuple):
+    """One data point. `point` has the members of its type's column, as the OTLP data model names them."""
+
+    time_ns: int
+    start_ns: int
+    name: str
+    description: str
+    unit: str
+    metric_type: str
+    point: Mapping[str, Any]
+    scope: tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,5 +110,7 @@ class ModelRecord:
     timestamp_ns: int
     execution_id: str | None
     agent_id: str | None
+    session_id: str | None
+    user: str | None
     trace_id: str | None
     use: ModelUse

@@ -1,34 +1,44 @@
-"""Batches on disk, between memory and Delta.
+"""Batches on disk, between memory and the sink.
 
 SQLite in WAL mode with `synchronous=FULL`: once `put` returns, a batch survives a crash of the process and of the
 machine. The row id of a batch is its version in Delta's application transactions, which makes delivery exactly once.
 """
 
+import fcntl
 import hashlib
+import os
 import sqlite3
 import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-MAX_BATCHES = 100
+from lakemesh.errors import Unavailable
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity (app_id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS batches (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, records INTEGER NOT NULL, checksum BLOB NOT NULL,
-    content BLOB NOT NULL);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, target TEXT NOT NULL, records INTEGER NOT NULL,
+    checksum BLOB NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS dead_letters (
-    id INTEGER PRIMARY KEY, target TEXT NOT NULL, records INTEGER NOT NULL, reason TEXT NOT NULL,
-    content BLOB NOT NULL);
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, target TEXT NOT NULL, records INTEGER NOT NULL,
+    reason TEXT NOT NULL, buried_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, content BLOB NOT NULL);
 """
+INSERT = "INSERT INTO batches (kind, target, records, checksum, content) VALUES (?, ?, ?, ?, ?)"
+MAX_PROCESSES = 64
+LARGEST_GROUP_BYTES = 32 * 1024 * 1024
+
+Synchronous = Literal["full", "normal", "off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpooledBatch:
-    """One batch of `records` rows for the table `target`, as an Arrow IPC stream."""
+    """One batch of `records` rows of one `kind` for the table `target`, as an Arrow IPC stream."""
 
     id: int
+    kind: str
     target: str
     records: int
     content: bytes
@@ -36,66 +46,65 @@ class SpooledBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A batch its sink refused for good."""
+    """A batch its sink refused for good, or that was damaged on disk. `buried_at` is UTC."""
 
     id: int
+    kind: str
     target: str
     records: int
     reason: str
+    buried_at: str
 
 
 class Spool:
-    """A first-in, first-out queue of batches. Its methods block for a write to disk: call them from a worker
-    thread. `app_id` names this spool in Delta, for as long as its file lives."""
+    """A queue of batches, first in first out for each target. Its methods block for a write to disk: call them from
+    a worker thread. `app_id` names this spool in Delta, for as long as its file lives."""
 
-    def __init__(self, file: Path, *, max_bytes: int) -> None:
+    def __init__(self, file: Path, *, max_bytes: int, synchronous: Synchronous = "full") -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.execute(f"PRAGMA synchronous = {synchronous}")
         self._database.executescript(SCHEMA)
         self._max_bytes = max_bytes
-        self._bytes = int(self._one("SELECT coalesce(sum(length(content)), 0) FROM batches"))
+        self._bytes, self._batches, self._records = self._database.execute(
+            "SELECT coalesce(sum(length(content)), 0), count(*), coalesce(sum(records), 0) FROM batches"
+        ).fetchone()
+        self._dead = int(self._one("SELECT count(*) FROM dead_letters"))
         self.app_id = self._identify()
 
-    def put(self, target: str, records: int, content: bytes) -> bool:
-        """Keep the batch. False when the spool is full and the batch was not kept."""
+    def put(self, kind: str, target: str, records: int, content: bytes) -> bool:
+        """Keep the batch. False when the spool is full and the batch was not kept. Raises `sqlite3.Error` when the
+        disk does not take it."""
         with self._lock:
             if self._bytes + len(content) > self._max_bytes:
                 return False
-            self._database.execute(
-                "INSERT INTO batches (target, records, checksum, content) VALUES (?, ?, ?, ?)",
-                (target, records, digest(content), content),
-            )
-            self._bytes += len(content)
+            self._database.execute(INSERT, (kind, target, records, digest(content), content))
+            self._count(1, records, len(content))
             return True
 
-    def oldest(self, max_records: int) -> list[SpooledBatch]:
-        """The oldest batch and those after it that go to the same target, up to `max_records` records but at least
-        one batch. Corrupt batches go to the dead letters on the way."""
+    def first_group(self, max_records: int) -> list[SpooledBatch]:
+        """The oldest whole batch and the next ones of the same target, up to `max_records` rows; empty when nothing
+        waits. Corrupt batches go to the dead letters on the way."""
         with self._lock:
-            found: list[SpooledBatch] = []
-            rows = self._database.execute(
-                "SELECT id, target, records, checksum, content FROM batches"
-                " WHERE target = (SELECT target FROM batches ORDER BY id LIMIT 1) ORDER BY id LIMIT ?",
-                (MAX_BATCHES,),
-            ).fetchall()
-            for id_, target, records, checksum, content in rows:
-                batch = SpooledBatch(id=id_, target=target, records=records, content=content)
-                if digest(content) != checksum:
+            while True:
+                rows = self._rows_of_oldest_target(max_records)
+                group = [SpooledBatch(id=r[0], kind=r[1], target=r[2], records=r[3], content=r[5]) for r in rows]
+                corrupt = [
+                    batch for batch, row in zip(group, rows, strict=True) if digest(batch.content) != bytes(row[4])
+                ]
+                for batch in corrupt:
                     self._bury(batch, "checksum does not match: the file was damaged")
-                    continue
-                if found and sum(known.records for known in found) + records > max_records:
-                    break
-                found.append(batch)
-        return found if found or not rows else self.oldest(max_records)
+                if not corrupt:
+                    return group
 
     def remove(self, batches: Sequence[SpooledBatch]) -> None:
-        """These batches were delivered."""
-        with self._lock:
+        """The batches were delivered."""
+        with self._lock, self._database:
             self._database.executemany("DELETE FROM batches WHERE id = ?", [(batch.id,) for batch in batches])
-            self._bytes -= sum(len(batch.content) for batch in batches)
+            for batch in batches:
+                self._count(-1, -batch.records, -len(batch.content))
 
     def bury(self, batch: SpooledBatch, reason: str) -> None:
         """The batch will never be taken; keep it with the reason."""
@@ -104,43 +113,69 @@ class Spool:
 
     def dead_letters(self) -> list[DeadLetter]:
         with self._lock:
-            rows = self._database.execute("SELECT id, target, records, reason FROM dead_letters ORDER BY id")
-            return [DeadLetter(id=row[0], target=row[1], records=row[2], reason=row[3]) for row in rows]
+            rows = self._database.execute(
+                "SELECT id, kind, target, records, reason, buried_at FROM dead_letters ORDER BY id"
+            ).fetchall()
+        return [DeadLetter(id=r[0], kind=r[1], target=r[2], records=r[3], reason=r[4], buried_at=r[5]) for r in rows]
 
     def revive(self) -> int:
-        """Put every dead letter back into the queue, as new batches; how many."""
+        """Put every dead letter back into the queue, as a new batch; how many."""
         with self._lock:
-            rows = self._database.execute("SELECT target, records, content FROM dead_letters ORDER BY id").fetchall()
+            rows = self._database.execute(
+                "SELECT kind, target, records, content FROM dead_letters ORDER BY id"
+            ).fetchall()
             self._database.execute("BEGIN IMMEDIATE")
-            for target, records, content in rows:
-                self._database.execute(
-                    "INSERT INTO batches (target, records, checksum, content) VALUES (?, ?, ?, ?)",
-                    (target, records, digest(content), content),
-                )
-                self._bytes += len(content)
+            self._database.executemany(INSERT, [(k, t, n, digest(content), content) for k, t, n, content in rows])
             self._database.execute("DELETE FROM dead_letters")
             self._database.execute("COMMIT")
-            return len(rows)
+            self._dead -= len(rows)
+            for row in rows:
+                self._count(1, row[2], len(row[3]))
+        return len(rows)
 
-    def waiting(self) -> tuple[int, int]:
-        """Batches and records not yet delivered."""
-        with self._lock:
-            row = self._database.execute("SELECT count(*), coalesce(sum(records), 0) FROM batches").fetchone()
-            return int(row[0]), int(row[1])
+    def status(self) -> dict[str, int]:
+        """How much waits, without touching the disk."""
+        return {
+            "batches": self._batches,
+            "records": self._records,
+            "bytes": self._bytes,
+            "dead_letters": self._dead,
+        }
 
     def close(self) -> None:
         with self._lock:
             self._database.close()
 
+    def _rows_of_oldest_target(self, max_records: int) -> list[tuple[int, str, str, int, bytes, bytes]]:
+        cursor = self._database.execute(
+            "SELECT id, kind, target, records, checksum, content FROM batches"
+            " WHERE target = (SELECT target FROM batches ORDER BY id LIMIT 1) ORDER BY id"
+        )
+        rows: list[tuple[int, str, str, int, bytes, bytes]] = []
+        records = size = 0
+        for row in cursor:
+            records, size = records + row[3], size + len(row[5])
+            if rows and (records > max_records or size > LARGEST_GROUP_BYTES):
+                break
+            rows.append(row)
+        cursor.close()
+        return rows
+
     def _bury(self, batch: SpooledBatch, reason: str) -> None:
         self._database.execute("BEGIN IMMEDIATE")
         self._database.execute(
-            "INSERT INTO dead_letters VALUES (?, ?, ?, ?, ?)",
-            (batch.id, batch.target, batch.records, reason, batch.content),
+            "INSERT INTO dead_letters (id, kind, target, records, reason, content) VALUES (?, ?, ?, ?, ?, ?)",
+            (batch.id, batch.kind, batch.target, batch.records, reason, batch.content),
         )
         self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
         self._database.execute("COMMIT")
-        self._bytes -= len(batch.content)
+        self._count(-1, -batch.records, -len(batch.content))
+        self._dead += 1
+
+    def _count(self, batches: int, records: int, size: int) -> None:
+        self._batches += batches
+        self._records += records
+        self._bytes += size
 
     def _identify(self) -> str:
         row = self._database.execute("SELECT app_id FROM identity").fetchone()
@@ -152,6 +187,28 @@ class Spool:
 
     def _one(self, query: str) -> int:
         return int(self._database.execute(query).fetchone()[0])
+
+
+class SpoolLock:
+    """A spool belongs to one process at a time. Each server process of the same home takes the first file that no
+    other one holds; the lock goes with the process, however it ends, and the file is taken over by the next start."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(MAX_PROCESSES):
+            descriptor = os.open(folder / f"spool-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                continue
+            self._descriptor = descriptor
+            self.file = folder / f"spool-{number}.db"
+            return
+        raise Unavailable(f"All {MAX_PROCESSES} spools in {folder} are in use by other processes.")
+
+    def release(self) -> None:
+        os.close(self._descriptor)
 
 
 def digest(content: bytes) -> bytes:

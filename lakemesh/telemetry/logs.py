@@ -1,0 +1,59 @@
+"""From log lines to records, with the trace they were written in."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.trace import get_current_span
+
+from lakemesh.telemetry.records import LogRecord
+
+OWN = "lakemesh.telemetry"
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# Severity numbers of the OpenTelemetry log data model ("Mapping of SeverityNumber").
+SEVERITIES = ((50, 21, "FATAL"), (40, 17, "ERROR"), (30, 13, "WARN"), (20, 9, "INFO"), (0, 5, "DEBUG"))
+
+
+class BufferHandler(logging.Handler):
+    """A handler of the standard library's logging (structlog ends there too) that keeps each line as a record.
+    Telemetry's own lines are left out: a failing sink must not feed itself."""
+
+    def __init__(self, put: Callable[[LogRecord], None], *, level: str) -> None:
+        super().__init__(level.upper())
+        self._put = put
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not record.name.startswith(OWN):
+            self._put(to_record(record))
+
+
+def to_record(line: logging.LogRecord) -> LogRecord:
+    context = get_current_span().get_span_context()
+    number, text = next((number, text) for level, number, text in SEVERITIES if line.levelno >= level)
+    body, attributes = body_and_attributes(line)
+    if line.exc_info and line.exc_info[1] is not None:
+        error = line.exc_info[1]
+        attributes["exception.type"] = type(error).__qualname__
+        attributes["exception.message"] = str(error)
+    return LogRecord(
+        int(line.created * 1e9),
+        number,
+        text,
+        body,
+        "",
+        attributes,
+        context.trace_id,
+        context.span_id,
+        int(context.trace_flags),
+        line.name,
+    )
+
+
+def body_and_attributes(line: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """structlog hands its fields over as a dictionary with the sentence under `event`."""
+    if isinstance(line.msg, dict):
+        fields = {key: value for key, value in line.msg.items() if not key.startswith("_")}
+        fields.pop("exc_info", None)
+        return str(fields.pop("event", "")), fields
+    extra = {key: value for key, value in vars(line).items() if key not in STANDARD and not key.startswith("_")}
+    return line.getMessage(), extra

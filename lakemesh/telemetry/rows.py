@@ -1,0 +1,206 @@
+"""From records to Arrow tables, column by column.
+
+It runs in the telemetry thread. Ids become lowercase hex, attribute bags JSON, and what is the same in every row
+(the resource, an empty list of events) is made once and repeated.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from lakemesh.config.telemetry import TelemetryConfig
+from lakemesh.lakehouse.arrow import Constant, columns_to_arrow
+from lakemesh.telemetry.records import ExecutionRecord, LogRecord, MetricRecord, ModelRecord, SpanRecord
+from lakemesh.telemetry.redaction import Redactor
+from lakemesh.telemetry.tables import Kind, table_specs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DAY_NS = 86_400 * 1_000_000_000
+
+Columns = dict[str, Any]
+
+
+class RowMaker:
+    """Makes the Arrow table of a batch of one kind. `resource` are the attributes of this process."""
+
+    def __init__(self, config: TelemetryConfig, resource: Mapping[str, Any]) -> None:
+        self._columns = {kind: spec.columns for kind, spec in table_specs(config).items()}
+        self._redactor = Redactor(config.redaction, limit=config.max_content_characters)
+        self._service_name = str(resource.get("service.name", config.service_name))
+        self._resource = {"attributes": to_json(dict(resource), fallback=str).decode(), "dropped_attributes_count": 0}
+        self._makers: dict[Kind, Callable[[Sequence[Any]], Columns]] = {
+            "spans": self._spans,
+            "logs": self._logs,
+            "metrics": self._metrics,
+            "executions": self._executions,
+            "models": self._models,
+        }
+
+    def make(self, kind: Kind, records: Sequence[Any]) -> "pa.Table":
+        """The rows of `records`, in their order; a column that nothing was said about is null."""
+        return columns_to_arrow(self._columns[kind], self._makers[kind](records), len(records))
+
+    def _spans(self, records: Sequence[SpanRecord]) -> Columns:
+        (
+            trace_ids, span_ids, parents, _, states, flags, names, kinds, starts, ends, attributes, dropped, events,
+            links, codes, messages, scopes,
+        ) = zip(*records, strict=True)  # fmt: skip
+        return {
+            **self._first(starts, "time"),
+            **self._source(scopes),
+            "trace_id": [f"{value:032x}" for value in trace_ids],
+            "span_id": [f"{value:016x}" for value in span_ids],
+            "trace_state": states,
+            "parent_span_id": [f"{value:016x}" if value else None for value in parents],
+            "flags": flags,
+            "name": names,
+            "kind": kinds,
+            "start_time_unix_nano": starts,
+            "end_time_unix_nano": ends,
+            "attributes": self._redactor.json_column(attributes),
+            "dropped_attributes_count": dropped,
+            "events": [[self._event(event) for event in some] for some in events] if any(events) else Constant([]),
+            "dropped_events_count": Constant(0),
+            "links": [[self._link(link) for link in some] for some in links] if any(links) else Constant([]),
+            "dropped_links_count": Constant(0),
+            "status": [
+                {"code": code, "message": self._redactor.text(message)}
+                for code, message in zip(codes, messages, strict=True)
+            ]
+            if any(messages) or len(set(codes)) > 1
+            else Constant({"code": codes[0], "message": None}),
+        }
+
+    def _event(self, event: Any) -> dict[str, Any]:
+        return {
+            "time_unix_nano": event.time_ns,
+            "name": event.name,
+            "attributes": self._redactor.json(event.attributes),
+            "dropped_attributes_count": 0,
+        }
+
+    def _link(self, link: Any) -> dict[str, Any]:
+        return {
+            "trace_id": f"{link.trace_id:032x}",
+            "span_id": f"{link.span_id:016x}",
+            "trace_state": link.trace_state,
+            "attributes": self._redactor.json(link.attributes),
+            "dropped_attributes_count": 0,
+            "flags": link.flags,
+        }
+
+    def _logs(self, records: Sequence[LogRecord]) -> Columns:
+        times, numbers, severities, bodies, events, attributes, traces, spans, flags, scopes = zip(
+            *records, strict=True
+        )
+        return {
+            **self._first(times, "time"),
+            **self._source([(scope, None) for scope in scopes]),
+            "event_name": events,
+            "trace_id": [f"{value:032x}" if value else None for value in traces],
+            "span_id": [f"{value:016x}" if value else None for value in spans],
+            "time_unix_nano": times,
+            "observed_time_unix_nano": times,
+            "severity_number": [str(number) for number in numbers],
+            "severity_text": severities,
+            "body": [to_json(self._redactor.text(body)).decode() for body in bodies],
+            "attributes": self._redactor.json_column(attributes),
+            "dropped_attributes_count": Constant(0),
+            "flags": flags,
+        }
+
+    def _metrics(self, records: Sequence[MetricRecord]) -> Columns:
+        times, starts, names, descriptions, units, types, _, scopes = zip(*records, strict=True)
+        points = {
+            kind: [self._point(record.point) if record.metric_type == kind else None for record in records]
+            for kind in set(types)
+        }
+        return {
+            **self._first(times, "time"),
+            **self._source(scopes),
+            "start_time_unix_nano": starts,
+            "time_unix_nano": times,
+            "name": names,
+            "description": descriptions,
+            "unit": units,
+            "metric_type": types,
+            **points,
+            "metadata": Constant("{}"),
+        }
+
+    def _point(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        exemplars = [
+            {**one, "filtered_attributes": self._redactor.json(one["filtered_attributes"])}
+            for one in point.get("exemplars", ())
+        ]
+        return {**point, "attributes": self._redactor.json(point["attributes"]), "exemplars": exemplars}
+
+    def _executions(self, records: Sequence[ExecutionRecord]) -> Columns:
+        text = self._redactor.text
+        same = (
+            "execution_id", "parent_execution_id", "agent_id", "session_id", "door", "trace_id", "span_id",
+            "latency_ms", "queue_ms", "success", "error_code", "confidence", "degraded",
+        )  # fmt: skip
+        return {
+            **{name: [getattr(record, name) for record in records] for name in same},
+            **moments([record.timestamp_ns for record in records], "timestamp"),
+            "user_id": [record.user for record in records],
+            "input_data": [text(record.input_data) for record in records],
+            "output_data": [text(record.output_data) for record in records],
+            "error_message": [text(record.error_message) for record in records],
+            "models": [sorted({use.model for use in record.model_uses}) for record in records],
+            "prompts": [sorted({f"{use.name}_v{use.version}" for use in record.prompt_uses}) for record in records],
+            "input_tokens": [sum(use.input_tokens for use in record.model_uses) for record in records],
+            "output_tokens": [sum(use.output_tokens for use in record.model_uses) for record in records],
+            "cost_usd": [sum(use.cost_usd for use in record.model_uses) for record in records],
+        }
+
+    def _models(self, records: Sequence[ModelRecord]) -> Columns:
+        of_record = ("execution_id", "agent_id", "session_id", "trace_id")
+        of_use = (
+            "endpoint", "model", "route", "input_tokens", "output_tokens", "cost_usd", "latency_ms", "finish_reason",
+            "cached", "error_code",
+        )  # fmt: skip
+        times = [record.timestamp_ns for record in records]
+        return {
+            "record_id": [time_ordered_id(at) for at in times],
+            **moments(times, "timestamp"),
+            "user_id": [record.user for record in records],
+            **{name: [getattr(record, name) for record in records] for name in of_record},
+            **{name: [getattr(record.use, name) for record in records] for name in of_use},
+        }
+
+    def _first(self, times: Sequence[int], column: str) -> Columns:
+        return {
+            "record_id": [time_ordered_id(at) for at in times],
+            **moments(times, column),
+            "service_name": Constant(self._service_name),
+        }
+
+    def _source(self, scopes: Sequence[tuple[str, str | None]]) -> Columns:
+        same = len(set(scopes)) == 1
+        return {
+            "resource": Constant(self._resource),
+            "instrumentation_scope": Constant(scope_value(scopes[0])) if same else [scope_value(s) for s in scopes],
+        }
+
+
+def moments(times: Sequence[int], column: str) -> Columns:
+    """A timestamp column (microseconds) and the `date` (days) the tables are pruned by, from Unix nanoseconds."""
+    return {column: [at // 1_000 for at in times], "date": [at // DAY_NS for at in times]}
+
+
+def scope_value(scope: tuple[str, str | None]) -> dict[str, Any]:
+    return {"name": scope[0], "version": scope[1], "attributes": "{}", "dropped_attributes_count": 0}
+
+
+def time_ordered_id(nanoseconds: int) -> str:
+    """A UUID version 7 (RFC 9562 section 5.7): milliseconds first, so that ids sort by time."""
+    text = f"{(nanoseconds // 1_000_000 & 0xFFFFFFFFFFFF):012x}"
+    noise = f"{random.getrandbits(74):019x}"
+    variant = "89ab"[int(noise[0], 16)]
+    return f"{text[:8]}-{text[8:]}-7{noise[1:4]}-{variant}{noise[4:7]}-{noise[7:]}"

@@ -1,0 +1,42 @@
+"""Where batches end up: one small port, and what goes through it."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lakemesh.telemetry.tables import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """Rows of one kind for one table (`rows` is a `pyarrow.Table`). The pair of `app_id` and `version` names them:
+    the same pair always carries the same rows, and the versions of one `app_id` grow for every target."""
+
+    kind: Kind
+    target: str
+    app_id: str
+    version: int
+    rows: Any
+
+
+class Refused(Exception):
+    """The sink will never take this parcel; the message says why."""
+
+
+class Sink(Protocol):
+    """`deliver` returns once the rows are durable on the other side. It raises `Refused` when trying again is
+    pointless; a `LakemeshError`, `OSError` or `TimeoutError` means that the sink is away for now."""
+
+    name: str
+
+    async def open(self) -> None:
+        """Make what the sink needs on the other side. Called again until it succeeds."""
+        ...
+
+    async def applied_version(self, target: str, app_id: str) -> int | None:
+        """The newest version the other side is known to have, so that a restart skips it. None where nothing of
+        the kind is remembered: such a sink delivers at least once, and readers tell doubles by `record_id`."""
+        ...
+
+    async def deliver(self, parcel: Parcel) -> None: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,39 @@
+"""Delta tables through the workspace, exactly once.
+
+Through the workspace's port and not past it to delta-rs: the port is the one writer of a table in this process, so
+that maintenance and telemetry do not conflict, and it is the same on every build.
+"""
+
+from lakemesh.config.telemetry import TelemetryConfig
+from lakemesh.errors import InvalidRequest, NotFound, PayloadTooLarge, WorkspaceUnavailable
+from lakemesh.lakehouse.tables import AppTransaction
+from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.telemetry.sinks.base import Parcel, Refused
+from lakemesh.telemetry.tables import make_tables
+
+
+class DeltaSink:
+    name = "delta"
+
+    def __init__(self, workspace: Workspace, config: TelemetryConfig) -> None:
+        self._workspace = workspace
+        self._config = config
+
+    async def open(self) -> None:
+        await make_tables(self._workspace, self._config)
+
+    async def applied_version(self, target: str, app_id: str) -> int | None:
+        return await self._workspace.tables.applied_version(target, app_id)
+
+    async def deliver(self, parcel: Parcel) -> None:
+        transaction = AppTransaction(parcel.app_id, parcel.version)
+        try:
+            await self._workspace.tables.append(parcel.target, parcel.rows, transaction=transaction)
+        except NotFound:
+            await self.open()
+            raise WorkspaceUnavailable(f"The table {parcel.target} was gone and has been made anew.") from None
+        except (InvalidRequest, PayloadTooLarge) as error:
+            raise Refused(error.detail) from error
+
+    async def close(self) -> None:
+        """The workspace is closed by who opened it."""
