@@ -34,7 +34,7 @@ from lakemesh.agents.runners import Runners
 from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
-from lakemesh.errors import ConfigurationInvalid, InvalidRequest, LakemeshError, NotFound
+from lakemesh.errors import InvalidRequest, LakemeshError, NotFound
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter
@@ -80,7 +80,9 @@ class Services:
 async def open_workspace(settings: Settings) -> Workspace:
     """The workspace build that the settings name."""
     if settings.workspace == "databricks":
-        raise ConfigurationInvalid(["LAKEMESH_WORKSPACE: the Databricks build is not part of this version yet"])
+        from lakemesh.lakehouse import databricks
+
+        return await databricks.open_workspace(settings)
     from lakemesh.lakehouse import embedded
 
     return await embedded.open_workspace(settings.home, mounts=local_mounts(settings))

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("LAKEMESH_WAREHOUSE_ID", "DATABRICKS_WAREHOUSE_ID")
     )
 
+    vector_search_endpoint: str = Field(default="lakemesh", description="the search endpoint that serves the indexes")
+
     @property
     def behind_platform_proxy(self) -> bool:
         """Only Databricks Apps' own proxy may vouch for an identity through `X-Forwarded-*` headers."""

@@ -145,3 +145,23 @@ def sql_type(arrow: "pa.DataType") -> str:
         "binary": "BINARY",
     }
     return names.get(str(arrow), str(arrow).upper())
+
+
+def fit(rows: Any, schema: Any, name: str) -> Any:
+    """`rows` with the table's columns, in the table's order and types; columns the rows lack are null. Raises
+    `InvalidRequest` for a column the table does not have and for values that cannot be cast."""
+    import pyarrow as pa
+
+    unknown = set(rows.column_names) - set(schema.names)
+    if unknown:
+        raise InvalidRequest(f"The table {name!r:.100} has no column {', '.join(sorted(unknown))!r:.200}.")
+    try:
+        arrays = [
+            rows.column(field.name).cast(field.type)
+            if field.name in rows.column_names
+            else pa.nulls(rows.num_rows, field.type)
+            for field in schema
+        ]
+    except pa.ArrowInvalid as error:
+        raise InvalidRequest(f"The rows do not fit the table {name!r:.100}: {error}") from None
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -4,16 +4,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from lakemesh.lakehouse.endpoints import ModelEndpoints
+from lakemesh.lakehouse.functions import Functions
+from lakemesh.lakehouse.genie import Genie
 from lakemesh.lakehouse.indexes import Indexes
+from lakemesh.lakehouse.jobs import Jobs
+from lakemesh.lakehouse.secrets import Secrets
 from lakemesh.lakehouse.tables import Tables
 from lakemesh.lakehouse.volumes import Volumes
 from lakemesh.lakehouse.warehouse import Warehouse
+from lakemesh.schemas import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
     """The ports of one build, made by `embedded.open_workspace` or `databricks.open_workspace`. `ping` answers
-    quickly and raises `WorkspaceUnavailable` when the workspace cannot be reached."""
+    quickly and raises `WorkspaceUnavailable` when the workspace cannot be reached.
+
+    Ports that are None have no counterpart in the build. `bind` gives the same ports with a user's own rights;
+    None where there is but one user."""
 
     name: str
     volumes: Volumes
@@ -23,3 +31,13 @@ class Workspace:
     endpoints: ModelEndpoints
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    functions: Functions | None = None
+    genie: Genie | None = None
+    jobs: Jobs | None = None
+    secrets: Secrets | None = None
+    bind: "Callable[[Identity], Awaitable[Workspace]] | None" = None
+
+    async def on_behalf_of(self, identity: Identity) -> "Workspace":
+        """The workspace as `identity` may see it; not to be closed by who asks. Raises `Unauthenticated` when the
+        build needs the user's token and the identity carries none."""
+        return self if self.bind is None else await self.bind(identity)

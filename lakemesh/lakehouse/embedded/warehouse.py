@@ -34,6 +34,7 @@ class DuckDBWarehouse:
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="warehouse")
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._connecting = threading.Lock()
+        self._runs: set[Run] = set()
 
     async def query(
         self,
@@ -68,7 +69,10 @@ class DuckDBWarehouse:
         return await self._on_cursor(query, parameters, lambda cursor: cursor.to_arrow_table())
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Stop what runs, wait for it to stop, and close the database. Blocks."""
+        for run in list(self._runs):
+            run.stop()
+        self._threads.shutdown(cancel_futures=True)
         if self._connection is not None:
             self._connection.close()
 
@@ -77,6 +81,7 @@ class DuckDBWarehouse:
     ) -> T:
         """Run the query on a cursor of its own in a worker thread; whoever stops waiting also stops the query."""
         run = Run()
+        self._runs.add(run)
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self._execute, query, parameters, fetch, run)
         try:
@@ -85,6 +90,8 @@ class DuckDBWarehouse:
             run.stop()
             work.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise
+        finally:
+            work.add_done_callback(lambda _: self._runs.discard(run))
 
     def _execute(
         self,

@@ -33,7 +33,7 @@ async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None
 
     async def close() -> None:
         await endpoints.close()
-        warehouse.close()
+        await asyncio.to_thread(warehouse.close)
 
     return Workspace(
         name="embedded",

@@ -1,0 +1,120 @@
+"""Values on their way to a warehouse and back: the Statement Execution API speaks in strings."""
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from lakemesh.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from databricks.sdk.service.sql import StatementParameterListItem
+    from sqlglot import exp
+
+Reader = Callable[[Any], Any]
+
+
+def parameters_of(values: Mapping[str, Any] | None) -> "list[StatementParameterListItem] | None":
+    """Named parameters with their types. Raises `InvalidRequest` for a value SQL has no scalar type for."""
+    from databricks.sdk.service.sql import StatementParameterListItem
+
+    return [
+        StatementParameterListItem(name=name, type=kind, value=text)
+        for name, value in (values or {}).items()
+        for kind, text in [typed(name, value)]
+    ] or None
+
+
+def typed(name: str, value: Any) -> tuple[str | None, str | None]:
+    """The SQL type and the text of one value; a null has neither."""
+    match value:
+        case None:
+            return None, None
+        case bool():
+            return "BOOLEAN", str(value).lower()
+        case int():
+            return ("INT" if abs(value) < 2**31 else "BIGINT"), str(value)
+        case float():
+            return "DOUBLE", repr(value)
+        case Decimal():
+            _, digits, exponent = value.as_tuple()
+            scale = max(0, -int(exponent))
+            return f"DECIMAL({max(len(digits), scale + 1)},{scale})", format(value, "f")
+        case datetime():
+            return ("TIMESTAMP" if value.tzinfo else "TIMESTAMP_NTZ"), value.isoformat()
+        case date():
+            return "DATE", value.isoformat()
+        case str():
+            return "STRING", value
+    raise InvalidRequest(f"The parameter :{name} is a {type(value).__name__}, which SQL has no type for.")
+
+
+def reader_of(sql_type: str) -> Reader:
+    """A function that makes a Python value of a cell of this type."""
+    from sqlglot import exp
+
+    return _nullable(_reader(exp.DataType.build(sql_type, dialect="databricks")))
+
+
+def _reader(kind: "exp.DataType") -> Reader:
+    name = kind.this.value
+    if name == "ARRAY":
+        item = _nullable(_reader(kind.expressions[0]) if kind.expressions else _same)
+        return lambda cell: [item(element) for element in _parsed(cell)]
+    if name == "MAP":
+        value = _nullable(_reader(kind.expressions[1]) if kind.expressions else _same)
+        return lambda cell: {key: value(element) for key, element in _parsed(cell).items()}
+    if name == "STRUCT":
+        members = {item.name: _nullable(_reader(item.args["kind"])) for item in kind.expressions}
+        return lambda cell: {key: members.get(key, _same)(element) for key, element in _parsed(cell).items()}
+    return SCALARS.get(name, _same)
+
+
+def _nullable(read: Reader) -> Reader:
+    return lambda cell: None if cell is None else read(cell)
+
+
+def _same(cell: Any) -> Any:
+    return cell
+
+
+def _parsed(cell: Any) -> Any:
+    return json.loads(cell) if isinstance(cell, str) else cell
+
+
+def _boolean(cell: Any) -> bool:
+    return str(cell).lower() == "true"
+
+
+def _timestamp(cell: Any) -> datetime:
+    moment = datetime.fromisoformat(str(cell))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _decimal(cell: Any) -> Decimal:
+    return Decimal(str(cell))
+
+
+SCALARS: dict[str, Reader] = {
+    "TINYINT": int,
+    "SMALLINT": int,
+    "INT": int,
+    "BIGINT": int,
+    "FLOAT": float,
+    "DOUBLE": float,
+    "DECIMAL": _decimal,
+    "BOOLEAN": _boolean,
+    "DATE": lambda cell: date.fromisoformat(str(cell)),
+    "TIMESTAMP": _timestamp,
+    "TIMESTAMPTZ": _timestamp,
+    "TIMESTAMPLTZ": _timestamp,
+    "TIMESTAMPNTZ": lambda cell: datetime.fromisoformat(str(cell)),
+    "BINARY": lambda cell: base64.b64decode(str(cell)),
+}
+
+
+def read_rows(types: Sequence[str], cells: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    readers = [reader_of(kind) for kind in types]
+    return [tuple(read(cell) for read, cell in zip(readers, row, strict=True)) for row in cells]

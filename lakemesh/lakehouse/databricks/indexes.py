@@ -1,0 +1,214 @@
+"""Vector indexes through the AI Search client: lifecycle by its blocking half, data by its async one."""
+
+import asyncio
+import json
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lakemesh.deadline import Deadline
+from lakemesh.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound, WorkspaceUnavailable
+from lakemesh.lakehouse.databricks.calls import SdkCalls
+from lakemesh.lakehouse.indexes import Filters, IndexSpec, Match
+from lakemesh.lakehouse.names import split_name
+from lakemesh.scope import current_deadline
+
+if TYPE_CHECKING:
+    from databricks.ai_search.async_index import AsyncAISearchIndex
+    from databricks.ai_search.client import AISearchClient
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 30.0
+CREATE_SECONDS = 1_200.0
+POLL_SECONDS = 0.5
+UPSERT_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIndex:
+    index: "AsyncAISearchIndex"
+    spec: IndexSpec
+
+
+class SearchIndexes:
+    """All indexes of the application share one search endpoint."""
+
+    def __init__(self, connect: "Callable[[], AISearchClient]", calls: SdkCalls, *, endpoint: str) -> None:
+        self._connect = connect
+        self._calls = calls
+        self._endpoint = endpoint
+        self._client: AISearchClient | None = None
+        self._open: dict[str, OpenIndex] = {}
+
+    async def create(self, spec: IndexSpec) -> None:
+        deadline = current_deadline(CREATE_SECONDS)
+        try:
+            known = await self._index(spec.name)
+        except NotFound:
+            await self._calls.run(lambda: self._create(spec), deadline=deadline)
+            await self._wait_until_ready(spec.name, deadline)
+            return
+        if known.spec.dimension != spec.dimension:
+            raise Conflict(f"The index {spec.name!r} exists with {known.spec.dimension} dimensions.")
+
+    async def upsert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        known = await self._index(name)
+        prepared = [prepare(row, known.spec) for row in rows]
+        for start in range(0, len(prepared), UPSERT_ROWS):
+            batch = prepared[start : start + UPSERT_ROWS]
+            answer = await self._bounded(lambda batch=batch: known.index.upsert(batch))  # type: ignore[misc]
+            if answer.get("status", "SUCCESS") != "SUCCESS":
+                failed = len(answer.get("result", {}).get("failed_primary_keys", ()))
+                raise WorkspaceUnavailable(f"The index {name!r} did not take {failed} of {len(batch)} rows.")
+
+    async def delete(self, name: str, keys: Sequence[str]) -> None:
+        known = await self._index(name)
+        if keys:
+            await self._bounded(lambda: known.index.delete(list(keys)))
+
+    async def query(
+        self,
+        name: str,
+        vector: Sequence[float],
+        *,
+        top_k: int = 10,
+        filters: Filters | None = None,
+        columns: Sequence[str] | None = None,
+        text: str | None = None,
+    ) -> list[Match]:
+        known = await self._index(name)
+        wanted = list(columns) if columns is not None else list(known.spec.columns)
+        direction = normalised(vector, known.spec.dimension)
+        answer = await self._bounded(
+            lambda: known.index.similarity_search(
+                columns=wanted,
+                query_vector=direction,
+                query_text=text,
+                query_type="hybrid" if text is not None else None,
+                filters={key: as_json(value) for key, value in filters.items()} if filters else None,
+                num_results=top_k,
+                disable_notice=True,
+                total_retries=2,
+            )
+        )
+        return matches_of(answer, wanted, hybrid=text is not None)
+
+    async def count(self, name: str) -> int:
+        known = await self._index(name)
+        answer = await self._bounded(known.index.describe)
+        return int(answer.get("status", {}).get("indexed_row_count") or 0)
+
+    async def drop(self, name: str) -> None:
+        await self._index(name)
+        deadline = current_deadline(TIMEOUT_SECONDS)
+        await self._calls.run(lambda: self._search().delete_index(self._endpoint, name), deadline=deadline)
+        self._open.pop(name, None)
+
+    async def _index(self, name: str) -> OpenIndex:
+        """The index, opened once: opening asks the workspace for its address and columns."""
+        split_name(name)
+        if name not in self._open:
+            deadline = current_deadline(TIMEOUT_SECONDS)
+            index = await self._calls.run(
+                lambda: self._search().get_async_index(self._endpoint, name), deadline=deadline, repeatable=True
+            )
+            description = await self._bounded(index.describe)
+            self._open[name] = OpenIndex(index, spec_of(name, description))
+        return self._open[name]
+
+    async def _bounded(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The async client has no time limit of its own."""
+        try:
+            async with current_deadline(TIMEOUT_SECONDS).timeout():
+                return await call()
+        except TimeoutError:
+            raise DeadlineExceeded("The index did not answer in time.") from None
+        except Exception as error:
+            raise self._calls.designed(error) from error
+
+    def _search(self) -> "AISearchClient":
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
+    def _create(self, spec: IndexSpec) -> None:
+        client = self._search()
+        if not client.endpoint_exists(self._endpoint):
+            client.create_endpoint_and_wait(self._endpoint, endpoint_type="STANDARD")
+        client.create_direct_access_index(
+            endpoint_name=self._endpoint,
+            index_name=spec.name,
+            primary_key=spec.primary_key,
+            embedding_dimension=spec.dimension,
+            embedding_vector_column=spec.vector_column,
+            schema={**spec.columns, spec.vector_column: "array<float>"},
+        )
+
+    async def _wait_until_ready(self, name: str, deadline: Deadline) -> None:
+        known = await self._index(name)
+        while True:
+            status = (await self._bounded(known.index.describe)).get("status", {})
+            if status.get("ready"):
+                return
+            try:
+                async with deadline.timeout():
+                    await asyncio.sleep(POLL_SECONDS)
+            except TimeoutError:
+                raise DeadlineExceeded(f"The index {name!r} did not become ready in time.") from None
+
+
+def spec_of(name: str, description: Mapping[str, Any]) -> IndexSpec:
+    """The spec of a direct-access index. Raises `InvalidRequest` for another kind of index."""
+    details = description.get("direct_access_index_spec")
+    if not details:
+        raise InvalidRequest(f"{name!r} is not a direct-access index.")
+    vector = details["embedding_vector_columns"][0]
+    columns: dict[str, str] = json.loads(details.get("schema_json") or "{}")
+    return IndexSpec(
+        name=name,
+        dimension=int(vector["embedding_dimension"]),
+        primary_key=description["primary_key"],
+        vector_column=vector["name"],
+        columns={column: kind for column, kind in columns.items() if column != vector["name"]},
+    )
+
+
+def prepare(row: Mapping[str, Any], spec: IndexSpec) -> dict[str, Any]:
+    if row.get(spec.primary_key) is None or spec.vector_column not in row:
+        raise InvalidRequest(f"Each row needs {spec.primary_key!r} and {spec.vector_column!r}.")
+    plain = {key: as_json(value) for key, value in row.items()}
+    return {**plain, spec.vector_column: normalised(row[spec.vector_column], spec.dimension)}
+
+
+def as_json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return [as_json(item) for item in value] if isinstance(value, set | frozenset | tuple | list) else value
+
+
+def normalised(vector: Sequence[float], dimension: int) -> list[float]:
+    """The direction of `vector`: Databricks ranks by distance, which on unit vectors ranks like cosine."""
+    if len(vector) != dimension:
+        raise InvalidRequest(f"The index takes vectors of {dimension} dimensions, not {len(vector)}.")
+    length = math.sqrt(math.fsum(float(value) ** 2 for value in vector))
+    return [float(value) / length for value in vector] if length else [0.0] * dimension
+
+
+def matches_of(answer: Mapping[str, Any], columns: Sequence[str], *, hybrid: bool) -> list[Match]:
+    """The score is the last column of a row."""
+    names = [column["name"] for column in answer.get("manifest", {}).get("columns", ())]
+    matches = []
+    for cells in answer.get("result", {}).get("data_array") or ():
+        row = dict(zip(names, cells, strict=False))
+        score = float(cells[-1])
+        matches.append(Match(score if hybrid else cosine_of(score), {column: row.get(column) for column in columns}))
+    return matches
+
+
+def cosine_of(score: float) -> float:
+    """Databricks scores 1 / (1 + d²), and d² of unit vectors is 2 - 2 cos (AI Search documentation, "similarity
+    search calculations")."""
+    return max(-1.0, min(1.0, (3.0 - 1.0 / score) / 2.0)) if score > 0 else -1.0

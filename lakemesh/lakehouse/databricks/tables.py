@@ -1,0 +1,217 @@
+"""Delta tables through SQL, Unity Catalog and COPY INTO."""
+
+import io
+import re
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cachetools import LRUCache
+
+from lakemesh.errors import InvalidRequest, NotFound
+from lakemesh.lakehouse.arrow import arrow_schema, fit
+from lakemesh.lakehouse.databricks.calls import SdkCalls
+from lakemesh.lakehouse.names import split_name
+from lakemesh.lakehouse.tables import AppTransaction, ArrowStream, Column, TableInfo, TableSpec
+from lakemesh.lakehouse.volumes import Volumes
+from lakemesh.lakehouse.warehouse import QueryResult, Warehouse
+from lakemesh.scope import current_deadline
+
+if TYPE_CHECKING:
+    from databricks.sdk import WorkspaceClient
+
+TIMEOUT_SECONDS = 60.0
+LONG_TIMEOUT_SECONDS = 1_800.0
+STAGING_VOLUME = "lakemesh_staging"
+APP_ID = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+
+
+class UnityTables:
+    """An append is a Parquet file in a staging volume and a COPY INTO, which loads a file of one name once and
+    remembers that in the table's own log, in the commit that adds the rows. So an append of one transaction may be
+    repeated, after an error or a crash at any point, and adds its rows once.
+
+    The newest version an application has applied is kept in a small file beside the staged ones, written after the
+    commit. A table property would cost a second commit per append, and a crash would leave it behind just the same:
+    either is only a lower bound, and COPY INTO decides.
+    """
+
+    def __init__(self, client: "WorkspaceClient", calls: SdkCalls, *, warehouse: Warehouse, volumes: Volumes) -> None:
+        self._unity = client.tables
+        self._calls = calls
+        self._warehouse = warehouse
+        self._volumes = volumes
+        self._columns: LRUCache[str, list[Column]] = LRUCache(1_000)
+        self._applied: LRUCache[tuple[str, str], int] = LRUCache(10_000)
+
+    async def create(self, spec: TableSpec) -> None:
+        await self._change(create_statement(spec))
+
+    async def append(self, name: str, rows: ArrowStream, *, transaction: AppTransaction | None = None) -> bool:
+        folder = staging_folder(name, transaction.app_id if transaction else "appends")
+        if transaction is None:
+            return await self._load(name, rows, f"{folder}/{uuid.uuid4().hex}.parquet")
+        applied = await self.applied_version(name, transaction.app_id)
+        if applied is not None and applied >= transaction.version:
+            return False
+        added = await self._load(name, rows, f"{folder}/{transaction.version:020d}.parquet")
+        await self._volumes.write(f"{folder}/applied", str(transaction.version).encode(), overwrite=True)
+        self._applied[name, transaction.app_id] = transaction.version
+        return added
+
+    async def applied_version(self, name: str, app_id: str) -> int | None:
+        """As the file beside the staged ones has it: it may lag behind one commit whose caller crashed."""
+        known = self._applied.get((name, app_id))
+        if known is not None:
+            return known
+        await self._columns_of(name)
+        try:
+            version = int(await self._volumes.read(f"{staging_folder(name, app_id)}/applied"))
+        except NotFound:
+            return None
+        self._applied[name, app_id] = version
+        return version
+
+    async def describe(self, name: str) -> TableInfo:
+        full_name = ".".join(split_name(name))
+        table = await self._calls.run(
+            lambda: self._unity.get(full_name), deadline=current_deadline(TIMEOUT_SECONDS), repeatable=True
+        )
+        columns = [
+            Column(column.name or "", (column.type_text or "").upper(), column.comment)
+            for column in table.columns or []
+        ]
+        self._columns[name] = columns
+        return TableInfo(name=name, columns=columns, comment=table.comment)
+
+    async def list_tables(self, schema: str) -> list[str]:
+        catalog, schema_name = split_name(schema, levels=2)
+        found = await self._calls.run(
+            lambda: list(self._unity.list(catalog, schema_name, omit_columns=True)),
+            deadline=current_deadline(TIMEOUT_SECONDS),
+            repeatable=True,
+        )
+        views = ("VIEW", "MATERIALIZED_VIEW")
+        return sorted(
+            table.full_name or f"{catalog}.{schema_name}.{table.name}"
+            for table in found
+            if table.table_type is None or table.table_type.value not in views
+        )
+
+    async def delete_rows(self, name: str, predicate: str) -> int:
+        result = await self._change(f"DELETE FROM {quoted(name)} WHERE {predicate}")  # noqa: S608
+        return affected(result)
+
+    async def compact(self, name: str) -> Mapping[str, Any]:
+        result = await self._change(f"OPTIMIZE {quoted(name)}", LONG_TIMEOUT_SECONDS)
+        return (result.to_dicts() or [{}])[0]
+
+    async def vacuum(self, name: str, *, retention_hours: float) -> int:
+        """VACUUM itself does not say how many files it removes; its dry run lists them."""
+        statement = f"VACUUM {quoted(name)} RETAIN {int(retention_hours)} HOURS"
+        files = await self._change(f"{statement} DRY RUN", LONG_TIMEOUT_SECONDS)
+        await self._change(statement, LONG_TIMEOUT_SECONDS)
+        return len(files.rows)
+
+    async def drop(self, name: str) -> None:
+        await self._change(f"DROP TABLE {quoted(name)}")
+        self._columns.pop(name, None)
+        for key in [key for key in self._applied if key[0] == name]:
+            del self._applied[key]
+
+    async def _load(self, name: str, rows: ArrowStream, path: str) -> bool:
+        columns = await self._columns_of(name)
+        content = await self._calls.run(
+            lambda: parquet(name, columns, rows), deadline=current_deadline(TIMEOUT_SECONDS)
+        )
+        await self._stage(name, path, content)
+        result = await self._change(copy_statement(name, columns, path))
+        await self._volumes.delete(path)
+        return affected(result) > 0
+
+    async def _stage(self, name: str, path: str, content: bytes) -> None:
+        """A file left by an append that was interrupted may be replaced: if it was loaded, it is not loaded again."""
+        try:
+            await self._volumes.write(path, content, overwrite=True)
+        except NotFound:
+            catalog, schema, _ = split_name(name)
+            await self._change(f"CREATE VOLUME IF NOT EXISTS `{catalog}`.`{schema}`.`{STAGING_VOLUME}`")
+            await self._volumes.write(path, content, overwrite=True)
+
+    async def _columns_of(self, name: str) -> list[Column]:
+        if name not in self._columns:
+            await self.describe(name)
+        return self._columns[name]
+
+    async def _change(self, statement: str, timeout_seconds: float = TIMEOUT_SECONDS) -> QueryResult:
+        return await self._warehouse.query(statement, timeout_seconds=timeout_seconds, read_only=False)
+
+
+def create_statement(spec: TableSpec) -> str:
+    """CREATE TABLE for a spec whose types are checked and whose names and texts are quoted."""
+    arrow_schema(spec.columns)
+    columns = ", ".join(
+        f"{identifier(column.name)} {column.type}" + (f" COMMENT {literal(column.comment)}" if column.comment else "")
+        for column in spec.columns
+    )
+    clauses = [f"CREATE TABLE IF NOT EXISTS {quoted(spec.name)} ({columns}) USING DELTA"]
+    if spec.partition_by:
+        clauses.append(f"PARTITIONED BY ({', '.join(map(identifier, spec.partition_by))})")
+    if spec.cluster_by:
+        clauses.append(f"CLUSTER BY ({', '.join(map(identifier, spec.cluster_by))})")
+    if spec.comment:
+        clauses.append(f"COMMENT {literal(spec.comment)}")
+    if spec.properties:
+        pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in spec.properties.items())
+        clauses.append(f"TBLPROPERTIES ({pairs})")
+    return " ".join(clauses)
+
+
+def copy_statement(name: str, columns: list[Column], path: str) -> str:
+    """COPY INTO of one staged file; columns of type VARIANT travel as JSON text."""
+    source = literal(path)
+    if any(column.type == "VARIANT" for column in columns):
+        items = ", ".join(
+            f"parse_json({identifier(column.name)}) AS {identifier(column.name)}"
+            if column.type == "VARIANT"
+            else identifier(column.name)
+            for column in columns
+        )
+        source = f"(SELECT {items} FROM {source})"  # noqa: S608
+    return f"COPY INTO {quoted(name)} FROM {source} FILEFORMAT = PARQUET"
+
+
+def parquet(name: str, columns: list[Column], rows: ArrowStream) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(fit(pa.table(rows), arrow_schema(columns), name), buffer)
+    return buffer.getvalue()
+
+
+def staging_folder(name: str, app_id: str) -> str:
+    """Raises `InvalidRequest` for an `app_id` that cannot be part of a path."""
+    catalog, schema, table = split_name(name)
+    if not APP_ID.fullmatch(app_id) or app_id in (".", ".."):
+        raise InvalidRequest(f"{app_id!r:.100} is not an application id: letters, digits and _ . : - make one.")
+    return f"/Volumes/{catalog}/{schema}/{STAGING_VOLUME}/{table}/{app_id}"
+
+
+def affected(result: QueryResult) -> int:
+    row = (result.to_dicts() or [{}])[0]
+    return int(row.get("num_affected_rows") or 0)
+
+
+def quoted(name: str) -> str:
+    return ".".join(identifier(part) for part in split_name(name))
+
+
+def identifier(name: str) -> str:
+    escaped = name.replace("`", "``")
+    return f"`{escaped}`"
+
+
+def literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

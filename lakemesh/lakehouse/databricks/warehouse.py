@@ -1,0 +1,186 @@
+"""A SQL warehouse through the Statement Execution API."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lakemesh.deadline import Deadline
+from lakemesh.errors import DeadlineExceeded, WorkspaceUnavailable
+from lakemesh.lakehouse.databricks.calls import SdkCalls
+from lakemesh.lakehouse.databricks.cells import parameters_of, read_rows
+from lakemesh.lakehouse.databricks.translation import statement_error
+from lakemesh.lakehouse.statements import parse_statement, require_reading
+from lakemesh.lakehouse.warehouse import QueryResult
+from lakemesh.scope import current_deadline
+
+if TYPE_CHECKING:
+    import httpx
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.service.sql import ExternalLink, ResultData, StatementResponse
+
+INLINE_ROWS = 10_000
+"""Results asked for with a higher row limit come as Arrow files by link: inline answers end at 25 MiB."""
+
+SERVER_WAIT_SECONDS = 5
+FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.1, 2.0
+CANCEL_SECONDS = 10.0
+
+
+class SqlWarehouse:
+    """The SDK's HTTP time limit is not shorter than its retry budget (see `workspace.py`), so a statement is never
+    sent twice because its answer was slow; one whose connection broke may be, hence changes are best idempotent."""
+
+    def __init__(
+        self, client: "WorkspaceClient", calls: SdkCalls, *, warehouse_id: str, http: "httpx.AsyncClient"
+    ) -> None:
+        self._api = client.statement_execution
+        self._calls = calls
+        self._warehouse_id = warehouse_id
+        self._http = http
+        self._cancelling: set[asyncio.Task[None]] = set()
+
+    async def query(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        row_limit: int = INLINE_ROWS,
+        timeout_seconds: float = 60.0,
+        read_only: bool = True,
+    ) -> QueryResult:
+        parsed = parse_statement(statement) if read_only else None
+        if parsed is not None:
+            require_reading(parsed)
+        deadline = current_deadline(timeout_seconds).sooner(timeout_seconds)
+        answer = await self._submit(statement, parameters, row_limit, deadline)
+        try:
+            answer = await self._finish(answer, deadline)
+            return await self._result(answer, deadline)
+        except TimeoutError:
+            raise DeadlineExceeded(f"The statement took longer than {timeout_seconds} s.") from None
+        finally:
+            if not is_over(answer) and answer.statement_id:
+                self._cancel_later(answer.statement_id)
+
+    async def close(self) -> None:
+        if self._cancelling:
+            await asyncio.wait(self._cancelling, timeout=CANCEL_SECONDS)
+
+    async def _submit(
+        self, statement: str, parameters: Mapping[str, Any] | None, row_limit: int, deadline: Deadline
+    ) -> "StatementResponse":
+        from databricks.sdk.service import sql
+
+        large = row_limit > INLINE_ROWS
+        wait = SERVER_WAIT_SECONDS if deadline.remaining_seconds() > SERVER_WAIT_SECONDS else 0
+        values = parameters_of(parameters)
+
+        def execute() -> sql.StatementResponse:
+            return self._api.execute_statement(
+                statement,
+                self._warehouse_id,
+                parameters=values,
+                row_limit=row_limit,
+                wait_timeout=f"{wait}s",
+                on_wait_timeout=sql.ExecuteStatementRequestOnWaitTimeout.CONTINUE,
+                disposition=sql.Disposition.EXTERNAL_LINKS if large else sql.Disposition.INLINE,
+                format=sql.Format.ARROW_STREAM if large else sql.Format.JSON_ARRAY,
+            )
+
+        def cancel(answer: sql.StatementResponse) -> None:
+            if answer.statement_id and not is_over(answer):
+                self._api.cancel_execution(answer.statement_id)
+
+        return await self._calls.run(execute, deadline=deadline, when_late=cancel)
+
+    async def _finish(self, answer: "StatementResponse", deadline: Deadline) -> "StatementResponse":
+        """Wait, without a thread, until the statement is over."""
+        statement_id, pause = answer.statement_id or "", FIRST_POLL_SECONDS
+        while not is_over(answer):
+            async with deadline.timeout():
+                await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
+            answer = await self._calls.run(
+                lambda: self._api.get_statement(statement_id), deadline=deadline, repeatable=True
+            )
+        return answer
+
+    async def _result(self, answer: "StatementResponse", deadline: Deadline) -> QueryResult:
+        from databricks.sdk.service.sql import StatementState
+
+        status = answer.status
+        if status is None or status.state is not StatementState.SUCCEEDED:
+            error = status.error if status else None
+            code = error.error_code.value if error and error.error_code else None
+            raise statement_error(code, (error.message if error else None) or "The statement was cancelled.")
+        manifest = answer.manifest
+        columns = (manifest.schema.columns or []) if manifest and manifest.schema else []
+        types = [(column.type_text or "STRING").upper() for column in columns]
+        rows: list[tuple[Any, ...]] = []
+        chunk = answer.result
+        while chunk is not None:
+            rows += await self._rows(chunk, types, deadline)
+            chunk = await self._next_chunk(answer.statement_id or "", chunk, deadline)
+        return QueryResult(
+            columns=[column.name or "" for column in columns],
+            types=types,
+            rows=rows,
+            truncated=bool(manifest and manifest.truncated),
+        )
+
+    async def _rows(self, chunk: "ResultData", types: list[str], deadline: Deadline) -> list[tuple[Any, ...]]:
+        if not chunk.external_links:
+            return read_rows(types, chunk.data_array or [])
+        rows: list[tuple[Any, ...]] = []
+        for link in chunk.external_links:
+            content = await self._fetch(link, deadline)
+            rows += await self._calls.run(lambda content=content: rows_of_arrow(content), deadline=deadline)  # type: ignore[misc]
+        return rows
+
+    async def _fetch(self, link: "ExternalLink", deadline: Deadline) -> bytes:
+        """The bytes behind a presigned link. It must not see our credentials, so this is not an SDK call."""
+        import httpx
+
+        try:
+            async with deadline.timeout():
+                answer = await self._http.get(link.external_link or "", headers=link.http_headers or {})
+                answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise WorkspaceUnavailable(f"A result file cannot be read: {type(error).__name__}.") from error
+        return answer.content
+
+    async def _next_chunk(self, statement_id: str, chunk: "ResultData", deadline: Deadline) -> "ResultData | None":
+        links = chunk.external_links
+        following = links[-1].next_chunk_index if links else chunk.next_chunk_index
+        if following is None:
+            return None
+        read: Callable[[], ResultData] = lambda: self._api.get_statement_result_chunk_n(statement_id, following)  # noqa: E731
+        return await self._calls.run(read, deadline=deadline, repeatable=True)
+
+    def _cancel_later(self, statement_id: str) -> None:
+        async def cancel() -> None:
+            deadline = Deadline.after(CANCEL_SECONDS)
+            await self._calls.run(lambda: self._api.cancel_execution(statement_id), deadline=deadline)
+
+        task = asyncio.ensure_future(cancel())
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelled)
+
+    def _cancelled(self, task: "asyncio.Task[None]") -> None:
+        self._cancelling.discard(task)
+        if not task.cancelled():
+            task.exception()  # a statement that could not be cancelled ends by itself
+
+
+def is_over(answer: "StatementResponse") -> bool:
+    from databricks.sdk.service.sql import StatementState
+
+    state = answer.status.state if answer.status else None
+    return state not in (StatementState.PENDING, StatementState.RUNNING)
+
+
+def rows_of_arrow(content: bytes) -> list[tuple[Any, ...]]:
+    import pyarrow as pa
+
+    table = pa.ipc.open_stream(content).read_all()
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))

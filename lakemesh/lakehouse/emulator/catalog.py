@@ -1,0 +1,269 @@
+"""Unity Catalog: what there is, and who may use it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+
+from lakemesh.errors import InvalidRequest, LakemeshError
+from lakemesh.lakehouse.emulator.cells import column
+from lakemesh.lakehouse.emulator.errors import ApiError, not_found
+from lakemesh.lakehouse.emulator.identity import Grants, body_of
+from lakemesh.lakehouse.statements import full_name
+from lakemesh.lakehouse.tables import TableInfo
+from lakemesh.lakehouse.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+CONTAINERS = ("catalog", "schema", "volume")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionDefinition:
+    """A SQL function of one expression."""
+
+    name: str
+    parameters: tuple[tuple[str, str], ...]
+    returns: str
+    body: "exp.Expr"
+    comment: str | None = None
+
+    @classmethod
+    def of(cls, statement: "exp.Create") -> "FunctionDefinition":
+        from sqlglot import exp
+
+        returns, comment = statement.find(exp.ReturnsProperty), statement.find(exp.SchemaCommentProperty)
+        body = statement.expression.this if isinstance(statement.expression, exp.Return) else statement.expression
+        if not isinstance(statement.this, exp.UserDefinedFunction) or returns is None or body is None:
+            raise InvalidRequest("The emulator knows CREATE FUNCTION name(parameters) RETURNS type RETURN expression.")
+        return cls(
+            name=full_name(statement.this.this),
+            parameters=tuple((item.name, item.args["kind"].sql("databricks")) for item in statement.this.expressions),
+            returns=returns.this.sql("databricks"),
+            body=body,
+            comment=comment.this.name if comment else None,
+        )
+
+    def call(self, arguments: "list[exp.Expr]") -> "exp.Expr":
+        """The body with arguments, by name (`a => 1`) or by place, for its parameters."""
+        from sqlglot import exp
+
+        names = [name for name, _ in self.parameters]
+        given = {
+            (argument.this.name if isinstance(argument, exp.Kwarg) else names[place]).lower(): (
+                argument.expression if isinstance(argument, exp.Kwarg) else argument
+            )
+            for place, argument in enumerate(arguments)
+        }
+        missing = {name.lower() for name in names} - set(given)
+        if missing:
+            raise InvalidRequest(f"The function {self.name} needs a value for {sorted(missing)[0]!r}.")
+
+        def substitute(node: "exp.Expr") -> "exp.Expr":
+            if isinstance(node, exp.Column) and not node.table and node.name.lower() in given:
+                return given[node.name.lower()].copy()
+            return node
+
+        return exp.Paren(this=self.body.copy().transform(substitute))
+
+
+class Catalog:
+    """Catalogs, schemas, volumes and functions live in memory; tables are those of the workspace."""
+
+    def __init__(self) -> None:
+        self._containers: dict[str, set[str]] = {kind: set() for kind in CONTAINERS}
+        self._functions: dict[str, FunctionDefinition] = {}
+
+    def add(self, kind: str, name: str) -> bool:
+        """False when it is there."""
+        known = self._containers[kind]
+        if name.lower() in known:
+            return False
+        known.add(name.lower())
+        return True
+
+    def remove(self, kind: str, name: str) -> None:
+        if name.lower() not in self._containers[kind]:
+            raise not_found(f"{kind.capitalize()} {name!r}")
+        self._containers[kind].discard(name.lower())
+
+    def names(self, kind: str, parent: str = "") -> list[str]:
+        prefix = f"{parent.lower()}." if parent else ""
+        return sorted(name for name in self._containers[kind] if name.startswith(prefix))
+
+    def has(self, kind: str, name: str) -> bool:
+        return name.lower() in self._containers[kind]
+
+    def add_function(self, definition: FunctionDefinition) -> None:
+        self._functions[definition.name] = definition
+
+    def function(self, name: str) -> FunctionDefinition:
+        found = self._functions.get(name.lower())
+        if found is None:
+            raise not_found(f"Function {name!r}")
+        return found
+
+    def functions(self, schema: str) -> list[FunctionDefinition]:
+        return [self._functions[name] for name in sorted(self._functions) if name.rpartition(".")[0] == schema.lower()]
+
+    def expand_functions(self, statement: "exp.Expr", allow: Callable[[str], None]) -> None:
+        """Put the bodies of our functions where the statement calls them."""
+        from sqlglot import exp
+
+        for node in list(statement.find_all(exp.Dot)):
+            if not isinstance(node.expression, exp.Anonymous):
+                continue
+            name = ".".join([part.name for part in node.parts[:-1]] + [node.expression.name]).lower()
+            allow(name)
+            node.replace(self.function(name).call(node.expression.expressions))
+
+
+def routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
+    router = APIRouter(prefix="/api/2.1/unity-catalog")
+
+    @router.post("/catalogs")
+    async def create_catalog(request: Request) -> dict[str, Any]:
+        return create("catalog", body_of(await request.body()))
+
+    @router.post("/schemas")
+    async def create_schema(request: Request) -> dict[str, Any]:
+        return create("schema", body_of(await request.body()))
+
+    @router.post("/volumes")
+    async def create_volume(request: Request) -> dict[str, Any]:
+        return create("volume", body_of(await request.body()))
+
+    def create(kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        name = ".".join(filter(None, (body.get("catalog_name"), body.get("schema_name"), body.get("name"))))
+        parent = name.rpartition(".")[0]
+        if kind != "catalog" and not catalog.has(CONTAINERS[CONTAINERS.index(kind) - 1], parent):
+            raise not_found(f"The parent {parent!r}")
+        if not catalog.add(kind, name):
+            raise ApiError(
+                409, f"{kind.capitalize()} {name!r} already exists.", error_code=f"{kind.upper()}_ALREADY_EXISTS"
+            )
+        return container(kind, name)
+
+    def listed(kind: str, parent: str) -> dict[str, Any]:
+        return {f"{kind}s": [container(kind, name) for name in catalog.names(kind, parent)]}
+
+    @router.get("/catalogs")
+    async def list_catalogs() -> dict[str, Any]:
+        return listed("catalog", "")
+
+    @router.get("/schemas")
+    async def list_schemas(catalog_name: str) -> dict[str, Any]:
+        return listed("schema", catalog_name)
+
+    @router.get("/volumes")
+    async def list_volumes(catalog_name: str, schema_name: str) -> dict[str, Any]:
+        return listed("volume", f"{catalog_name}.{schema_name}")
+
+    @router.get("/tables")
+    async def list_tables(catalog_name: str, schema_name: str, request: Request) -> dict[str, Any]:
+        names = await workspace.tables.list_tables(f"{catalog_name}.{schema_name}")
+        visible = [name for name in names if grants.allows(request.state.user, "SELECT", name)]
+        start, size = int(request.query_params.get("page_token") or 0), page_size(request)
+        page = visible[start : start + size]
+        body: dict[str, Any] = {"tables": [table(await found_table(name)) for name in page]}
+        if start + size < len(visible):
+            body["next_page_token"] = str(start + size)
+        return body
+
+    @router.get("/tables/{name}/exists")
+    async def table_exists(name: str) -> dict[str, bool]:
+        return {"table_exists": name.lower() in await workspace.tables.list_tables(name.rpartition(".")[0])}
+
+    @router.get("/functions")
+    async def list_functions(catalog_name: str, schema_name: str, request: Request) -> dict[str, Any]:
+        found = catalog.functions(f"{catalog_name}.{schema_name}")
+        visible = [item for item in found if grants.allows(request.state.user, "EXECUTE", item.name)]
+        return {"functions": [function(item) for item in visible]}
+
+    @router.get("/permissions/{kind}/{name}")
+    async def get_permissions(kind: str, name: str) -> dict[str, Any]:
+        return {"privilege_assignments": grants.assignments(name)}
+
+    @router.patch("/permissions/{kind}/{name}")
+    async def change_permissions(kind: str, name: str, request: Request) -> dict[str, Any]:
+        grants.require(request.state.user, "MANAGE", name)
+        for change in body_of(await request.body()).get("changes", ()):
+            grants.change(name, change["principal"], change.get("add") or [], change.get("remove") or [])
+        return {"privilege_assignments": grants.assignments(name)}
+
+    @router.get("/{kinds}/{name}")
+    async def get_securable(kinds: str, name: str, request: Request) -> dict[str, Any]:
+        kind, user = kinds.removesuffix("s"), request.state.user
+        if kind == "table":
+            grants.require(user, "SELECT", name)
+            return table(await found_table(name))
+        if kind == "function":
+            grants.require(user, "EXECUTE", name)
+            return function(catalog.function(name))
+        if kind not in CONTAINERS or not catalog.has(kind, name):
+            raise not_found(f"{kind.capitalize()} {name!r}")
+        return container(kind, name)
+
+    @router.delete("/{kinds}/{name}")
+    async def delete_securable(kinds: str, name: str, request: Request) -> dict[str, Any]:
+        kind = kinds.removesuffix("s")
+        grants.require(request.state.user, "MANAGE", name)
+        if kind == "table":
+            await workspace.tables.drop(name)
+        elif kind in CONTAINERS:
+            catalog.remove(kind, name)
+        else:
+            raise not_found(f"{kind.capitalize()} {name!r}")
+        return {}
+
+    async def found_table(name: str) -> TableInfo:
+        try:
+            return await workspace.tables.describe(name)
+        except LakemeshError as error:
+            raise ApiError(error.status, f"Table {name!r} does not exist.") from None
+
+    return router
+
+
+def page_size(request: Request) -> int:
+    return int(request.query_params.get("max_results") or 0) or 50
+
+
+def container(kind: str, name: str) -> dict[str, Any]:
+    parts = name.split(".")
+    body: dict[str, Any] = {"name": parts[-1], "full_name": name}
+    if kind == "volume":
+        body |= {"volume_type": "MANAGED", "volume_id": name, "storage_location": f"/Volumes/{'/'.join(parts)}"}
+    return body | dict(zip(("catalog_name", "schema_name"), parts[:-1], strict=False))
+
+
+def table(info: TableInfo) -> dict[str, Any]:
+    catalog_name, schema_name, name = info.name.split(".")
+    return {
+        "name": name,
+        "catalog_name": catalog_name,
+        "schema_name": schema_name,
+        "full_name": info.name,
+        "table_type": "MANAGED",
+        "data_source_format": "DELTA",
+        "comment": info.comment,
+        "columns": [column(item.name, item.type.lower(), place) for place, item in enumerate(info.columns)],
+    }
+
+
+def function(definition: FunctionDefinition) -> dict[str, Any]:
+    catalog_name, schema_name, name = definition.name.split(".")
+    parameters = [column(name, kind.lower(), place) for place, (name, kind) in enumerate(definition.parameters)]
+    return {
+        "name": name,
+        "catalog_name": catalog_name,
+        "schema_name": schema_name,
+        "full_name": definition.name,
+        "input_params": {"parameters": parameters},
+        "full_data_type": definition.returns,
+        "data_type": definition.returns,
+        "routine_body": "SQL",
+        "comment": definition.comment,
+    }

@@ -1,0 +1,147 @@
+"""Genie by script: questions and their SQL are given beforehand, the SQL is really run."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from lakemesh.lakehouse.emulator.errors import not_found
+from lakemesh.lakehouse.emulator.identity import body_of
+from lakemesh.lakehouse.emulator.statements import Statements, answer
+
+WORKING = ("SUBMITTED", "ASKING_AI", "EXECUTING_QUERY")
+
+
+class ScriptedAnswer(BaseModel, extra="forbid"):
+    """What Genie says when the question contains `when` (in any case). `status` is how the message ends."""
+
+    when: str
+    text: str | None = None
+    query: str | None = None
+    status: str = Field(default="COMPLETED", pattern="^(COMPLETED|FAILED|CANCELLED)$")
+
+
+class Space(BaseModel, extra="forbid"):
+    space_id: str
+    title: str = "Emulated space"
+    warehouse_id: str = "emulator"
+    answers: Sequence[ScriptedAnswer] = ()
+
+
+class Message:
+    """Moves one status on each time it is read, then ends."""
+
+    def __init__(self, space_id: str, conversation_id: str, content: str, script: ScriptedAnswer) -> None:
+        self.space_id, self.conversation_id, self.content, self.script = space_id, conversation_id, content, script
+        self.message_id = secrets.token_hex(16)
+        self.attachment_id = secrets.token_hex(16)
+        self.reads = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        status = WORKING[self.reads] if self.reads < len(WORKING) else self.script.status
+        self.reads += 1
+        body: dict[str, Any] = {
+            "id": self.message_id,
+            "message_id": self.message_id,
+            "space_id": self.space_id,
+            "conversation_id": self.conversation_id,
+            "content": self.content,
+            "status": status,
+        }
+        if status == "FAILED":
+            body["error"] = {"error": "The script says so.", "type": "GENERIC_CHAT_COMPLETION_EXCEPTION"}
+        if status == "COMPLETED":
+            body["attachments"] = self._attachments()
+        return body
+
+    def _attachments(self) -> list[dict[str, Any]]:
+        attachments: list[dict[str, Any]] = []
+        if self.script.query:
+            query = {"query": self.script.query, "description": self.content}
+            attachments.append({"attachment_id": self.attachment_id, "query": query})
+        if self.script.text:
+            attachments.append({"attachment_id": secrets.token_hex(16), "text": {"content": self.script.text}})
+        return attachments
+
+
+def routes(spaces: Mapping[str, Space], statements: Statements) -> APIRouter:
+    router = APIRouter(prefix="/api/2.0/genie/spaces")
+    conversations: dict[str, str] = {}
+    messages: dict[str, Message] = {}
+
+    def space_of(space_id: str) -> Space:
+        if space_id not in spaces:
+            raise not_found(f"Genie space {space_id!r}")
+        return spaces[space_id]
+
+    def ask(space_id: str, conversation_id: str, content: str) -> Message:
+        nothing = ScriptedAnswer(when="", text="There is no scripted answer to this question.")
+        script = next((item for item in space_of(space_id).answers if item.when.lower() in content.lower()), nothing)
+        message = Message(space_id, conversation_id, content, script)
+        messages[message.message_id] = message
+        return message
+
+    def message_of(conversation_id: str, message_id: str) -> Message:
+        message = messages.get(message_id)
+        if message is None or message.conversation_id != conversation_id:
+            raise not_found(f"Message {message_id!r}")
+        return message
+
+    @router.get("")
+    async def list_spaces() -> dict[str, Any]:
+        return {"spaces": [{"space_id": item.space_id, "title": item.title} for item in spaces.values()]}
+
+    @router.get("/{space_id}")
+    async def get_space(space_id: str) -> dict[str, Any]:
+        space = space_of(space_id)
+        return {"space_id": space.space_id, "title": space.title, "warehouse_id": space.warehouse_id}
+
+    @router.post("/{space_id}/start-conversation")
+    async def start(space_id: str, request: Request) -> dict[str, Any]:
+        content = str(body_of(await request.body()).get("content") or "")
+        conversation_id = secrets.token_hex(16)
+        message = ask(space_id, conversation_id, content)
+        conversations[conversation_id] = space_id
+        conversation = {"id": conversation_id, "space_id": space_id, "user_id": 1, "title": content[:60]}
+        return {
+            "conversation_id": conversation_id,
+            "message_id": message.message_id,
+            "conversation": conversation,
+            "message": message.to_dict(),
+        }
+
+    @router.post("/{space_id}/conversations/{conversation_id}/messages")
+    async def follow_up(space_id: str, conversation_id: str, request: Request) -> dict[str, Any]:
+        if conversations.get(conversation_id) != space_id:
+            raise not_found(f"Conversation {conversation_id!r}")
+        content = str(body_of(await request.body()).get("content") or "")
+        return ask(space_id, conversation_id, content).to_dict()
+
+    @router.get("/{space_id}/conversations/{conversation_id}/messages/{message_id}")
+    async def get_message(space_id: str, conversation_id: str, message_id: str) -> dict[str, Any]:
+        return message_of(conversation_id, message_id).to_dict()
+
+    @router.get(
+        "/{space_id}/conversations/{conversation_id}/messages/{message_id}/attachments/{attachment_id}/query-result"
+    )
+    @router.post(
+        "/{space_id}/conversations/{conversation_id}/messages/{message_id}/attachments/{attachment_id}/execute-query"
+    )
+    async def query_result(
+        conversation_id: str, message_id: str, attachment_id: str, request: Request
+    ) -> dict[str, Any]:
+        message = message_of(conversation_id, message_id)
+        if not message.script.query or attachment_id != message.attachment_id:
+            raise not_found(f"Attachment {attachment_id!r}")
+        statement = statements.submit({"statement": message.script.query}, request.state.user)
+        await statement.task_over()
+        return {"statement_response": answer(statement, str(request.base_url))}
+
+    @router.post("/{space_id}/conversations/{conversation_id}/messages/{message_id}/feedback")
+    async def feedback(conversation_id: str, message_id: str) -> dict[str, Any]:
+        message_of(conversation_id, message_id)
+        return {}
+
+    return router

@@ -1,0 +1,181 @@
+"""AI Search (Vector Search): endpoints, direct-access indexes, and searches in them."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from lakemesh.errors import NotFound
+from lakemesh.lakehouse.emulator.errors import ApiError, not_found
+from lakemesh.lakehouse.emulator.identity import Grants, body_of
+from lakemesh.lakehouse.indexes import Indexes, IndexSpec
+
+
+@dataclass(slots=True)
+class Search:
+    """What the API knows beyond the embedded indexes: endpoints, and where each index lives."""
+
+    indexes: Indexes
+    endpoints: set[str] = field(default_factory=set)
+    specs: dict[str, tuple[str, IndexSpec, dict[str, Any]]] = field(default_factory=dict)
+
+    def spec(self, name: str) -> tuple[str, IndexSpec, dict[str, Any]]:
+        found = self.specs.get(name.lower())
+        if found is None:
+            raise not_found(f"Index {name!r}")
+        return found
+
+
+def routes(indexes: Indexes, grants: Grants) -> APIRouter:
+    router = APIRouter(prefix="/api/2.0/vector-search")
+    search = Search(indexes)
+
+    @router.post("/endpoints")
+    async def create_endpoint(request: Request) -> dict[str, Any]:
+        name = str(body_of(await request.body()).get("name"))
+        if name in search.endpoints:
+            raise ApiError(409, f"Endpoint {name!r} already exists.")
+        search.endpoints.add(name)
+        return endpoint(name)
+
+    @router.get("/endpoints")
+    async def list_endpoints() -> dict[str, Any]:
+        return {"endpoints": [endpoint(name) for name in sorted(search.endpoints)]}
+
+    @router.get("/endpoints/{name}")
+    async def get_endpoint(name: str) -> dict[str, Any]:
+        if name not in search.endpoints:
+            raise not_found(f"Endpoint {name!r}")
+        return endpoint(name)
+
+    @router.delete("/endpoints/{name}")
+    async def delete_endpoint(name: str) -> dict[str, Any]:
+        search.endpoints.discard(name)
+        return {}
+
+    @router.post("/endpoints/{name}/indexes")
+    async def create_index(name: str, request: Request) -> dict[str, Any]:
+        if name not in search.endpoints:
+            raise not_found(f"Endpoint {name!r}")
+        body = body_of(await request.body())
+        spec = spec_of(body)
+        if spec.name in search.specs:
+            raise ApiError(409, f"Index {spec.name!r} already exists.")
+        await indexes.create(spec)
+        search.specs[spec.name] = (name, spec, body)
+        return await index(spec.name)
+
+    @router.get("/endpoints/{name}/indexes")
+    async def list_indexes(name: str) -> dict[str, Any]:
+        return {"vector_indexes": [await index(known) for known in search.specs if search.specs[known][0] == name]}
+
+    @router.get("/endpoints/{endpoint_name}/indexes/{name}")
+    async def get_index(endpoint_name: str, name: str, request: Request) -> dict[str, Any]:
+        grants.require(request.state.user, "SELECT", name)
+        return await index(name)
+
+    @router.get("/indexes/{name}")
+    async def describe_index(name: str, request: Request) -> dict[str, Any]:
+        grants.require(request.state.user, "SELECT", name)
+        return await index(name)
+
+    @router.delete("/endpoints/{endpoint_name}/indexes/{name}")
+    async def delete_index(endpoint_name: str, name: str, request: Request) -> dict[str, Any]:
+        grants.require(request.state.user, "MANAGE", name)
+        search.spec(name)
+        await indexes.drop(name)
+        del search.specs[name.lower()]
+        return {}
+
+    @router.post("/indexes/{name}/upsert-data")
+    async def upsert(name: str, request: Request) -> dict[str, Any]:
+        grants.require(request.state.user, "MODIFY", name)
+        search.spec(name)
+        rows = json.loads(body_of(await request.body()).get("inputs_json") or "[]")
+        await indexes.upsert(name, rows)
+        return {"status": "SUCCESS", "result": {"success_row_count": len(rows), "failed_primary_keys": []}}
+
+    @router.delete("/indexes/{name}/delete-data")
+    async def delete_data(name: str, request: Request) -> dict[str, Any]:
+        grants.require(request.state.user, "MODIFY", name)
+        search.spec(name)
+        body = body_of(await request.body())
+        keys = body.get("primary_keys") or request.query_params.getlist("primary_keys")
+        await indexes.delete(name, keys)
+        return {"status": "SUCCESS", "result": {"success_row_count": len(keys), "failed_primary_keys": []}}
+
+    @router.get("/indexes/{name}/query")
+    @router.post("/indexes/{name}/query")
+    async def query(name: str, request: Request) -> dict[str, Any]:
+        grants.require(request.state.user, "SELECT", name)
+        search.spec(name)
+        return await answer_query(indexes, name, body_of(await request.body()))
+
+    async def index(name: str) -> dict[str, Any]:
+        endpoint_name, spec, body = search.spec(name)
+        try:
+            rows = await indexes.count(spec.name)
+        except NotFound:
+            raise not_found(f"Index {name!r}") from None
+        return {
+            "name": spec.name,
+            "endpoint_name": endpoint_name,
+            "primary_key": spec.primary_key,
+            "index_type": "DIRECT_ACCESS",
+            "direct_access_index_spec": body["direct_access_index_spec"],
+            "status": {"detailed_state": "ONLINE_DIRECT_ACCESS", "ready": True, "indexed_row_count": rows},
+        }
+
+    return router
+
+
+async def answer_query(indexes: Indexes, name: str, body: dict[str, Any]) -> dict[str, Any]:
+    vector = body.get("query_vector")
+    if not vector:
+        raise ApiError(400, "The emulator's indexes have no embedding model: a query needs query_vector.")
+    filters = json.loads(body.get("filters_json") or "{}")
+    columns = body.get("columns") or []
+    matches = await indexes.query(
+        name,
+        vector,
+        top_k=int(body.get("num_results") or 10),
+        filters=filters,
+        columns=columns,
+        text=body.get("query_text") if str(body.get("query_type")).lower() == "hybrid" else None,
+    )
+    rows = [[*(as_json(match.row[column]) for column in columns), platform_score(match.score)] for match in matches]
+    names = [{"name": column} for column in (*columns, "score")]
+    return {
+        "manifest": {"column_count": len(names), "columns": names},
+        "result": {"row_count": len(rows), "data_array": rows},
+        "next_page_token": "",
+    }
+
+
+def spec_of(body: dict[str, Any]) -> IndexSpec:
+    details = body.get("direct_access_index_spec")
+    vectors = (details or {}).get("embedding_vector_columns")
+    if not details or not vectors:
+        raise ApiError(501, "The emulator has direct-access indexes with vectors of their own, and no others.")
+    columns = json.loads(details.get("schema_json") or "{}")
+    return IndexSpec(
+        name=str(body["name"]).lower(),
+        dimension=int(vectors[0]["embedding_dimension"]),
+        primary_key=body["primary_key"],
+        vector_column=vectors[0]["name"],
+        columns={name: kind for name, kind in columns.items() if name != vectors[0]["name"]},
+    )
+
+
+def platform_score(cosine: float) -> float:
+    """1 / (1 + d²), where d² = 2 - 2 cos for unit vectors."""
+    return 1.0 / (1.0 + max(0.0, 2.0 - 2.0 * cosine))
+
+
+def as_json(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def endpoint(name: str) -> dict[str, Any]:
+    return {"name": name, "endpoint_type": "STANDARD", "endpoint_status": {"state": "ONLINE"}}
