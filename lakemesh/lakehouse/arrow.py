@@ -128,6 +128,8 @@ def sql_type(arrow: "pa.DataType") -> str:
     if pa.types.is_struct(arrow):
         members = ", ".join(f"{arrow.field(i).name}: {sql_type(arrow.field(i).type)}" for i in range(arrow.num_fields))
         return f"STRUCT<{members}>"
+    if pa.types.is_decimal(arrow):
+        return f"DECIMAL({arrow.precision}, {arrow.scale})"
     if pa.types.is_timestamp(arrow):
         return "TIMESTAMP" if arrow.tz else "TIMESTAMP_NTZ"
     names = {

@@ -51,6 +51,15 @@ def typed(name: str, value: Any) -> tuple[str | None, str | None]:
     raise InvalidRequest(f"The parameter :{name} is a {type(value).__name__}, which SQL has no type for.")
 
 
+def type_name(type_text: str | None) -> str:
+    """A type as Databricks SQL writes it, out of what the catalog and the statements API say (`struct<a:int>`): key
+    words are upper-case, names inside it stay as they are."""
+    from sqlglot import exp
+
+    text = type_text or "STRING"
+    return text.upper() if "<" not in text else exp.DataType.build(text, dialect="databricks").sql("databricks")
+
+
 def reader_of(sql_type: str) -> Reader:
     """A function that makes a Python value of a cell of this type."""
     from sqlglot import exp

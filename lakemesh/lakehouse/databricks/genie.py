@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from lakemesh.deadline import Deadline
 from lakemesh.errors import Cancelled, DeadlineExceeded, Unavailable
 from lakemesh.lakehouse.databricks.calls import SdkCalls
-from lakemesh.lakehouse.databricks.cells import read_rows
+from lakemesh.lakehouse.databricks.cells import read_rows, type_name
 from lakemesh.lakehouse.genie import GenieAnswer, GenieQuery
 from lakemesh.lakehouse.warehouse import QueryResult
 from lakemesh.scope import current_deadline
@@ -111,7 +111,7 @@ def result_of(answer: "StatementResponse") -> QueryResult:
     """The rows of an inline answer; Genie's results are small."""
     manifest = answer.manifest
     columns = (manifest.schema.columns or []) if manifest and manifest.schema else []
-    types = [(column.type_text or "STRING").upper() for column in columns]
+    types = [type_name(column.type_text) for column in columns]
     cells = (answer.result.data_array if answer.result else None) or []
     return QueryResult(
         columns=[column.name or "" for column in columns],

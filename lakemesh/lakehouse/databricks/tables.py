@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from lakemesh.errors import InvalidRequest, NotFound
 from lakemesh.lakehouse.arrow import arrow_schema, fit
 from lakemesh.lakehouse.databricks.calls import SdkCalls
+from lakemesh.lakehouse.databricks.cells import type_name
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.tables import AppTransaction, ArrowStream, Column, TableInfo, TableSpec
 from lakemesh.lakehouse.volumes import Volumes
@@ -78,8 +79,7 @@ class UnityTables:
             lambda: self._unity.get(full_name), deadline=current_deadline(TIMEOUT_SECONDS), repeatable=True
         )
         columns = [
-            Column(column.name or "", (column.type_text or "").upper(), column.comment)
-            for column in table.columns or []
+            Column(column.name or "", type_name(column.type_text), column.comment) for column in table.columns or []
         ]
         self._columns[name] = columns
         return TableInfo(name=name, columns=columns, comment=table.comment)

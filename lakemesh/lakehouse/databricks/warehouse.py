@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lakemesh.deadline import Deadline
 from lakemesh.errors import DeadlineExceeded, WorkspaceUnavailable
 from lakemesh.lakehouse.databricks.calls import SdkCalls
-from lakemesh.lakehouse.databricks.cells import parameters_of, read_rows
+from lakemesh.lakehouse.databricks.cells import parameters_of, read_rows, type_name
 from lakemesh.lakehouse.databricks.translation import statement_error
 from lakemesh.lakehouse.statements import parse_statement, require_reading
 from lakemesh.lakehouse.warehouse import QueryResult
@@ -115,7 +115,7 @@ class SqlWarehouse:
             raise statement_error(code, (error.message if error else None) or "The statement was cancelled.")
         manifest = answer.manifest
         columns = (manifest.schema.columns or []) if manifest and manifest.schema else []
-        types = [(column.type_text or "STRING").upper() for column in columns]
+        types = [type_name(column.type_text) for column in columns]
         rows: list[tuple[Any, ...]] = []
         chunk = answer.result
         while chunk is not None:

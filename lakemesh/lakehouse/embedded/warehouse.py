@@ -215,6 +215,8 @@ def databricks_type(duckdb_type: str) -> str:
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
+    if duckdb_type == '"NULL"':
+        return "VOID"
     try:
         return exp.DataType.build(duckdb_type, dialect="duckdb").sql("databricks")
     except SqlglotError:

@@ -249,8 +249,13 @@ def table(info: TableInfo) -> dict[str, Any]:
         "table_type": "MANAGED",
         "data_source_format": "DELTA",
         "comment": info.comment,
-        "columns": [column(item.name, item.type.lower(), place) for place, item in enumerate(info.columns)],
+        "columns": [column(item.name, catalog_type(item.type), place) for place, item in enumerate(info.columns)],
     }
+
+
+def catalog_type(sql_type: str) -> str:
+    """The catalog writes types in lower case, all but the names inside them."""
+    return sql_type if "<" in sql_type else sql_type.lower()
 
 
 def function(definition: FunctionDefinition) -> dict[str, Any]:

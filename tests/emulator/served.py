@@ -1,0 +1,74 @@
+"""The emulator on a real port, in a thread of its own, and settings that point at it."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from lakemesh.config.settings import Settings
+from lakemesh.lakehouse.embedded import open_workspace
+from lakemesh.lakehouse.emulator import create_emulator
+
+
+@dataclass(frozen=True)
+class Emulator:
+    url: str
+
+    def fault(self, **fault: Any) -> None:
+        httpx.post(f"{self.url}/emulator/faults", json=fault).raise_for_status()
+
+    def clear(self) -> None:
+        httpx.delete(f"{self.url}/emulator/faults").raise_for_status()
+        httpx.delete(f"{self.url}/emulator/requests").raise_for_status()
+
+    def requests(self) -> list[dict[str, Any]]:
+        return httpx.get(f"{self.url}/emulator/requests").json()
+
+    def call(self, method: str, path: str, body: Any = None, token: str = "emulator-token") -> httpx.Response:
+        return httpx.request(method, self.url + path, json=body, headers={"authorization": f"Bearer {token}"})
+
+    def settings(self, **changes: Any) -> Settings:
+        values = {
+            "DATABRICKS_HOST": self.url,
+            "DATABRICKS_CLIENT_ID": "emulator-client",
+            "DATABRICKS_CLIENT_SECRET": "emulator-secret",
+            "LAKEMESH_WAREHOUSE_ID": "emulator",
+            "workspace": "databricks",
+        }
+        return Settings(**(values | changes))
+
+
+@contextlib.contextmanager
+def serve(home: Path, **options: Any) -> Iterator[Emulator]:
+    """`options` are those of `create_emulator`."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ready = threading.Event()
+    server: uvicorn.Server | None = None
+
+    async def run() -> None:
+        nonlocal server
+        workspace = await open_workspace(home)
+        app = create_emulator(workspace, **options)
+        config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        ready.set()
+        await server.serve(sockets=[listener])
+        await workspace.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield Emulator(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    finally:
+        if server is not None:
+            server.should_exit = True
+        thread.join(20)
+        listener.close()
