@@ -61,7 +61,7 @@ async def test_upserting_replaces_and_deleting_removes(workspace: Workspace, sch
     await workspace.indexes.delete(name, ["east", "unknown"])
     assert await workspace.indexes.count(name) == 2
     matches = await workspace.indexes.query(name, [0.0, 1.0], columns=["id", "text"])
-    assert [dict(match.row) for match in matches][0] == {"id": "north", "text": "new"}
+    assert dict(matches[0].row) == {"id": "north", "text": "new"}
 
 
 async def test_creating_again(workspace: Workspace, schema: str) -> None:
