@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from lakemesh.config.base import Section
 
-SinkName = Literal["delta", "zerobus", "copy_into", "otlp"]
+SinkName = Literal["delta", "zerobus", "otlp"]
 
 
 class RedactionConfig(Section):
@@ -28,10 +28,6 @@ class ZerobusConfig(Section):
     ack_timeout_seconds: float = Field(default=60.0, gt=0)
 
 
-class CopyIntoConfig(Section):
-    volume: str = Field(default="/Volumes/main/agents/telemetry", pattern=r"^/Volumes/[^/]+/[^/]+/[^/]+")
-
-
 class OtlpConfig(Section):
     """`endpoint` without `/v1/traces`, which is added; `table_header` names the target table to Zerobus' OTLP."""
 
@@ -50,9 +46,12 @@ class TelemetryConfig(Section):
     catalog: str = "main"
     schema_name: str = Field(default="agents", alias="schema")
     prefix: str = Field(default="lakemesh", pattern=r"^[a-z][a-z0-9_]*$")
-    sinks: list[SinkName] = Field(default=["delta"], min_length=1)
+    sinks: list[SinkName] = Field(
+        default=["delta"],
+        min_length=1,
+        description="delta is the workspace's tables: delta-rs, or a staged file and COPY INTO",
+    )
     zerobus: ZerobusConfig | None = None
-    copy_into: CopyIntoConfig = CopyIntoConfig()
     otlp: OtlpConfig = OtlpConfig()
     sample_ratio: float = Field(default=1.0, ge=0, le=1, description="share of traces kept; rows are always kept")
     keep_errors: bool = Field(default=True, description="keep traces with an error, whatever the ratio")

@@ -4,7 +4,8 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar, cast
+from dataclasses import replace
+from typing import Any, cast
 
 import structlog
 
@@ -16,7 +17,6 @@ from lakemesh.telemetry.tables import Kind
 
 logger = structlog.get_logger(__name__)
 
-T = TypeVar("T")
 InThread = Callable[..., Awaitable[Any]]
 
 FIRST_PAUSE_SECONDS = 0.2
@@ -92,15 +92,17 @@ class Delivery:
             rows = await self._in_thread(read_batches, [batch.content for batch in group])
         except ValueError as error:
             raise Refused(f"the batch is not readable: {error}") from error
-        await self._sink.deliver(
+        first, last = group[0], group[-1]
+        leftover = await self._sink.deliver(
             Parcel(
-                kind=cast(Kind, group[0].kind),
-                target=group[0].target,
-                app_id=self._spool.app_id,
-                version=group[-1].id,
-                rows=rows,
+                kind=cast(Kind, first.kind), target=first.target, app_id=self._spool.app_id, version=last.id, rows=rows
             )
         )
+        if leftover is not None:
+            logger.error("telemetry rows refused", target=first.target, records=len(leftover.rows))
+            content = await self._in_thread(write_batch, leftover.rows)
+            left = replace(last, records=len(leftover.rows), content=content)
+            await self._in_thread(self._spool.keep_dead, left, leftover.reason)
         await self._in_thread(self._spool.remove, group)
         self._succeeded(group)
         return True

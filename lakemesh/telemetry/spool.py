@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     reason TEXT NOT NULL, buried_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, content BLOB NOT NULL);
 """
 INSERT = "INSERT INTO batches (kind, target, records, checksum, content) VALUES (?, ?, ?, ?, ?)"
+INSERT_DEAD = "INSERT INTO dead_letters (kind, target, records, reason, content) VALUES (?, ?, ?, ?, ?)"
 MAX_PROCESSES = 64
 LARGEST_GROUP_BYTES = 32 * 1024 * 1024
 
@@ -111,6 +112,12 @@ class Spool:
         with self._lock:
             self._bury(batch, reason)
 
+    def keep_dead(self, batch: SpooledBatch, reason: str) -> None:
+        """Keep rows that were refused out of batches that were taken."""
+        with self._lock:
+            self._database.execute(INSERT_DEAD, (batch.kind, batch.target, batch.records, reason, batch.content))
+            self._dead += 1
+
     def dead_letters(self) -> list[DeadLetter]:
         with self._lock:
             rows = self._database.execute(
@@ -163,10 +170,7 @@ class Spool:
 
     def _bury(self, batch: SpooledBatch, reason: str) -> None:
         self._database.execute("BEGIN IMMEDIATE")
-        self._database.execute(
-            "INSERT INTO dead_letters (id, kind, target, records, reason, content) VALUES (?, ?, ?, ?, ?, ?)",
-            (batch.id, batch.kind, batch.target, batch.records, reason, batch.content),
-        )
+        self._database.execute(INSERT_DEAD, (batch.kind, batch.target, batch.records, reason, batch.content))
         self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
         self._database.execute("COMMIT")
         self._count(-1, -batch.records, -len(batch.content))

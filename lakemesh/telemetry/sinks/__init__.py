@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 from lakemesh.config.telemetry import SinkName, TelemetryConfig
 from lakemesh.lakehouse.workspace import Workspace
-from lakemesh.telemetry.sinks.base import Parcel, Refused, Sink
+from lakemesh.telemetry.sinks.base import Leftover, Parcel, Refused, Sink
 from lakemesh.telemetry.sinks.fanout import FanOutSink
 
-__all__ = ["Parcel", "Refused", "Sink", "make_sink"]
+__all__ = ["Leftover", "Parcel", "Refused", "Sink", "make_sink"]
 
 
 def make_sink(config: TelemetryConfig, workspace: Workspace) -> Sink:
@@ -22,4 +22,21 @@ def delta(config: TelemetryConfig, workspace: Workspace) -> Sink:
     return DeltaSink(workspace, config)
 
 
-MAKERS: Mapping[SinkName, Callable[[TelemetryConfig, Workspace], Sink]] = {"delta": delta}
+def zerobus(config: TelemetryConfig, workspace: Workspace) -> Sink:
+    from lakemesh.telemetry.sinks.zerobus import ZerobusSink
+
+    assert config.zerobus is not None
+    return ZerobusSink(workspace, config)
+
+
+def otlp(config: TelemetryConfig, workspace: Workspace) -> Sink:
+    from lakemesh.telemetry.sinks.otlp import OtlpSink
+
+    return OtlpSink(config.otlp)
+
+
+MAKERS: Mapping[SinkName, Callable[[TelemetryConfig, Workspace], Sink]] = {
+    "delta": delta,
+    "zerobus": zerobus,
+    "otlp": otlp,
+}

@@ -22,9 +22,18 @@ class Refused(Exception):
     """The sink will never take this parcel; the message says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Rows of a parcel that the sink will never take, while it took the others."""
+
+    rows: Any
+    reason: str
+
+
 class Sink(Protocol):
-    """`deliver` returns once the rows are durable on the other side. It raises `Refused` when trying again is
-    pointless; a `LakemeshError`, `OSError` or `TimeoutError` means that the sink is away for now."""
+    """`deliver` returns once the rows are durable on the other side, all but those it returns. It raises `Refused`
+    when trying any of it again is pointless; a `LakemeshError`, `OSError` or `TimeoutError` means that the sink is
+    away for now."""
 
     name: str
 
@@ -37,6 +46,6 @@ class Sink(Protocol):
         the kind is remembered: such a sink delivers at least once, and readers tell doubles by `record_id`."""
         ...
 
-    async def deliver(self, parcel: Parcel) -> None: ...
+    async def deliver(self, parcel: Parcel) -> Leftover | None: ...
 
     async def close(self) -> None: ...

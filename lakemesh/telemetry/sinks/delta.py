@@ -1,4 +1,5 @@
-"""Delta tables through the workspace, exactly once.
+"""Delta tables through the workspace, exactly once: delta-rs on the embedded build, a staged file and COPY INTO
+through the SQL warehouse on Databricks.
 
 Through the workspace's port and not past it to delta-rs: the port is the one writer of a table in this process, so
 that maintenance and telemetry do not conflict, and it is the same on every build.

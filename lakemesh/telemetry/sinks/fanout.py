@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lakemesh.telemetry.sinks.base import Parcel, Refused, Sink
+from lakemesh.telemetry.sinks.base import Leftover, Parcel, Refused, Sink
 
 
 class FanOutSink:
@@ -24,20 +24,25 @@ class FanOutSink:
         known = [version for version in versions if version is not None]
         return min(known) if len(known) == len(versions) else None
 
-    async def deliver(self, parcel: Parcel) -> None:
+    async def deliver(self, parcel: Parcel) -> Leftover | None:
         refusals = []
         for sink in self._sinks:
             key = (sink.name, parcel.target, parcel.version)
             if key in self._done:
                 continue
             try:
-                await sink.deliver(parcel)
+                leftover = await sink.deliver(parcel)
             except Refused as refusal:
-                refusals.append(f"{sink.name}: {refusal}")
+                leftover = Leftover(parcel.rows, str(refusal))
+            if leftover is not None:
+                refusals.append((sink.name, leftover))
             self._done.add(key)
         self._done -= {(sink.name, parcel.target, parcel.version) for sink in self._sinks}
-        if refusals:
-            raise Refused("; ".join(refusals))
+        if not refusals:
+            return None
+        # Who replays it gives it to every sink again: doubles, told by their ids, are better than holes.
+        rows = max((leftover.rows for _, leftover in refusals), key=len)
+        return Leftover(rows, "; ".join(f"{name}: {leftover.reason}" for name, leftover in refusals))
 
     async def close(self) -> None:
         for sink in self._sinks:
