@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 60.0
 LONG_TIMEOUT_SECONDS = 1_800.0
 STAGING_VOLUME = "lakemesh_staging"
-APP_ID = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+APPENDS = "_appends"
+APP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
 
 
 class UnityTables:
     """An append is a Parquet file in a staging volume and a COPY INTO, which loads a file of one name once and
-    remembers that in the table's own log, in the commit that adds the rows. So an append of one transaction may be
+    remembers that in the table's own log, in the commit that adds the rows. So the append of one transaction may be
     repeated, after an error or a crash at any point, and adds its rows once.
 
-    The newest version an application has applied is kept in a small file beside the staged ones, written after the
-    commit. A table property would cost a second commit per append, and a crash would leave it behind just the same:
-    either is only a lower bound, and COPY INTO decides.
+    The newest version an application has applied is kept in a small file beside the staged ones. A staged file that
+    is still there belongs to an append that was interrupted: it is loaded before that file is believed, so what
+    `applied_version` says is exact. A table property instead would cost each append a second commit.
     """
 
     def __init__(self, client: "WorkspaceClient", calls: SdkCalls, *, warehouse: Warehouse, volumes: Volumes) -> None:
@@ -49,29 +50,28 @@ class UnityTables:
         await self._change(create_statement(spec))
 
     async def append(self, name: str, rows: ArrowStream, *, transaction: AppTransaction | None = None) -> bool:
-        folder = staging_folder(name, transaction.app_id if transaction else "appends")
+        folder = staging_folder(name, transaction.app_id if transaction else APPENDS)
         if transaction is None:
             return await self._load(name, rows, f"{folder}/{uuid.uuid4().hex}.parquet")
         applied = await self.applied_version(name, transaction.app_id)
         if applied is not None and applied >= transaction.version:
             return False
-        added = await self._load(name, rows, f"{folder}/{transaction.version:020d}.parquet")
-        await self._volumes.write(f"{folder}/applied", str(transaction.version).encode(), overwrite=True)
+        self._applied.pop((name, transaction.app_id), None)  # what is applied is not known until this has ended
+        path = f"{folder}/{transaction.version:020d}.parquet"
+        added = await self._load(name, rows, path, applied=(f"{folder}/applied", transaction.version))
         self._applied[name, transaction.app_id] = transaction.version
         return added
 
     async def applied_version(self, name: str, app_id: str) -> int | None:
-        """As the file beside the staged ones has it: it may lag behind one commit whose caller crashed."""
-        known = self._applied.get((name, app_id))
-        if known is not None:
-            return known
-        await self._columns_of(name)
-        try:
-            version = int(await self._volumes.read(f"{staging_folder(name, app_id)}/applied"))
-        except NotFound:
-            return None
-        self._applied[name, app_id] = version
-        return version
+        """Asks the workspace once; after an append that failed, again."""
+        key = (name, app_id)
+        if key not in self._applied:
+            await self._columns_of(name)
+            version = await self._recover(name, staging_folder(name, app_id))
+            if version is None:
+                return None
+            self._applied[key] = version
+        return self._applied[key]
 
     async def describe(self, name: str) -> TableInfo:
         full_name = ".".join(split_name(name))
@@ -119,13 +119,32 @@ class UnityTables:
         for key in [key for key in self._applied if key[0] == name]:
             del self._applied[key]
 
-    async def _load(self, name: str, rows: ArrowStream, path: str) -> bool:
+    async def _recover(self, name: str, folder: str) -> int | None:
+        """Finish what an interrupted append began; the newest version that is applied then."""
+        try:
+            found = {entry.name for entry in await self._volumes.list_directory(folder)}
+        except NotFound:
+            return None
+        version = int(await self._volumes.read(f"{folder}/applied")) if "applied" in found else None
+        for staged in sorted(file for file in found if file.endswith(".parquet")):
+            version = max(version or 0, int(staged.removesuffix(".parquet")))
+            await self._copy(name, f"{folder}/{staged}", applied=(f"{folder}/applied", version))
+        return version
+
+    async def _load(self, name: str, rows: ArrowStream, path: str, *, applied: tuple[str, int] | None = None) -> bool:
         columns = await self._columns_of(name)
         content = await self._calls.run(
             lambda: parquet(name, columns, rows), deadline=current_deadline(TIMEOUT_SECONDS)
         )
         await self._stage(name, path, content)
-        result = await self._change(copy_statement(name, columns, path))
+        return await self._copy(name, path, applied=applied)
+
+    async def _copy(self, name: str, path: str, *, applied: tuple[str, int] | None) -> bool:
+        """Load a staged file, note its version, and remove it: in this order, or `_recover` could not help."""
+        result = await self._change(copy_statement(name, await self._columns_of(name), path))
+        if applied is not None:
+            note, version = applied
+            await self._volumes.write(note, str(version).encode(), overwrite=True)
         await self._volumes.delete(path)
         return affected(result) > 0
 
@@ -193,8 +212,8 @@ def parquet(name: str, columns: list[Column], rows: ArrowStream) -> bytes:
 def staging_folder(name: str, app_id: str) -> str:
     """Raises `InvalidRequest` for an `app_id` that cannot be part of a path."""
     catalog, schema, table = split_name(name)
-    if not APP_ID.fullmatch(app_id) or app_id in (".", ".."):
-        raise InvalidRequest(f"{app_id!r:.100} is not an application id: letters, digits and _ . : - make one.")
+    if app_id != APPENDS and not APP_ID.fullmatch(app_id):
+        raise InvalidRequest(f"{app_id!r:.100} is not an application id: letters, digits and then _ . : - make one.")
     return f"/Volumes/{catalog}/{schema}/{STAGING_VOLUME}/{table}/{app_id}"
 
 

@@ -17,6 +17,7 @@ from lakemesh.errors import ConfigurationInvalid, LakemeshError, Unauthenticated
 from lakemesh.lakehouse.databricks.calls import WORKERS, SdkCalls
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.schemas import Identity
+from lakemesh.scope import current_deadline
 
 if TYPE_CHECKING:
     from databricks.ai_search.client import AISearchClient
@@ -28,7 +29,7 @@ RETRY_SECONDS = 30
 """The SDK begins no retry after `RETRY_SECONDS`. As its HTTP time limit is not shorter, a request whose answer was
 merely slow is never sent again: only refused ones (429, 503) and broken connections are."""
 
-CONNECT_SECONDS = 60.0
+CONNECT_SECONDS = 20.0
 PING_SECONDS = 5.0
 USER_CACHE_SIZE = 1_000
 USER_CACHE_SECONDS = 900.0
@@ -83,9 +84,8 @@ def user_credentials(token: str) -> Credentials:
 
 async def connect(settings: Settings, credentials: Credentials, calls: SdkCalls, http: httpx.AsyncClient) -> Workspace:
     """Every port with these credentials; closing it leaves `calls` and `http`, which carries none, open."""
-    client = await calls.run(
-        lambda: sdk_client(settings, credentials, calls), deadline=Deadline.after(CONNECT_SECONDS), repeatable=True
-    )
+    deadline = current_deadline(CONNECT_SECONDS).sooner(CONNECT_SECONDS)
+    client = await calls.run(lambda: sdk_client(settings, credentials, calls), deadline=deadline)
     return ports(settings, client, calls, credentials, http)
 
 
@@ -139,23 +139,27 @@ def ports(
 
 
 def sdk_client(settings: Settings, credentials: Credentials, calls: SdkCalls) -> "WorkspaceClient":
-    """The presigned-URL way of the Files API is off: it costs a second request per file, and ours are small."""
+    """The presigned-URL way of the Files API is off: it costs a second request per file, and ours are small.
+    Raises `WorkspaceUnavailable` when the workspace does not say where its tokens are given out."""
     from databricks.sdk import WorkspaceClient
     from databricks.sdk.core import Config
 
-    config = Config(
-        host=settings.databricks_host,
-        clock=cast("Clock", calls.clock),
-        http_timeout_seconds=HTTP_SECONDS,
-        retry_timeout_seconds=RETRY_SECONDS,
-        max_connection_pools=WORKERS,
-        max_connections_per_pool=WORKERS,
-        disable_experimental_files_api_client=True,
-        product="lakemesh",
-        product_version=__version__,
-        **credentials,
-    )
-    return WorkspaceClient(config=config)
+    try:
+        config = Config(
+            host=settings.databricks_host,
+            clock=cast("Clock", calls.clock),
+            http_timeout_seconds=HTTP_SECONDS,
+            retry_timeout_seconds=RETRY_SECONDS,
+            max_connection_pools=WORKERS,
+            max_connections_per_pool=WORKERS,
+            disable_experimental_files_api_client=True,
+            product="lakemesh",
+            product_version=__version__,
+            **credentials,
+        )
+        return WorkspaceClient(config=config)
+    except ValueError as error:  # the SDK's way to say so
+        raise WorkspaceUnavailable("The workspace cannot be reached, or does not know the credentials.") from error
 
 
 def search_client(client: "WorkspaceClient", credentials: Credentials) -> "AISearchClient":

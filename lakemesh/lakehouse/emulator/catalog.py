@@ -115,7 +115,7 @@ class Catalog:
         for node in list(statement.find_all(exp.Dot)):
             if not isinstance(node.expression, exp.Anonymous):
                 continue
-            name = ".".join([part.name for part in node.parts[:-1]] + [node.expression.name]).lower()
+            name = f"{node.this.sql('databricks')}.{node.expression.name}".replace("`", "").lower()
             allow(name)
             node.replace(self.function(name).call(node.expression.expressions))
 

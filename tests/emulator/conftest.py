@@ -1,0 +1,41 @@
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from lakemesh.lakehouse import databricks
+from lakemesh.lakehouse.emulator.app import Accounts
+from lakemesh.lakehouse.emulator.genie import ScriptedAnswer, Space
+from lakemesh.lakehouse.workspace import Workspace
+from tests.emulator.served import Emulator, serve
+
+USERS = {"emulator-token": "admin@example.com", "token-ann": "ann@example.com", "token-bob": "bob@example.com"}
+SPACE = Space(
+    space_id="space",
+    answers=[
+        ScriptedAnswer(when="how many", text="Counted.", query="SELECT 42 AS n, 'x' AS name"),
+        ScriptedAnswer(when="fail", status="FAILED"),
+        ScriptedAnswer(when="cancel", status="CANCELLED"),
+    ],
+)
+
+
+@pytest.fixture(scope="session")
+def served_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with serve(tmp_path_factory.mktemp("emulator"), accounts=Accounts(tokens=USERS), spaces=[SPACE]) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(served_emulator: Emulator) -> Iterator[Emulator]:
+    served_emulator.clear()
+    yield served_emulator
+    served_emulator.clear()
+
+
+@pytest.fixture
+async def workspace(emulator: Emulator) -> AsyncIterator[Workspace]:
+    opened = await databricks.open_workspace(emulator.settings())
+    await opened.ping()  # the first request fetches a token
+    emulator.clear()
+    yield opened
+    await opened.close()

@@ -1,0 +1,122 @@
+"""The ports that only a real workspace has: functions, Genie, jobs, secrets; and the emulator's other routes."""
+
+import pytest
+
+from lakemesh.errors import Cancelled, InvalidRequest, NotFound, Unavailable
+from lakemesh.lakehouse.workspace import Workspace
+from tests.emulator.served import Emulator
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_functions_are_described_and_executed(workspace: Workspace) -> None:
+    functions = workspace.functions
+    assert functions is not None
+    await workspace.warehouse.query(
+        "CREATE OR REPLACE FUNCTION main.tools.scaled(amount DOUBLE, factor DOUBLE) RETURNS DOUBLE "
+        "COMMENT 'Scales.' RETURN amount * factor",
+        read_only=False,
+    )
+    described = await functions.describe("main.tools.scaled")
+    assert [(item.name, item.type) for item in described.parameters] == [("amount", "DOUBLE"), ("factor", "DOUBLE")]
+    assert (described.returns, described.comment) == ("DOUBLE", "Scales.")
+    assert [item.name for item in await functions.list_functions("main.tools")] == ["main.tools.scaled"]
+    result = await functions.execute("main.tools.scaled", {"factor": 2.0, "amount": 1.5})
+    assert result.rows == [(3.0,)]
+    with pytest.raises(InvalidRequest):
+        await functions.execute("main.tools.scaled", {"nothing": 1})
+    with pytest.raises(NotFound):
+        await functions.execute("main.tools.missing", {})
+
+
+async def test_genie_answers_follows_up_and_fails(workspace: Workspace) -> None:
+    genie = workspace.genie
+    assert genie is not None
+    answer = await genie.ask("space", "How many are there?")
+    assert answer.text == "Counted."
+    assert answer.queries[0].statement.startswith("SELECT 42")
+    rows = await genie.fetch_rows("space", answer, answer.queries[0])
+    assert rows.to_dicts() == [{"n": 42, "name": "x"}]
+    again = await genie.ask("space", "And how many now?", conversation_id=answer.conversation_id)
+    assert again.conversation_id == answer.conversation_id
+    assert again.message_id != answer.message_id
+    with pytest.raises(Unavailable):
+        await genie.ask("space", "Please fail.")
+    with pytest.raises(Cancelled):
+        await genie.ask("space", "Please cancel.")
+    with pytest.raises(NotFound):
+        await genie.ask("no-space", "Anything?")
+
+
+async def test_jobs_run_once_per_token(workspace: Workspace, emulator: Emulator) -> None:
+    jobs = workspace.jobs
+    assert jobs is not None
+    job_id = emulator.call("POST", "/api/2.2/jobs/create", {"name": "nightly"}).json()["job_id"]
+    run_id = await jobs.run_now(job_id, parameters={"day": "2026-01-01"}, idempotency_token="t1")
+    assert await jobs.run_now(job_id, idempotency_token="t1") == run_id
+    run = await jobs.wait(run_id, timeout_seconds=20)
+    assert run.succeeded
+    with pytest.raises(NotFound):
+        await jobs.run_now(987654)
+
+
+async def test_secrets(workspace: Workspace, emulator: Emulator) -> None:
+    secrets = workspace.secrets
+    assert secrets is not None
+    emulator.call("POST", "/api/2.0/secrets/scopes/create", {"scope": "app"})
+    body = {"scope": "app", "key": "k", "string_value": "s3cret ü"}
+    emulator.call("POST", "/api/2.0/secrets/put", body).raise_for_status()
+    assert await secrets.get("app", "k") == "s3cret ü"
+    with pytest.raises(NotFound):
+        await secrets.get("app", "missing")
+
+
+async def test_merge_inserts_what_is_new(workspace: Workspace) -> None:
+    run = workspace.warehouse.query
+    await run("CREATE TABLE IF NOT EXISTS main.merged.t (id BIGINT, note STRING)", read_only=False)
+    merge = (
+        "MERGE INTO main.merged.t AS t USING (SELECT 1 AS id, 'a' AS note UNION ALL SELECT 2, 'b') AS s "
+        "ON t.id = s.id WHEN NOT MATCHED THEN INSERT *"
+    )
+    await run(merge, read_only=False)
+    await run(merge, read_only=False)
+    rows = await run("SELECT * FROM main.merged.t ORDER BY id")
+    assert rows.rows == [(1, "a"), (2, "b")]
+
+
+async def test_catalogs_schemas_and_volumes_through_the_sdk(emulator: Emulator) -> None:
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.errors import AlreadyExists, NotFound, ResourceConflict
+    from databricks.sdk.service.catalog import VolumeType
+
+    client = WorkspaceClient(host=emulator.url, token="emulator-token", auth_type="pat")
+    client.catalogs.create("shop")
+    client.schemas.create("agents", "shop")
+    volume = client.volumes.create("shop", "agents", "configs", VolumeType.MANAGED)
+    assert volume.full_name == "shop.agents.configs"
+    assert [item.name for item in client.volumes.list("shop", "agents")] == ["configs"]
+    with pytest.raises((AlreadyExists, ResourceConflict)):
+        client.catalogs.create("shop")
+    with pytest.raises(NotFound):
+        client.schemas.get("shop.nothing")
+    with pytest.raises(NotFound):
+        client.schemas.create("s", "no_such_catalog")
+
+
+async def test_apps_and_workspace_files_through_the_sdk(emulator: Emulator) -> None:
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.service.apps import App, AppDeployment
+    from databricks.sdk.service.workspace import ImportFormat
+
+    client = WorkspaceClient(host=emulator.url, token="emulator-token", auth_type="pat")
+    client.workspace.mkdirs("/Workspace/shop")
+    client.workspace.upload("/Workspace/shop/app.py", b"print()", format=ImportFormat.AUTO, overwrite=True)
+    with client.workspace.download("/Workspace/shop/app.py") as stream:
+        assert stream.read() == b"print()"
+    assert [item.path for item in client.workspace.list("/Workspace/shop")] == ["/Workspace/shop/app.py"]
+    app = client.apps.create_and_wait(App(name="shop"))
+    assert app.compute_status.state.value == "ACTIVE"
+    deployed = client.apps.deploy_and_wait("shop", AppDeployment(source_code_path="/Workspace/shop"))
+    assert deployed.status.state.value == "SUCCEEDED"
+    assert client.apps.get("shop").app_status.state.value == "RUNNING"
+    client.apps.delete("shop")
