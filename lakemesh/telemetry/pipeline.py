@@ -88,6 +88,8 @@ class Pipeline:
     def health(self) -> dict[str, Any]:
         spool, dropped = self._spool.status(), dict(self.buffer.dropped)
         reasons = [self._delivery.last_error, self._spool_error]
+        if self._spool.moved_aside is not None:
+            reasons.append(f"the spool was damaged; what it held is in {self._spool.moved_aside}")
         reasons += [f"{count} records dropped: {reason}" for reason, count in dropped.items() if count]
         return {
             **self._delivery.health(),

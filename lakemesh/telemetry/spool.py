@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import structlog
+
 from lakemesh.errors import Unavailable
+
+logger = structlog.get_logger(__name__)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity (app_id TEXT NOT NULL);
@@ -64,10 +68,16 @@ class Spool:
     def __init__(self, file: Path, *, max_bytes: int, synchronous: Synchronous = "full") -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
+        self.moved_aside: Path | None = None
+        try:
+            self._database = open_database(file)
+        except sqlite3.OperationalError:
+            raise  # locked, not writable: the file itself is sound
+        except sqlite3.DatabaseError as error:
+            self.moved_aside = move_aside(file)
+            logger.error("telemetry spool damaged and moved aside", file=str(self.moved_aside), reason=str(error))
+            self._database = open_database(file)
         self._database.execute(f"PRAGMA synchronous = {synchronous}")
-        self._database.executescript(SCHEMA)
         self._max_bytes = max_bytes
         self._bytes, self._batches, self._records = self._database.execute(
             "SELECT coalesce(sum(length(content)), 0), count(*), coalesce(sum(records), 0) FROM batches"
@@ -213,6 +223,31 @@ class SpoolLock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def open_database(file: Path) -> sqlite3.Connection:
+    """The spool's database, checked and ready. Raises `sqlite3.DatabaseError` when the file is damaged."""
+    database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        verdict = database.execute("PRAGMA quick_check").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        database.executescript(SCHEMA)
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
+
+
+def move_aside(file: Path) -> Path:
+    """Keep a damaged database, with its log, for a person to look at."""
+    aside = file.with_name(f"{file.name}.damaged-{uuid.uuid4().hex[:8]}")
+    for suffix in ("", "-wal", "-shm"):
+        part = file.with_name(file.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
 
 
 def digest(content: bytes) -> bytes:
