@@ -30,9 +30,9 @@ class OpenAIEndpoint:
         try:
             async with asyncio.timeout(timeout_seconds):
                 answer = await self._open().chat.completions.create(**self._body(request))
+            body: dict[str, Any] = answer.model_dump(mode="json", warnings=False)
         except Exception as error:
             raise translate(error) from error
-        body: dict[str, Any] = answer.model_dump(mode="json", warnings=False)
         if not body.get("choices"):
             raise EndpointError("The endpoint answered without a choice.", retryable=True)
         return body

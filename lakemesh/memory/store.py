@@ -62,13 +62,15 @@ class Memory:
         self._dimension = dimension
         self._embedding_model = embedding_model
         self._tracer = tracer
-        self._writer = MemoryWriter(config, workspace=workspace, embed=embed, embedding_model=embedding_model)
+        self._writer = MemoryWriter(
+            config, workspace=workspace, embed=embed, embedding_model=embedding_model, prepare=self._prepare
+        )
         self._ready = False
         self._preparing = asyncio.Lock()
 
     async def start(self) -> None:
         """Begin to write in the background. Table and index are made when they are first needed."""
-        self._writer.start(self._prepare)
+        self._writer.start()
 
     async def close(self) -> None:
         await self._writer.close()

@@ -48,8 +48,8 @@ class MemoryRecord:
 
 
 class MemoryWriter:
-    """A bounded buffer and one background task. A batch the workspace does not take stays at the front and is tried
-    again; upserts by id make that harmless."""
+    """A bounded buffer and one background task; `prepare` makes table and index before the first write. A batch the
+    workspace does not take stays at the front and is tried again; upserts by id make that harmless."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class MemoryWriter:
         workspace: Workspace,
         embed: Callable[[Sequence[str]], Awaitable[list[list[float]]]],
         embedding_model: str,
+        prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self._config = config
         self._workspace = workspace
@@ -67,13 +68,11 @@ class MemoryWriter:
         self._tabled: set[str] = set()
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
-        self._prepare: Callable[[], Awaitable[None]] | None = None
+        self._prepare = prepare
         self._last_error: str | None = None
         self.dropped = 0
 
-    def start(self, prepare: Callable[[], Awaitable[None]]) -> None:
-        """`prepare` makes table and index before the first write."""
-        self._prepare = prepare
+    def start(self) -> None:
         self._task = asyncio.ensure_future(self._write_forever())
 
     def put(self, record: MemoryRecord) -> None:
@@ -119,8 +118,7 @@ class MemoryWriter:
             await self.flush()
 
     async def _write_batch(self) -> None:
-        if self._prepare is not None:
-            await self._prepare()
+        await self._prepare()
         batch = [self._waiting[place] for place in range(min(BATCH, len(self._waiting)))]
         vectors = await self._embed([record.text for record in batch])
         rows = [record.to_row(self._embedding_model) for record in batch]

@@ -4,7 +4,8 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from lakemesh.deadline import Deadline
 from lakemesh.errors import DeadlineExceeded, InvalidRequest, PermissionDenied
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 T = TypeVar("T")
+Fetch: TypeAlias = "Callable[[duckdb.DuckDBPyConnection, str, dict[str, Any]], T]"
 
 MAX_VIEW_DEPTH = 16
 WORKERS = 4
@@ -55,7 +57,7 @@ class DuckDBWarehouse:
         try:
             async with deadline.timeout():
                 if isinstance(parsed, exp.Query):
-                    return await self._on_cursor(parsed, values, lambda cursor: fetch_rows(cursor, row_limit))
+                    return await self._on_cursor(parsed, values, partial(fetch_rows, row_limit))
                 if isinstance(parsed, exp.Describe):
                     return await asyncio.to_thread(self._catalog.describe, described_table(parsed))
                 if isinstance(parsed, exp.Command) and str(parsed.this).upper() == "SHOW":
@@ -66,7 +68,7 @@ class DuckDBWarehouse:
 
     async def query_arrow(self, query: "exp.Expr", parameters: dict[str, Any]) -> "pa.Table":
         """The rows of a parsed query as one Arrow table."""
-        return await self._on_cursor(query, parameters, lambda cursor: cursor.to_arrow_table())
+        return await self._on_cursor(query, parameters, fetch_arrow)
 
     def close(self) -> None:
         """Stop what runs, wait for it to stop, and close the database. Blocks."""
@@ -76,9 +78,7 @@ class DuckDBWarehouse:
         if self._connection is not None:
             self._connection.close()
 
-    async def _on_cursor(
-        self, query: "exp.Expr", parameters: dict[str, Any], fetch: "Callable[[duckdb.DuckDBPyConnection], T]"
-    ) -> T:
+    async def _on_cursor(self, query: "exp.Expr", parameters: dict[str, Any], fetch: "Fetch[T]") -> T:
         """Run the query on a cursor of its own in a worker thread; whoever stops waiting also stops the query."""
         run = Run()
         self._runs.add(run)
@@ -97,7 +97,7 @@ class DuckDBWarehouse:
         self,
         query: "exp.Expr",
         parameters: dict[str, Any],
-        fetch: "Callable[[duckdb.DuckDBPyConnection], T]",
+        fetch: "Fetch[T]",
         run: "Run",
     ) -> T:
         import duckdb
@@ -108,7 +108,7 @@ class DuckDBWarehouse:
         cursor = self._connect().cursor()
         run.begin(cursor)
         try:
-            return fetch(cursor.execute(text, values))
+            return fetch(cursor, text, values)
         except duckdb.InterruptException:
             raise DeadlineExceeded("The statement was stopped.") from None
         except duckdb.PermissionException as error:
@@ -179,8 +179,12 @@ class Run:
                 self._cursor.interrupt()
 
 
-def fetch_rows(cursor: "duckdb.DuckDBPyConnection", row_limit: int) -> QueryResult:
-    rows = cursor.fetchmany(row_limit + 1)
+def fetch_arrow(cursor: "duckdb.DuckDBPyConnection", text: str, values: dict[str, Any]) -> "pa.Table":
+    return cursor.sql(text, params=values).to_arrow_table()
+
+
+def fetch_rows(row_limit: int, cursor: "duckdb.DuckDBPyConnection", text: str, values: dict[str, Any]) -> QueryResult:
+    rows = cursor.execute(text, values).fetchmany(row_limit + 1)
     description = cursor.description or []
     return QueryResult(
         columns=[column[0] for column in description],

@@ -1,0 +1,162 @@
+"""The fraud agents on a real server: right with everything there, honest with parts away."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from lakemesh.agents.fraud.features import TransactionTable
+from lakemesh.jobs.card_transactions import Method, generate
+from lakemesh.jobs.fraud_metrics import evaluate, without_known_cards
+from lakemesh.jobs.replay import replay
+from lakemesh.jobs.train_risk import Split, split_before, train_from_table
+from lakemesh.jobs.transactions_io import read_transactions, store_transactions
+from lakemesh.lakehouse.embedded import open_workspace
+from tests.server import MODELS, Server, running_server, write_config
+
+SMALL = Method(customers=400, terminals=600)
+PROMPTS = Path(__file__).parents[3] / "config/prompts"
+AGENTS = """
+  risk_scorer: {class: "lakemesh.agents.fraud.risk_scorer:RiskScorer"}
+  fraud_detector: {class: "lakemesh.agents.fraud.fraud_detector:FraudDetector"}
+  narrative: {class: "lakemesh.agents.fraud.narrative:NarrativeAgent"}
+"""
+DEAD_MODELS = MODELS.replace("serving_endpoint: offline", "base_url: 'http://127.0.0.1:9/v1', model: none")
+
+
+async def fill(home: Path, data: TransactionTable, split: Split) -> None:
+    workspace = await open_workspace(home)
+    await store_transactions(workspace, data.between(split.history_start, split.test_start))
+    await train_from_table(workspace, split)
+    await workspace.close()
+
+
+def config_with_prompts(folder: Path, models: str = MODELS) -> Path:
+    write_config(folder, AGENTS, models=models)
+    for prompt in PROMPTS.iterdir():
+        (folder / "prompts" / prompt.name).write_text(prompt.read_text())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data() -> TransactionTable:
+    return generate(days=75, seed=7, method=SMALL)
+
+
+@pytest.fixture(scope="module")
+def trained_home(data: TransactionTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("trained")
+    asyncio.run(fill(home, data, split_before(int(data.time.max()))))
+    return home
+
+
+@pytest.fixture(scope="module")
+def server(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(trained_home, config_with_prompts(tmp_path_factory.mktemp("config"))) as running:
+        yield running
+
+
+def ask(server: Server, agent: str, data: dict) -> dict:
+    response = httpx.post(f"{server.url}/execute", json={"agent": agent, "data": data}, timeout=30)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def transaction(amount: float, n: int = 10**9) -> dict:
+    return {
+        "transaction_id": n,
+        "tx_datetime": "2018-06-14T03:00:00Z",
+        "customer_id": 5,
+        "terminal_id": 7,
+        "amount": amount,
+    }
+
+
+def test_small_amounts_are_approved_without_a_model(server: Server) -> None:
+    answer = ask(server, "fraud_detector", transaction(5.0))
+    assert answer["result"]["decision"] == "approve"
+    assert answer["result"]["fraud_score"] < 0.3
+    assert "models" not in answer["metadata"]
+
+
+def test_huge_amounts_are_blocked_with_reasons_narrative_and_memory(server: Server) -> None:
+    first = ask(server, "fraud_detector", transaction(5_000.0, 10**9 + 1))
+    assert first["result"]["decision"] == "block"
+    assert first["result"]["reasons"]
+    assert first["result"]["narrative"]
+    assert first["metadata"]["models"] == ["offline"]
+    assert first["metadata"]["prompts"] == ["fraud_verdict_v1"]
+    assert "degraded" not in first["metadata"]
+
+
+def test_score_is_the_risk_scorers(server: Server) -> None:
+    scored = ask(server, "risk_scorer", transaction(5_000.0, 10**9 + 1))
+    decided = ask(server, "fraud_detector", transaction(5_000.0, 10**9 + 1))
+    assert decided["result"]["fraud_score"] == scored["result"]["score"]
+    assert scored["result"]["contributions"][0]["feature"] == "amount"
+
+
+def test_narrative_streams_its_facts(server: Server) -> None:
+    body = {"agent": "narrative", "data": {"subject": "card 5", "facts": ["The amount is 5000."]}}
+    headers = {"accept": "text/event-stream"}
+    text = httpx.post(f"{server.url}/execute", json=body, headers=headers, timeout=30).text
+    assert text.count("event: text_delta") > 3
+    assert "5000" in text
+
+
+def test_models_away_degrade_and_never_change_the_score(trained_home: Path, server: Server, tmp_path: Path) -> None:
+    scored = ask(server, "risk_scorer", transaction(5_000.0, 10**9 + 2))["result"]["score"]
+    with running_server(trained_home, config_with_prompts(tmp_path / "config", DEAD_MODELS)) as dead:
+        answer = ask(dead, "fraud_detector", transaction(5_000.0, 10**9 + 2))
+        narrative = ask(dead, "narrative", {"subject": "card 5", "facts": ["The amount is 5000."]})
+    assert answer["result"]["fraud_score"] == pytest.approx(scored)
+    assert answer["result"]["decision"] == "block"
+    assert answer["result"]["narrative"] is None
+    assert any(reason.startswith("verdict: ") for reason in answer["metadata"]["degraded"])
+    assert narrative["result"]["text"] == "card 5: The amount is 5000."
+    assert narrative["metadata"]["degraded"]
+
+
+def test_untrained_model_says_what_to_do(tmp_path: Path) -> None:
+    with running_server(tmp_path / "home", config_with_prompts(tmp_path / "config")) as empty:
+        body = {"agent": "fraud_detector", "data": transaction(1.0)}
+        response = httpx.post(f"{empty.url}/execute", json=body, timeout=30)
+    assert response.status_code == 503
+    assert "lakemesh train-risk" in response.json()["detail"]
+
+
+def test_generator_keeps_to_its_seed_and_its_method() -> None:
+    first, again, other = (generate(days=20, seed=seed, method=SMALL) for seed in (1, 1, 2))
+    assert np.array_equal(first.amount, again.amount)
+    assert len(first) != len(other) or not np.array_equal(first.amount, other.amount)
+    assert (np.diff(first.time) >= 0).all()
+    assert (first.is_fraud[first.amount > 220]).all()
+    assert 0.002 < first.is_fraud.mean() < 0.2
+
+
+@pytest.mark.skipif(
+    "LAKEMESH_CARD_TRANSACTIONS" not in os.environ,
+    reason="needs the published data: set LAKEMESH_CARD_TRANSACTIONS to its Parquet file",
+)
+def test_published_test_week_through_the_door_gives_the_published_figures(tmp_path: Path) -> None:
+    published = read_transactions(Path(os.environ["LAKEMESH_CARD_TRANSACTIONS"]))
+    split = split_before(int(published.time.max()))
+    asyncio.run(fill(tmp_path / "home", published, split))
+    test = published.between(split.test_start, split.test_end)
+    with running_server(tmp_path / "home", config_with_prompts(tmp_path / "config")) as server:
+        port = int(server.url.rpartition(":")[2])
+        result = asyncio.run(
+            replay(port, test, agent="risk_scorer", connections=16, timeout_seconds=600, on_progress=lambda: None)
+        )
+    assert result.load.errors == 0
+    counted = without_known_cards(published, split.train_start, split.test_start, split.test_end)
+    rows = np.isin(test.transaction_id, published.transaction_id[counted])
+    metrics = evaluate(test.take(rows), result.scores[rows])
+    assert (metrics.transactions, metrics.frauds) == (58_264, 385)
+    assert metrics.auc_roc >= 0.865
+    assert metrics.average_precision >= 0.60
+    assert metrics.card_precision_at_100 >= 0.285

@@ -1,0 +1,120 @@
+"""The command line as scripts use it: output, exit codes, one sentence on stderr."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server import MODELS
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "config"
+    folder.mkdir()
+    (folder / "lakemesh.yaml").write_text(f"agents: {{echo: {{class: 'lakemesh.agents.echo:EchoAgent'}}}}\n{MODELS}")
+    return tmp_path
+
+
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "LAKEMESH_HOME": str(home / "home"),
+        "LAKEMESH_CONFIG_FOLDER": str(home / "config"),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    command = [sys.executable, "-m", "lakemesh.cli", *arguments]
+    return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, timeout=60)
+
+
+def test_execute_then_ask_its_telemetry(home: Path) -> None:
+    answer = run(home, "execute", "echo", '{"message": "hi"}')
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["result"] == {"message": "hi"}
+    statement = (
+        "SELECT agent_id, door, success FROM main.agents.telemetry WHERE agent_id = :agent AND latency_ms >= :least"
+    )
+    rows = run(home, "sql", statement, "--param", "agent=echo", "--param", "least=0", "--format", "json")
+    assert json.loads(rows.stdout) == [{"agent_id": "echo", "door": "cli", "success": True}]
+    table = run(home, "sql", "SELECT 1 AS one", "--format", "csv")
+    assert table.stdout == "one\n1\n"
+
+
+def test_statement_and_data_from_files(home: Path) -> None:
+    (home / "data.json").write_text('{"message": "from a file"}')
+    assert "from a file" in run(home, "execute", "echo", "@data.json").stdout
+    (home / "ask.sql").write_text("SELECT 41 + 1 AS answer")
+    assert "42" in run(home, "sql", "@ask.sql").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["execute", "nobody"], 1, "call one of: echo"),
+        (["execute", "echo", "{"], 1, "not JSON"),
+        (["execute", "echo", '{"message": 1}'], 1, "does not fit"),
+        (["execute", "echo", "{}", "--url", "http://127.0.0.1:9"], 1, "did not answer"),
+        (["sql", "DROP TABLE a.b.c"], 1, "Only statements that read"),
+        (["sql", "@nowhere.sql"], 1, "cannot be read"),
+        (["sql", "SELECT :x", "--param", "x"], 1, "NAME=VALUE"),
+        (["train-risk"], 1, "main.fraud.transactions"),
+        (["config", "check", "nowhere.yaml"], 1, "There is no file"),
+        (["demo", "--transactions", "nowhere.csv"], 1, "cannot be read"),
+        (["sql"], 2, "Missing argument"),
+        (["unheard-of"], 2, "No such command"),
+    ],
+)
+def test_faults_are_one_sentence_and_an_exit_code(home: Path, arguments: list[str], code: int, said: str) -> None:
+    result = run(home, *arguments)
+    assert result.returncode == code
+    assert said in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+
+
+def test_config_check_names_every_fault(home: Path) -> None:
+    assert run(home, "config", "check").returncode == 0
+    (home / "config/lakemesh.prod.yaml").write_text("limits: {max_queue: -1}\nsurprise: 1")
+    result = run(home, "config", "check", "--environment", "prod")
+    assert result.returncode == 1
+    assert "lakemesh.prod.yaml: limits.max_queue" in result.stderr
+    assert "lakemesh.prod.yaml: surprise" in result.stderr
+
+
+def test_shipped_configuration_has_no_faults() -> None:
+    for environment in ("dev", "prod"):
+        result = run(
+            REPOSITORY, "config", "check", str(REPOSITORY / "config/lakemesh.yaml"), "--environment", environment
+        )
+        assert result.returncode == 0, result.stderr
+
+
+def test_demo_runs_on_a_file_of_ones_own(home: Path) -> None:
+    from pyarrow import parquet
+
+    from lakemesh.jobs.card_transactions import Method, generate
+    from lakemesh.jobs.transactions_io import label_rows, transaction_rows
+
+    data = generate(days=70, seed=3, method=Method(customers=300, terminals=500))
+    rows = transaction_rows(data).append_column("is_fraud", label_rows(data).column("is_fraud"))
+    parquet.write_table(rows, home / "own.parquet")
+    for prompt in (REPOSITORY / "config/prompts").iterdir():
+        (home / "config/prompts").mkdir(exist_ok=True)
+        (home / "config/prompts" / prompt.name).write_text(prompt.read_text())
+    (home / "config/lakemesh.yaml").write_text((REPOSITORY / "config/lakemesh.yaml").read_text())
+    result = run(home, "demo", "--transactions", "own.parquet", "--requests", "300", "--home", "demo")
+    assert result.returncode == 0, result.stderr
+    assert "300" in result.stdout
+    assert "fraud_detector" in result.stdout
+    assert "main.agents.telemetry" in result.stdout
+
+
+def test_demo_leaves_folders_that_are_not_its_own(home: Path) -> None:
+    (home / "mine").mkdir()
+    (home / "mine/precious.txt").write_text("keep")
+    result = run(home, "demo", "--home", "mine")
+    assert result.returncode == 1
+    assert (home / "mine/precious.txt").read_text() == "keep"

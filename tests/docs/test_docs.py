@@ -1,0 +1,64 @@
+"""The documentation says what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from lakemesh.config.schema import Config
+from lakemesh.errors import LakemeshError
+
+REPOSITORY = Path(__file__).parents[2]
+DOCS = REPOSITORY / "docs"
+
+
+def error_classes(root: type[LakemeshError]) -> set[type[LakemeshError]]:
+    return {root}.union(
+        *(error_classes(child) for child in root.__subclasses__() if child.__module__ == root.__module__)
+    )
+
+
+def test_every_error_is_documented() -> None:
+    documented = set(re.findall(r"^\| `(\w+)` \| (\d+) \| (-\d+) \|", (DOCS / "errors.md").read_text(), re.MULTILINE))
+    assert documented == {
+        (error.code, str(error.status), str(error.jsonrpc_code)) for error in error_classes(LakemeshError)
+    }
+
+
+def keys_of(schema: dict, definitions: dict, path: str) -> set[str]:
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    found: set[str] = set()
+    for name, member in schema.get("properties", {}).items():
+        inner = keys_of(member, definitions, f"{path}{name}.")
+        found |= inner or {f"{path}{name}"}
+    for key, mark in (("additionalProperties", "*."), ("items", "[].")):
+        if isinstance(schema.get(key), dict) and (below := keys_of(schema[key], definitions, path + mark)):
+            found |= below
+    return found
+
+
+def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
+    schema = Config.model_json_schema()
+    behaviour = (DOCS / "configuration.md").read_text().partition("## The behaviour")[2]
+    documented = re.findall(r"^\| `([\w.*\[\]]+)` \|", behaviour, re.MULTILINE)
+    assert sorted(documented) == sorted(keys_of(schema, schema["$defs"], ""))
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (REPOSITORY / "README.md", *DOCS.glob("*.md")):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_readme_agent_is_an_agent() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["Oracle"].input_model is names["Question"]
+
+
+def test_importing_lakemesh_imports_no_sdk() -> None:
+    program = "import sys, lakemesh; print(len([m for m in sys.modules if m.split('.')[0] in sys.argv[1:]]))"
+    heavy = ["pydantic", "fastapi", "deltalake", "duckdb", "numpy", "openai", "opentelemetry", "pyarrow", "sqlglot"]
+    assert subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True).stdout == "0\n"

@@ -1,0 +1,143 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.trace import NoOpTracerProvider
+
+from lakemesh.config.prompts import PromptsConfig, PromptSelection
+from lakemesh.deadline import Deadline
+from lakemesh.errors import InvalidRequest, NotFound
+from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.prompts import PromptStore
+from lakemesh.prompts.templates import parse_file_name
+from lakemesh.prompts.versions import split_version
+from lakemesh.schemas import Identity
+from lakemesh.scope import ExecutionScope, execution_scope
+
+pytestmark = pytest.mark.anyio
+
+VOLUME = "/Volumes/main/agents/prompts"
+
+
+async def make(workspace: Workspace, files: dict[str, str], **selections: PromptSelection) -> PromptStore:
+    for name, text in files.items():
+        await workspace.volumes.write(f"{VOLUME}/{name}", text.encode(), overwrite=True)
+    config = PromptsConfig(volume=VOLUME, selections=selections)
+    store = PromptStore(config, volumes=workspace.volumes, tracer=NoOpTracerProvider().get_tracer("test"))
+    await store.refresh()
+    return store
+
+
+async def test_versions_are_numbers(workspace: Workspace) -> None:
+    files = {f"greet_v{n}.txt": f"version {n}" for n in (1, 2, 9, 10)}
+    store = await make(workspace, files)
+    assert store.list_versions() == {"greet": [1, 2, 9, 10]}
+    rendered = store.render("greet", {})
+    assert (rendered.text, rendered.version, rendered.label) == ("version 10", 10, "latest")
+
+
+async def test_front_matter_and_variables(workspace: Workspace) -> None:
+    text = "---\nroute: fast\ntemperature: 0.3\nschema: {type: object}\n---\nHello {{ name }}!"
+    store = await make(workspace, {"greet_v1.jinja": text})
+    rendered = store.render("greet", {"name": "Ann"})
+    assert (rendered.text, rendered.route, rendered.temperature) == ("Hello Ann!", "fast", 0.3)
+    assert rendered.output_schema == {"type": "object"}
+    assert store.get("greet").variables == {"name"}
+
+
+@pytest.mark.parametrize(
+    ("selection", "version", "label"),
+    [
+        (PromptSelection(version=1), 1, "pinned"),
+        (PromptSelection(aliases={"champion": 2}, alias="champion"), 2, "champion"),
+        (PromptSelection(split={1: 0.0, 2: 1.0}, version=3), 2, "split"),
+    ],
+)
+async def test_selection(workspace: Workspace, selection: PromptSelection, version: int, label: str) -> None:
+    store = await make(workspace, {f"greet_v{n}.txt": str(n) for n in (1, 2, 3)}, greet=selection)
+    rendered = store.render("greet", {}, session_id="s")
+    assert (rendered.version, rendered.label) == (version, label)
+
+
+async def test_rollback_is_a_change_of_configuration(workspace: Workspace) -> None:
+    store = await make(workspace, {"greet_v1.txt": "one", "greet_v2.txt": "two"})
+    assert store.render("greet", {}).text == "two"
+    store.configure(PromptsConfig(volume=VOLUME, selections={"greet": PromptSelection(version=1)}))
+    assert store.render("greet", {}).text == "one"
+
+
+async def test_use_is_noted_on_the_execution(workspace: Workspace) -> None:
+    store = await make(workspace, {"greet_v1.txt": "hi"})
+    scope = ExecutionScope(execution_id="x", agent_name="a", identity=Identity(user="u"), deadline=Deadline.after(9))
+    token = execution_scope.set(scope)
+    store.render("greet", {})
+    execution_scope.reset(token)
+    assert [(use.name, use.version, use.label) for use in scope.prompt_uses] == [("greet", 1, "latest")]
+
+
+async def test_refresh_takes_the_new_and_keeps_the_last_good(workspace: Workspace) -> None:
+    store = await make(workspace, {"greet_v1.txt": "good", "other_v1.txt": "other"})
+    await workspace.volumes.write(f"{VOLUME}/greet_v1.txt", b"now {{ broken", overwrite=True)
+    await workspace.volumes.write(f"{VOLUME}/greet_v2.txt", b"---\nunknown_key: 1\n---\nx")
+    await workspace.volumes.write(f"{VOLUME}/other_v2.txt", b"new")
+    assert await store.refresh()
+    assert store.render("greet", {}).text == "good"
+    assert store.render("other", {}).text == "new"
+    assert set(store.health()["degraded"]) == {"greet_v1.txt", "greet_v2.txt"}
+    await workspace.volumes.write(f"{VOLUME}/greet_v1.txt", b"mended", overwrite=True)
+    await workspace.volumes.delete(f"{VOLUME}/greet_v2.txt")
+    assert await store.refresh()
+    assert store.render("greet", {}).text == "mended"
+    assert store.health()["degraded"] is None
+    assert not await store.refresh()
+
+
+@pytest.mark.parametrize("name", ["nobody", "../greet", "/etc/passwd", "greet_v1", "", "a" * 500, "greet\0"])
+async def test_unknown_and_hostile_names_are_not_found(workspace: Workspace, name: str) -> None:
+    store = await make(workspace, {"greet_v1.txt": "x"})
+    with pytest.raises(NotFound):
+        store.render(name, {})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ missing }}", "{{ ''.__class__.__mro__ }}", "{{ x.__init__.__globals__ }}", "{% include '/etc/passwd' %}",
+        "{% for i in range(10**9) %}x{% endfor %}", "{{ 'x' * 10**9 }}", "{{ 9**9**9 }}", "{{ x.append(1) }}",
+        "{% for i in range(90000) %}{% for j in range(90000) %}xxxxxxxxxx{% endfor %}{% endfor %}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}", "{% import 'os' as os %}", "{{ 1 / 0 }}",
+    ],
+)  # fmt: skip
+async def test_hostile_templates_are_refused(workspace: Workspace, template: str) -> None:
+    store = await make(workspace, {"evil_v1.jinja": template})
+    with pytest.raises((InvalidRequest, NotFound)):
+        store.render("evil", {"x": [1]})
+
+
+async def test_missing_volume_is_no_prompts(workspace: Workspace) -> None:
+    store = await make(workspace, {})
+    assert store.list_versions() == {}
+
+
+@given(st.text(max_size=40))
+def test_sessions_stick_to_their_arm(session: str) -> None:
+    split = {1: 0.5, 2: 0.3, 3: 0.2}
+    assert len({split_version("greet", split, session) for _ in range(3)}) == 1
+
+
+def test_split_follows_its_weights() -> None:
+    counts = Counter(split_version("greet", {1: 7.0, 2: 2.0, 3: 1.0}, f"session {n}") for n in range(10_000))
+    assert counts[1] == pytest.approx(7_000, abs=200)
+    assert counts[2] == pytest.approx(2_000, abs=200)
+
+
+@given(st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True), st.integers(1, 10**9 - 1))
+def test_file_names_carry_name_and_version(name: str, version: int) -> None:
+    assert parse_file_name(f"{name}_v{version}.txt") == (name, version)
+
+
+@given(st.text(max_size=60))
+def test_any_other_file_name_is_no_prompt(text: str) -> None:
+    parsed = parse_file_name(text)
+    assert parsed is None or f"{parsed[0]}_v{parsed[1]}." in text

@@ -1,0 +1,28 @@
+"""The OpenAPI document holds: requests made from it never meet a fault of the server's own."""
+
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+
+from tests.server import Server
+
+
+def test_generated_requests_find_no_server_error(server: Server) -> None:
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert {operation.path for operation in operations} >= {"/api/execute", "/api/execute/batch", "/api/agents/{name}"}
+    for operation in operations:
+        check(operation, GenerationMode.POSITIVE)
+        if len(operation.body):  # without a body there is nothing to get wrong
+            check(operation, GenerationMode.NEGATIVE)
+
+
+def check(operation: schemathesis.APIOperation, mode: GenerationMode) -> None:
+    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(operation.as_strategy(generation_mode=mode))
+    def send(case: Case) -> None:
+        case.call_and_validate(checks=[not_a_server_error])
+
+    send()
