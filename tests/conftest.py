@@ -1,6 +1,20 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
+
+from lakemesh.lakehouse.embedded import open_workspace
+from lakemesh.lakehouse.workspace import Workspace
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+async def workspace(tmp_path: Path) -> AsyncIterator[Workspace]:
+    """An embedded workspace of its own."""
+    opened = await open_workspace(tmp_path / "workspace")
+    yield opened
+    await opened.close()

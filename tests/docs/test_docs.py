@@ -28,7 +28,7 @@ def test_every_error_is_documented() -> None:
 def keys_of(schema: dict, definitions: dict, path: str) -> set[str]:
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
-    found: set[str] = set()
+    found: set[str] = set().union(*(keys_of(choice, definitions, path) for choice in schema.get("anyOf", ())))
     for name, member in schema.get("properties", {}).items():
         inner = keys_of(member, definitions, f"{path}{name}.")
         found |= inner or {f"{path}{name}"}
