@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from lakemesh.config.telemetry import TelemetryConfig
-from lakemesh.errors import LakemeshError
+from lakemesh.errors import LakemeshError, NotFound
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.telemetry.tables import table_specs
 
@@ -46,8 +46,16 @@ class Maintenance:
             for spec in table_specs(self._config).values():
                 try:
                     await (self.clean(spec.name) if clean else self.compact(spec.name))
+                except NotFound:
+                    continue  # nothing was delivered yet
                 except LakemeshError as error:
                     logger.warning("telemetry table not maintained", table=spec.name, reason=error.detail)
+
+    async def clean_all(self) -> list[dict[str, Any]]:
+        """`clean` of every telemetry table that is there."""
+        known = set(await self._workspace.tables.list_tables(f"{self._config.catalog}.{self._config.schema_name}"))
+        names = [spec.name for spec in table_specs(self._config).values()]
+        return [await self.clean(name) for name in names if name in known]
 
     async def compact(self, table: str) -> bool:
         """Rewrite the table's files when they are many; whether it was done."""

@@ -79,10 +79,8 @@ class Spool:
             self._database = open_database(file)
         self._database.execute(f"PRAGMA synchronous = {synchronous}")
         self._max_bytes = max_bytes
-        self._bytes, self._batches, self._records = self._database.execute(
-            "SELECT coalesce(sum(length(content)), 0), count(*), coalesce(sum(records), 0) FROM batches"
-        ).fetchone()
-        self._dead = int(self._one("SELECT count(*) FROM dead_letters"))
+        self._batches = self._records = self._bytes = self._dead = 0
+        self._recount()
         self.app_id = self._identify()
 
     def put(self, kind: str, target: str, records: int, content: bytes) -> bool:
@@ -92,7 +90,9 @@ class Spool:
             if self._bytes + len(content) > self._max_bytes:
                 return False
             self._database.execute(INSERT, (kind, target, records, digest(content), content))
-            self._count(1, records, len(content))
+            self._batches += 1
+            self._records += records
+            self._bytes += len(content)
             return True
 
     def first_group(self, max_records: int) -> list[SpooledBatch]:
@@ -112,10 +112,13 @@ class Spool:
 
     def remove(self, batches: Sequence[SpooledBatch]) -> None:
         """The batches were delivered."""
-        with self._lock, self._database:
+        if not batches:
+            return
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany("DELETE FROM batches WHERE id = ?", [(batch.id,) for batch in batches])
-            for batch in batches:
-                self._count(-1, -batch.records, -len(batch.content))
+            self._database.execute("COMMIT")
+            self._recount()
 
     def bury(self, batch: SpooledBatch, reason: str) -> None:
         """The batch will never be taken; keep it with the reason."""
@@ -145,9 +148,7 @@ class Spool:
             self._database.executemany(INSERT, [(k, t, n, digest(content), content) for k, t, n, content in rows])
             self._database.execute("DELETE FROM dead_letters")
             self._database.execute("COMMIT")
-            self._dead -= len(rows)
-            for row in rows:
-                self._count(1, row[2], len(row[3]))
+            self._recount()
         return len(rows)
 
     def status(self) -> dict[str, int]:
@@ -183,13 +184,14 @@ class Spool:
         self._database.execute(INSERT_DEAD, (batch.kind, batch.target, batch.records, reason, batch.content))
         self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
         self._database.execute("COMMIT")
-        self._count(-1, -batch.records, -len(batch.content))
-        self._dead += 1
+        self._recount()
 
-    def _count(self, batches: int, records: int, size: int) -> None:
-        self._batches += batches
-        self._records += records
-        self._bytes += size
+    def _recount(self) -> None:
+        """By the database and not by sums: the command line may have put dead letters back meanwhile."""
+        self._batches, self._records, self._bytes = self._database.execute(
+            "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(length(content)), 0) FROM batches"
+        ).fetchone()
+        self._dead = self._database.execute("SELECT count(*) FROM dead_letters").fetchone()[0]
 
     def _identify(self) -> str:
         row = self._database.execute("SELECT app_id FROM identity").fetchone()
@@ -198,9 +200,6 @@ class Spool:
             self._database.execute("INSERT INTO identity VALUES (?)", (app_id,))
             return app_id
         return str(row[0])
-
-    def _one(self, query: str) -> int:
-        return int(self._database.execute(query).fetchone()[0])
 
 
 class SpoolLock:
