@@ -64,7 +64,8 @@ def reader_of(sql_type: str) -> Reader:
     """A function that makes a Python value of a cell of this type."""
     from sqlglot import exp
 
-    return _nullable(_reader(exp.DataType.build(sql_type, dialect="databricks")))
+    simple = SCALARS.get(sql_type.partition("(")[0])
+    return _nullable(simple or _reader(exp.DataType.build(sql_type, dialect="databricks")))
 
 
 def _reader(kind: "exp.DataType") -> Reader:
@@ -119,7 +120,9 @@ SCALARS: dict[str, Reader] = {
     "TIMESTAMP": _timestamp,
     "TIMESTAMPTZ": _timestamp,
     "TIMESTAMPLTZ": _timestamp,
-    "TIMESTAMPNTZ": lambda cell: datetime.fromisoformat(str(cell)),
+    "TIMESTAMPNTZ": datetime.fromisoformat,
+    "TIMESTAMP_NTZ": datetime.fromisoformat,
+    "STRING": _same,
     "BINARY": lambda cell: base64.b64decode(str(cell)),
 }
 

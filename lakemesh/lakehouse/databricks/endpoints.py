@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from cachetools import TTLCache
+
 from lakemesh.deadline import Deadline
 from lakemesh.lakehouse.databricks.calls import SdkCalls
 from lakemesh.lakehouse.endpoints import ModelEndpoint
@@ -11,15 +13,17 @@ if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
 TOKEN_SECONDS = 10.0
+TOKEN_KEPT_SECONDS = 20.0
 
 
 class ServingEndpoints:
-    """Endpoints are made when they are first asked for. The SDK gives a token before each request, since one lives
-    for an hour; it hands out the token it has until that is about to expire."""
+    """Endpoints are made when they are first asked for. A token lives for an hour and the SDK renews it 40 s before its
+    end, so one that was asked for less than `TOKEN_KEPT_SECONDS` ago is good."""
 
     def __init__(self, client: "WorkspaceClient", calls: SdkCalls) -> None:
         self._config = client.config
         self._calls = calls
+        self._known_token: TTLCache[None, str] = TTLCache(1, TOKEN_KEPT_SECONDS)
         self._serving: dict[str, ModelEndpoint] = {}
         self._external: dict[tuple[str, str, str | None], ModelEndpoint] = {}
 
@@ -42,5 +46,8 @@ class ServingEndpoints:
         self._external.clear()
 
     async def _token(self) -> str:
-        headers = await self._calls.run(self._config.authenticate, deadline=Deadline.after(TOKEN_SECONDS))
-        return headers["Authorization"].removeprefix("Bearer ")
+        token = self._known_token.get(None)
+        if token is None:
+            headers = await self._calls.run(self._config.authenticate, deadline=Deadline.after(TOKEN_SECONDS))
+            token = self._known_token[None] = headers["Authorization"].removeprefix("Bearer ")
+        return token

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cachetools import LRUCache
+
 from lakemesh.deadline import Deadline
 from lakemesh.errors import DeadlineExceeded, WorkspaceUnavailable
 from lakemesh.lakehouse.databricks.calls import SdkCalls
@@ -24,6 +26,7 @@ INLINE_ROWS = 10_000
 SERVER_WAIT_SECONDS = 5
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.1, 2.0
 CANCEL_SECONDS = 10.0
+KNOWN_STATEMENTS = 1_000
 
 
 class SqlWarehouse:
@@ -38,6 +41,7 @@ class SqlWarehouse:
         self._warehouse_id = warehouse_id
         self._http = http
         self._cancelling: set[asyncio.Task[None]] = set()
+        self._reading: LRUCache[str, None] = LRUCache(KNOWN_STATEMENTS)
 
     async def query(
         self,
@@ -48,9 +52,8 @@ class SqlWarehouse:
         timeout_seconds: float = 60.0,
         read_only: bool = True,
     ) -> QueryResult:
-        parsed = parse_statement(statement) if read_only else None
-        if parsed is not None:
-            require_reading(parsed)
+        if read_only:
+            self._require_reading(statement)
         deadline = current_deadline(timeout_seconds).sooner(timeout_seconds)
         answer = await self._submit(statement, parameters, row_limit, deadline)
         try:
@@ -65,6 +68,12 @@ class SqlWarehouse:
     async def close(self) -> None:
         if self._cancelling:
             await asyncio.wait(self._cancelling, timeout=CANCEL_SECONDS)
+
+    def _require_reading(self, statement: str) -> None:
+        """Parsing costs a third of a millisecond, and the same few statements come again and again."""
+        if statement not in self._reading:
+            require_reading(parse_statement(statement))
+            self._reading[statement] = None
 
     async def _submit(
         self, statement: str, parameters: Mapping[str, Any] | None, row_limit: int, deadline: Deadline
