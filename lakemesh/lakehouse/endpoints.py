@@ -4,7 +4,7 @@ Routing, retries, breakers and limits are the business of `lakemesh.models`; a b
 endpoint. Requests and answers are the JSON bodies of OpenAI chat completions and embeddings.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from lakemesh.errors import LakemeshError
@@ -37,8 +37,8 @@ class ModelEndpoint(Protocol):
         """A `chat.completion` for a chat completions request (`messages`, `tools`, `response_format`, ...)."""
         ...
 
-    def stream_chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> AsyncIterator[dict[str, Any]]:
-        """The `chat.completion.chunk`s of the same request, as they come."""
+    def stream_chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> AsyncGenerator[dict[str, Any]]:
+        """The `chat.completion.chunk`s of the same request, as they come. Closing it ends the call."""
         ...
 
     async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> list[list[float]]:

@@ -3,7 +3,7 @@
 import asyncio
 import email.utils
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lakemesh.lakehouse.endpoints import EndpointError
@@ -37,7 +37,9 @@ class OpenAIEndpoint:
             raise EndpointError("The endpoint answered without a choice.", retryable=True)
         return body
 
-    async def stream_chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> AsyncIterator[dict[str, Any]]:
+    async def stream_chat(
+        self, request: Mapping[str, Any], *, timeout_seconds: float
+    ) -> AsyncGenerator[dict[str, Any]]:
         finished = False
         try:
             async with asyncio.timeout(timeout_seconds):

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lakemesh.lakehouse.endpoints import EndpointError
+
 Message = Mapping[str, Any]
 """One message of a conversation, as OpenAI chat completions have it: `role`, `content`, ..."""
 
@@ -45,27 +47,45 @@ class ChatChunk:
 
 
 def read_answer(body: Mapping[str, Any], endpoint: str) -> ChatAnswer:
-    """A `chat.completion` as `ChatAnswer`."""
-    choice = body["choices"][0]
-    message = choice["message"]
+    """A `chat.completion` as `ChatAnswer`. Raises `EndpointError` for a body that is not what the protocol
+    promises."""
+    try:
+        choice = body["choices"][0]
+        message = choice["message"]
+        input_tokens, output_tokens = read_usage(body)
+        return ChatAnswer(
+            text=content_text(message.get("content")),
+            model=str(body.get("model") or endpoint),
+            endpoint=endpoint,
+            finish_reason=choice.get("finish_reason"),
+            tool_calls=[read_tool_call(call) for call in message.get("tool_calls") or ()],
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            message=message,
+        )
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        raise EndpointError("The endpoint's answer is not a chat completion.", retryable=True) from None
+
+
+def content_text(content: Any) -> str:
+    """The text of a message's content, which is a string or a list of parts (Model Serving sends a reasoning
+    model's thoughts as parts of another type, which are not the answer)."""
+    if isinstance(content, list):
+        return "".join(str(part["text"]) for part in content if part.get("type") == "text")
+    return str(content or "")
+
+
+def read_usage(body: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens in and out; zero where the endpoint does not say."""
     usage = body.get("usage") or {}
-    return ChatAnswer(
-        text=message.get("content") or "",
-        model=body.get("model") or endpoint,
-        endpoint=endpoint,
-        finish_reason=choice.get("finish_reason"),
-        tool_calls=[read_tool_call(call) for call in message.get("tool_calls") or ()],
-        input_tokens=usage.get("prompt_tokens") or 0,
-        output_tokens=usage.get("completion_tokens") or 0,
-        message=message,
-    )
+    return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
 
 
 def read_tool_call(call: Mapping[str, Any]) -> ToolCall:
     raw = call["function"].get("arguments") or "{}"
     try:
         arguments = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         arguments = None
     return ToolCall(
         id=call.get("id") or "",

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,16 @@ from lakemesh.config.models import EndpointConfig
 from lakemesh.deadline import Deadline
 from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoint
 from lakemesh.scope import ModelUse, current_scope
+
+TOO_MANY_REQUESTS = 429
+FAIR_SHARE = 0.25
+"""The part of its own time limit that an endpoint must have had before a caller's deadline counts against it."""
+
+REQUEST_ATTRIBUTES = {
+    "temperature": "gen_ai.request.temperature",
+    "max_tokens": "gen_ai.request.max_tokens",
+    "stream": "gen_ai.request.stream",
+}
 
 
 @dataclass(slots=True)
@@ -50,51 +60,73 @@ class GuardedEndpoint:
         return min(self.config.timeout_seconds, deadline.remaining_seconds())
 
     @asynccontextmanager
-    async def call(self, operation: str, route: str, deadline: Deadline) -> AsyncIterator[CallFacts]:
+    async def call(
+        self, operation: str, route: str, deadline: Deadline, request: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[CallFacts]:
         """Wait for a slot, then time, trace and judge what happens inside. Raises `EndpointError` when the breaker
-        is open, and `TimeoutError` when the deadline passes while waiting."""
-        async with deadline.timeout():
-            await self._slots.acquire()
+        is open, or when no slot comes free within the endpoint's time limit or the deadline."""
+        await self._take_slot(deadline)
         try:
             if not self.breaker.allows():
-                raise EndpointError(f"The endpoint {self.name!r} failed too often; it is left alone.", retryable=False)
-            async with self._observed(operation, route) as facts:
+                raise self._left_alone()
+            async with self._observed(operation, route, deadline, request or {}) as facts:
                 yield facts
         finally:
             self._slots.release()
 
+    async def _take_slot(self, deadline: Deadline) -> None:
+        if self.breaker.state == "open":
+            raise self._left_alone()
+        try:
+            async with asyncio.timeout(self.timeout_seconds(deadline)):
+                await self._slots.acquire()
+        except TimeoutError:
+            detail = f"All {self.config.max_concurrency} slots of the endpoint {self.name!r} are taken."
+            raise EndpointError(detail, retryable=False) from None
+
+    def _left_alone(self) -> EndpointError:
+        return EndpointError(f"The endpoint {self.name!r} failed too often; it is left alone.", retryable=False)
+
     @asynccontextmanager
-    async def _observed(self, operation: str, route: str) -> AsyncIterator[CallFacts]:
+    async def _observed(
+        self, operation: str, route: str, deadline: Deadline, request: Mapping[str, Any]
+    ) -> AsyncIterator[CallFacts]:
         facts = CallFacts(model=self.config.model or self.config.serving_endpoint or self.name)
-        started = time.perf_counter()
+        started = time.monotonic()
         error_code: str | None = None
-        span = self._start_span(operation, facts.model)
+        span = self._start_span(operation, facts.model, request)
         try:
             yield facts
             self.breaker.succeeded()
-        except EndpointError as error:
-            error_code = str(error.http_status or "unreachable")
-            # A request the endpoint will never take says nothing about its health.
-            if error.retryable:
-                self.breaker.failed()
-            else:
-                self.breaker.succeeded()
-            raise
-        except BaseException:
-            error_code = "cancelled"
-            self.breaker.abandoned()
+        except BaseException as error:
+            error_code = error_type(error, deadline)
+            self._judge(error, deadline, time.monotonic() - started)
             raise
         finally:
             self._end_span(span, facts, error_code)
-            self._note(facts, route, (time.perf_counter() - started) * 1_000, error_code)
+            self._note(facts, route, (time.monotonic() - started) * 1_000, error_code)
 
-    def _start_span(self, operation: str, model: str) -> Span:
-        """Named and attributed by the GenAI client span conventions."""
+    def _judge(self, error: BaseException, deadline: Deadline, seconds: float) -> None:
+        """What a failed call says of the endpoint's health. Nothing, when it is told to slow down (429), when the
+        caller left, or when the caller was in more of a hurry than the endpoint may be held to: a caller must not
+        be able to take an endpoint away from the others."""
+        hurried = deadline.expired and seconds < FAIR_SHARE * self.config.timeout_seconds
+        unwell = error.http_status != TOO_MANY_REQUESTS if isinstance(error, EndpointError) else deadline.expired
+        if isinstance(error, EndpointError) and not error.retryable:
+            self.breaker.succeeded()
+        elif unwell and not hurried:
+            self.breaker.failed()
+        else:
+            self.breaker.abandoned()
+
+    def _start_span(self, operation: str, model: str, request: Mapping[str, Any]) -> Span:
+        """Named and attributed by the GenAI client span conventions; what was said stays out of it."""
         attributes = {
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": "databricks" if self.config.serving_endpoint else "openai",
             "gen_ai.request.model": model,
             "lakemesh.endpoint": self.name,
+            **{name: request[key] for key, name in REQUEST_ATTRIBUTES.items() if key in request},
         }
         return self._tracer.start_span(f"{operation} {model}", kind=SpanKind.CLIENT, attributes=attributes)
 
@@ -127,5 +159,11 @@ class GuardedEndpoint:
             scope.model_uses.append(use)
         self._on_use(use)
 
-    def health(self) -> dict[str, Any]:
-        return {"breaker": self.breaker.state}
+
+def error_type(error: BaseException, deadline: Deadline) -> str:
+    """`error.type` of the semantic conventions: the HTTP status when one came, or a word that says why none did."""
+    if isinstance(error, EndpointError) and error.http_status is not None:
+        return str(error.http_status)
+    if deadline.expired:
+        return "deadline_exceeded"
+    return "unreachable" if isinstance(error, EndpointError) else "cancelled"

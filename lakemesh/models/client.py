@@ -1,6 +1,7 @@
 """The one way to a model: a route is asked, and an endpoint of it answers."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from opentelemetry.trace import Tracer
@@ -10,8 +11,9 @@ from lakemesh.config.models import EndpointConfig, ModelsConfig, RouteConfig
 from lakemesh.errors import DeadlineExceeded, InvalidRequest, ModelUnavailable
 from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoints
 from lakemesh.models.answers import ChatAnswer, ChatChunk, Message, read_answer
-from lakemesh.models.calls import CallFacts, GuardedEndpoint
+from lakemesh.models.calls import GuardedEndpoint
 from lakemesh.models.retry import first_answer
+from lakemesh.models.streaming import stream_chunks
 from lakemesh.models.structured import reflect
 from lakemesh.scope import ModelUse, current_deadline
 
@@ -75,9 +77,9 @@ class ModelClient:
         deadline = current_deadline(DEFAULT_SECONDS)
 
         async def attempt(guarded: GuardedEndpoint) -> ChatAnswer:
-            async with guarded.call("chat", route, deadline) as facts:
+            async with guarded.call("chat", route, deadline, request) as facts:
                 body = await guarded.endpoint.chat(request, timeout_seconds=guarded.timeout_seconds(deadline))
-                answer = readable(body, guarded.name)
+                answer = read_answer(body, guarded.name)
                 facts.model, facts.finish_reason = answer.model, answer.finish_reason
                 facts.input_tokens, facts.output_tokens = answer.input_tokens, answer.output_tokens
                 return answer
@@ -92,31 +94,32 @@ class ModelClient:
         tools: Sequence[Mapping[str, Any]] | None = None,
         temperature: float | None = None,
         max_tokens: int | None = None,
-    ) -> AsyncIterator[ChatChunk]:
-        """The answer piece by piece. Another endpoint is asked only before the first piece; a stream that breaks
-        later raises `ModelUnavailable`, since what was said cannot be taken back."""
+    ) -> AsyncGenerator[ChatChunk]:
+        """The answer piece by piece. Until the first piece this retries and falls back like `chat`; a stream that
+        breaks later raises `ModelUnavailable`, since what was said cannot be taken back. Whoever leaves early closes
+        the iterator (`contextlib.aclosing`), which ends the call."""
         config = self._route(route)
         request = chat_request(messages, config, tools, None, temperature, max_tokens)
         request["stream_options"] = {"include_usage": True}
         deadline = current_deadline(DEFAULT_SECONDS)
-        failures: list[str] = []
-        for guarded in self._of(config):
-            begun = False
+
+        async def attempt(guarded: GuardedEndpoint) -> tuple[ChatChunk, AsyncGenerator[ChatChunk]]:
+            chunks = stream_chunks(guarded, request, route, deadline)
             try:
-                async with guarded.call("chat", route, deadline) as facts:
-                    chunks = guarded.endpoint.stream_chat(request, timeout_seconds=guarded.timeout_seconds(deadline))
-                    async for body in chunks:
-                        chunk = read_chunk(body, facts)
-                        begun = begun or bool(chunk.text or chunk.tool_calls)
-                        yield chunk
-                return
+                return await anext(chunks), chunks
+            except StopAsyncIteration:
+                raise EndpointError("The endpoint's stream was empty.", retryable=True) from None
+
+        first, rest = await first_answer(self._of(config), attempt, attempts=config.attempts, deadline=deadline)
+        async with aclosing(rest):
+            yield first
+            try:
+                async for chunk in rest:
+                    yield chunk
             except (EndpointError, TimeoutError) as error:
-                failures.append(f"{guarded.name}: {error}")
-                if deadline.expired:
-                    raise DeadlineExceeded("The model did not answer before the deadline.") from None
-                if begun:
-                    break
-        raise ModelUnavailable(f"No model answered to the end ({' '.join(failures)}); try again later.")
+                if deadline.expired or isinstance(error, TimeoutError):
+                    raise DeadlineExceeded("The model did not finish before the deadline.") from None
+                raise ModelUnavailable(f"The model broke off ({error.detail}); try again.") from None
 
     async def structured(
         self,
@@ -194,29 +197,3 @@ def chat_request(
         "max_tokens": route.max_tokens if max_tokens is None else max_tokens,
     }
     return {"messages": list(messages), **{key: value for key, value in optional.items() if value is not None}}
-
-
-def readable(body: Mapping[str, Any], endpoint: str) -> ChatAnswer:
-    """Raises `EndpointError` for a body that is not what the protocol promises."""
-    try:
-        return read_answer(body, endpoint)
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise EndpointError("The endpoint's answer is not a chat completion.", retryable=True) from None
-
-
-def read_chunk(body: Mapping[str, Any], facts: CallFacts) -> ChatChunk:
-    """A `chat.completion.chunk`; its model, usage and finish reason are noted in `facts`."""
-    facts.model = body.get("model") or facts.model
-    usage = body.get("usage") or {}
-    facts.input_tokens = usage.get("prompt_tokens") or facts.input_tokens
-    facts.output_tokens = usage.get("completion_tokens") or facts.output_tokens
-    choices = body.get("choices") or [{}]
-    delta = choices[0].get("delta") or {}
-    finish_reason = choices[0].get("finish_reason")
-    facts.finish_reason = finish_reason or facts.finish_reason
-    return ChatChunk(
-        text=delta.get("content") or "",
-        model=facts.model,
-        finish_reason=finish_reason,
-        tool_calls=delta.get("tool_calls") or (),
-    )

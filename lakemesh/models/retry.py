@@ -27,26 +27,37 @@ async def first_answer(
 ) -> T:
     """The first answer that any endpoint gives, in the order of the route.
 
-    Each endpoint gets up to `attempts` tries, as long as its failures can pass and the pause, or the `Retry-After`
-    it asks for, fits into the deadline. Raises `ModelUnavailable` when all of them failed, `DeadlineExceeded` when
-    time ran out.
+    Each endpoint gets up to `attempts` tries, as long as its failures can pass. The `Retry-After` it asks for is
+    waited for when it fits into the deadline, and is no longer than our own pauses while others are left to ask.
+    Raises `ModelUnavailable` when all of them failed, with the shortest `Retry-After`; `DeadlineExceeded` when time
+    ran out.
     """
-    failures: list[str] = []
-    for endpoint in endpoints:
+    failures: list[EndpointError] = []
+    for place, endpoint in enumerate(endpoints, start=1):
+        longest = deadline.remaining_seconds() if place == len(endpoints) else LONGEST_PAUSE_SECONDS
         try:
-            return await _try_endpoint(endpoint, attempt, attempts, deadline)
+            async with deadline.timeout():
+                return await _try_endpoint(endpoint, attempt, attempts, longest, deadline)
         except EndpointError as error:
-            failures.append(f"{endpoint.name}: {error.detail}")
+            failures.append(error)
             logger.warning("model endpoint failed", endpoint=endpoint.name, reason=error.detail)
         except TimeoutError:
-            failures.append(f"{endpoint.name}: no slot in time")
+            raise DeadlineExceeded("The models did not answer before the deadline.") from None
         if deadline.expired:
             raise DeadlineExceeded("The models did not answer before the deadline.")
-    raise ModelUnavailable(f"No model answered ({' '.join(failures)}); try again later.")
+    pauses = [error.retry_after_seconds for error in failures if error.retry_after_seconds is not None]
+    reasons = " ".join(f"{endpoint.name}: {error.detail}" for endpoint, error in zip(endpoints, failures, strict=True))
+    raise ModelUnavailable(
+        f"No model answered ({reasons}); try again later.", retry_after_seconds=min(pauses, default=None)
+    )
 
 
 async def _try_endpoint(
-    endpoint: GuardedEndpoint, attempt: Callable[[GuardedEndpoint], Awaitable[T]], attempts: int, deadline: Deadline
+    endpoint: GuardedEndpoint,
+    attempt: Callable[[GuardedEndpoint], Awaitable[T]],
+    attempts: int,
+    longest_pause_seconds: float,
+    deadline: Deadline,
 ) -> T:
     import stamina
 
@@ -55,9 +66,9 @@ async def _try_endpoint(
         if not isinstance(error, EndpointError) or not error.retryable:
             return False
         pause = error.retry_after_seconds
-        if pause is not None and pause >= deadline.remaining_seconds():
-            return False
-        return True if pause is None else pause
+        if pause is None:
+            return True
+        return pause if pause < min(longest_pause_seconds, deadline.remaining_seconds()) else False
 
     retries = stamina.retry_context(
         on=may_pass,

@@ -12,6 +12,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Ask = Callable[[Sequence[Message], Mapping[str, Any]], Awaitable[str]]
 
 MAX_FAULTS = 10
+MAX_RETURNED_CHARACTERS = 8_000
 CORRECT_IT = "That does not fit the schema:\n{faults}\nAnswer with the whole corrected JSON."
 
 
@@ -20,19 +21,14 @@ async def reflect(messages: Sequence[Message], output: type[ModelT], ask: Ask, *
     the most. Raises `ModelUnavailable` when the last answer does not fit either."""
     response_format = json_schema_format(output)
     conversation = list(messages)
-    faults = ""
     for _ in range(rounds + 1):
         text = await ask(conversation, response_format)
         try:
             return output.model_validate_json(unfenced(text))
         except ValidationError as error:
-            faults = describe_faults(error)
             conversation += [
-                {"role": "assistant", "content": text},
-                {
-                    "role": "user",
-                    "content": CORRECT_IT.format(faults=faults),
-                },
+                {"role": "assistant", "content": text[:MAX_RETURNED_CHARACTERS]},
+                {"role": "user", "content": CORRECT_IT.format(faults=describe_faults(error))},
             ]
     raise ModelUnavailable(f"The model did not keep to the schema of {output.__name__} in {rounds + 1} answers.")
 

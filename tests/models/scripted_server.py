@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import socket
+import struct
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-
-Reply = Callable[[asyncio.StreamWriter], "asyncio.Future | None"]
 
 
 @dataclass
@@ -21,24 +21,34 @@ class ScriptedServer:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            self.running += 1
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
             self.requests.append(json.loads(await reader.readexactly(length)))
-            self.running += 1
             self.most_running = max(self.most_running, self.running)
             reply = self.script.pop(0) if len(self.script) > 1 else self.script[0]
             if reply == "stall":
                 await asyncio.sleep(60)
+            elif reply == "drip":
+                writer.write(stream("word ", cut=True))
+                while True:
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+                    writer.write(chunk_line({"content": "word "}))
+            elif reply == "reset":
+                # Closing with a linger of zero sends RST instead of FIN.
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             elif reply == "slow":
                 await asyncio.sleep(0.05)
                 reply = completion("slow but right")
             if isinstance(reply, bytes):
                 writer.write(reply)
                 await writer.drain()
-            self.running -= 1
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
+            self.running -= 1
             writer.close()
 
 
@@ -54,8 +64,8 @@ async def scripted_server(*script: bytes | str) -> AsyncIterator[ScriptedServer]
 
 
 def http(status: int, body: bytes, **headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status} X", "content-type: application/json", "connection: close"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    headers = {"content_type": "application/json", "connection": "close"} | headers
+    lines = [f"HTTP/1.1 {status} X", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
 
 
@@ -63,7 +73,7 @@ def error(status: int, **headers: str) -> bytes:
     return http(status, b'{"error": {"message": "scripted"}}', **headers)
 
 
-def completion(content: str | None, **message: object) -> bytes:
+def completion(content: str | list | None, **message: object) -> bytes:
     body = {
         "id": "c",
         "object": "chat.completion",
@@ -79,13 +89,13 @@ def completion(content: str | None, **message: object) -> bytes:
 
 def stream(*texts: str, cut: bool = False) -> bytes:
     """Server-sent chunks; `cut` ends the connection before the answer is finished."""
-    deltas = [{"index": 0, "delta": {"content": text}, "finish_reason": None} for text in texts]
+    lines = [chunk_line({"content": text}) for text in texts]
     if not cut:
-        deltas.append({"index": 0, "delta": {}, "finish_reason": "stop"})
-    chunks = [
-        {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "scripted-model", "choices": [delta]}
-        for delta in deltas
-    ]
-    body = b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in chunks)
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-    return head + body + (b"" if cut else b"data: [DONE]\n\n")
+        lines += [chunk_line({}, "stop"), b"data: [DONE]\n\n"]
+    return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + b"".join(lines)
+
+
+def chunk_line(delta: dict, finish_reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "scripted-model", "choices": [choice]}
+    return b"data: %s\n\n" % json.dumps(chunk).encode()

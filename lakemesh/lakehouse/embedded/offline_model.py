@@ -7,7 +7,7 @@ round a model can be developed and tested, and its text only repeats what it was
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from lakemesh.lakehouse.embedded.hashed_embedding import embed_text
@@ -48,7 +48,9 @@ class OfflineEndpoint:
             },
         }
 
-    async def stream_chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> AsyncIterator[dict[str, Any]]:
+    async def stream_chat(
+        self, request: Mapping[str, Any], *, timeout_seconds: float
+    ) -> AsyncGenerator[dict[str, Any]]:
         whole = await self.chat(request, timeout_seconds=timeout_seconds)
         message = whole["choices"][0]["message"]
         pieces = re.findall(r"\S+\s*|\s+", message.get("content") or "")
