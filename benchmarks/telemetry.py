@@ -262,14 +262,13 @@ def slow_collector() -> Iterator[int]:
 
 def requests_per_second(server: ServerProcess) -> float:
     requests = [[post("/api/execute", BODY)] * REQUESTS for _ in range(CONNECTIONS)]
-    result = uvloop.run(run_load("127.0.0.1", server.port, requests, timeout_seconds=120))
+    result = uvloop.run(run_load(server.port, requests, timeout_seconds=120))
     assert result.errors == 0
     return result.per_second
 
 
 def effect_on_requests() -> list[Row]:
-    """One server per state of the sink, rounds in turn. What telemetry costs beside the recording is what differs
-    from the dead sink, to which nothing is converted twice; so each is compared with the best of the others."""
+    """One server per state of the sink, rounds in turn."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         port = stack.enter_context(slow_collector())

@@ -23,7 +23,6 @@ FIRST_PAUSE_SECONDS = 0.2
 BREAKER_FAILURES = 8
 BREAKER_SECONDS = 30.0
 DELIVER_SECONDS = 60.0
-GROUP_RECORDS = 20_000
 UNEXPECTED_ATTEMPTS = 3
 
 
@@ -82,7 +81,7 @@ class Delivery:
             await self._sink.open()
             self._open = True
         if not self._tried:
-            group = await self._in_thread(self._spool.first_group, GROUP_RECORDS)
+            group = await self._in_thread(self._spool.first_group, self._sink.group_records)
             group = await self._without_applied(group)
             if not group:
                 return bool(self._spool.status()["batches"])

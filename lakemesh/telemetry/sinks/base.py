@@ -36,6 +36,8 @@ class Sink(Protocol):
     away for now."""
 
     name: str
+    group_records: int
+    """The most rows one parcel should have; several batches of the spool go in one."""
 
     async def open(self) -> None:
         """Make what the sink needs on the other side. Called again until it succeeds."""

@@ -11,6 +11,7 @@ class FanOutSink:
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self.name = "+".join(sink.name for sink in sinks)
+        self.group_records = min(sink.group_records for sink in sinks)
         self._sinks = sinks
         self._done: set[tuple[str, str, int]] = set()
 

@@ -3,6 +3,7 @@
 Executions and model calls, which OTLP has no signal for, go as log records whose `event_name` tells what they are.
 """
 
+import asyncio
 import gzip
 from collections.abc import Callable, Mapping
 from itertools import starmap
@@ -36,10 +37,12 @@ EVENT_NAMES = {"executions": "lakemesh.execution", "models": "lakemesh.model_use
 
 class OtlpSink:
     name = "otlp"
+    group_records = 1_000
 
     def __init__(self, config: OtlpConfig) -> None:
         self._config = config
         self._client: httpx.AsyncClient | None = None
+        self._encoded: tuple[tuple[str, int], bytes] | None = None
 
     async def open(self) -> None:
         if self._client is None:
@@ -50,40 +53,50 @@ class OtlpSink:
 
     async def deliver(self, parcel: Parcel) -> Leftover | None:
         assert self._client is not None
-        request, answer = MESSAGES[PATHS[parcel.kind]](parcel)
         headers = {"content-type": "application/x-protobuf", "content-encoding": "gzip", **self._config.headers}
         if self._config.table_header is not None:
             headers[self._config.table_header] = parcel.target
         url = f"{self._config.endpoint.rstrip('/')}/v1/{PATHS[parcel.kind]}"
         try:
-            response = await self._client.post(
-                url, content=gzip.compress(request.SerializeToString(), 1), headers=headers
-            )
+            response = await self._client.post(url, content=await self._encode(parcel), headers=headers)
         except httpx.HTTPError as error:
             raise Unavailable(f"The collector at {url} does not answer: {error}") from error
         if response.is_success:
-            answer.ParseFromString(response.content)
-            return rejected(parcel, answer)
+            self._encoded = None
+            return rejected(parcel, response.content)
         if response.status_code in RETRYABLE | OPERATORS:
             raise Unavailable(f"The collector at {url} answered {response.status_code}.")
         raise Refused(f"the collector answered {response.status_code}: {response.text[:500]}")
+
+    async def _encode(self, parcel: Parcel) -> bytes:
+        """The request's body, made in a worker thread and kept for the next try of the same parcel."""
+        key = (parcel.target, parcel.version)
+        if self._encoded is None or self._encoded[0] != key:
+            self._encoded = (key, await asyncio.to_thread(encode, parcel))
+        return self._encoded[1]
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.aclose()
 
 
-def rejected(parcel: Parcel, answer: "Message") -> Leftover | None:
+def encode(parcel: Parcel) -> bytes:
+    return gzip.compress(MESSAGES[PATHS[parcel.kind]](parcel).SerializeToString(), 1)
+
+
+def rejected(parcel: Parcel, content: bytes) -> Leftover | None:
     """Partial success does not say which records were rejected, and forbids to send them again: all are kept aside."""
-    partial: Any = answer.partial_success
-    counts = ("rejected_spans", "rejected_log_records", "rejected_data_points")
-    count = next((getattr(partial, name) for name in counts if hasattr(partial, name)), 0)
+    # The three signals' answers are the same on the wire: partial_success = 1 {rejected = 1, error_message = 2}.
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+    partial = ExportTraceServiceResponse.FromString(content).partial_success
+    count = partial.rejected_spans
     if not count:
         return None
     return Leftover(parcel.rows, f"{count} of {len(parcel.rows)} rejected by the collector: {partial.error_message}")
 
 
-def trace_messages(parcel: Parcel) -> "tuple[Message, Message]":
+def trace_messages(parcel: Parcel) -> "Message":
     from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as service
     from opentelemetry.proto.trace.v1 import trace_pb2 as trace
 
@@ -110,10 +123,10 @@ def trace_messages(parcel: Parcel) -> "tuple[Message, Message]":
         for link in row["links"]:
             trace_id, span_id = bytes.fromhex(link["trace_id"]), bytes.fromhex(link["span_id"])
             span.links.add(trace_id=trace_id, span_id=span_id, attributes=key_values(link["attributes"]))
-    return request, service.ExportTraceServiceResponse()
+    return request
 
 
-def log_messages(parcel: Parcel) -> "tuple[Message, Message]":
+def log_messages(parcel: Parcel) -> "Message":
     from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as service
 
     request = service.ExportLogsServiceRequest()
@@ -123,7 +136,7 @@ def log_messages(parcel: Parcel) -> "tuple[Message, Message]":
             at = int(row["timestamp"].timestamp() * 1e9)
             attributes = list(starmap(key_value, to_jsonable_python(row).items()))
             scoped.log_records.add(time_unix_nano=at, event_name=EVENT_NAMES[parcel.kind], attributes=attributes)
-        return request, service.ExportLogsServiceResponse()
+        return request
     for row, scoped in scoped_rows(parcel, request.resource_logs, "scope_logs"):
         scoped.log_records.add(
             time_unix_nano=row["time_unix_nano"],
@@ -136,10 +149,10 @@ def log_messages(parcel: Parcel) -> "tuple[Message, Message]":
             trace_id=bytes.fromhex(row["trace_id"] or ""),
             span_id=bytes.fromhex(row["span_id"] or ""),
         )
-    return request, service.ExportLogsServiceResponse()
+    return request
 
 
-def metric_messages(parcel: Parcel) -> "tuple[Message, Message]":
+def metric_messages(parcel: Parcel) -> "Message":
     from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as service
     from opentelemetry.proto.metrics.v1 import metrics_pb2 as metrics
 
@@ -159,7 +172,7 @@ def metric_messages(parcel: Parcel) -> "tuple[Message, Message]":
             attributes=key_values(point["attributes"]),
         )
         fill_point(target, point)
-    return request, service.ExportMetricsServiceResponse()
+    return request
 
 
 def fill_point(target: Any, point: Mapping[str, Any]) -> None:
@@ -177,7 +190,7 @@ def fill_point(target: Any, point: Mapping[str, Any]) -> None:
             getattr(target, name).bucket_counts.extend(point[bucket]["bucket_counts"])
 
 
-MESSAGES: "Mapping[str, Callable[[Parcel], tuple[Message, Message]]]" = {
+MESSAGES: "Mapping[str, Callable[[Parcel], Message]]" = {
     "traces": trace_messages,
     "logs": log_messages,
     "metrics": metric_messages,

@@ -32,6 +32,7 @@ CLOSE_SECONDS = 5.0
 
 class ZerobusSink:
     name = "zerobus"
+    group_records = 5_000
 
     def __init__(self, workspace: Workspace, config: TelemetryConfig) -> None:
         assert config.zerobus is not None
