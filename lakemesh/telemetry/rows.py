@@ -167,7 +167,7 @@ class RowMaker:
         )  # fmt: skip
         times = [record.timestamp_ns for record in records]
         return {
-            "record_id": [time_ordered_id(at) for at in times],
+            "record_id": time_ordered_ids(times),
             **moments(times, "timestamp"),
             "user_id": [record.user for record in records],
             **{name: [getattr(record, name) for record in records] for name in of_record},
@@ -176,7 +176,7 @@ class RowMaker:
 
     def _first(self, times: Sequence[int], column: str) -> Columns:
         return {
-            "record_id": [time_ordered_id(at) for at in times],
+            "record_id": time_ordered_ids(times),
             **moments(times, column),
             "service_name": Constant(self._service_name),
         }
@@ -198,9 +198,18 @@ def scope_value(scope: tuple[str, str | None]) -> dict[str, Any]:
     return {"name": scope[0], "version": scope[1], "attributes": "{}", "dropped_attributes_count": 0}
 
 
-def time_ordered_id(nanoseconds: int) -> str:
-    """A UUID version 7 (RFC 9562 section 5.7): milliseconds first, so that ids sort by time."""
-    text = f"{(nanoseconds // 1_000_000 & 0xFFFFFFFFFFFF):012x}"
-    noise = f"{random.getrandbits(74):019x}"
-    variant = "89ab"[int(noise[0], 16)]
-    return f"{text[:8]}-{text[8:]}-7{noise[1:4]}-{variant}{noise[4:7]}-{noise[7:]}"
+def time_ordered_ids(times: Sequence[int]) -> list[str]:
+    """UUIDs version 7 (RFC 9562 section 5.7) for Unix nanoseconds: milliseconds first, so that ids sort by time, then
+    bits that are random for the batch and counted up within it (section 6.2, method 1)."""
+    version = f"7{random.getrandbits(12):03x}"
+    counter = (0b10 << 62) | random.getrandbits(61)
+    milliseconds, head, ids = -1, "", []
+    for at in times:
+        if at // 1_000_000 != milliseconds:
+            milliseconds = at // 1_000_000
+            text = f"{milliseconds & 0xFFFFFFFFFFFF:012x}"
+            head = f"{text[:8]}-{text[8:]}-{version}-"
+        counter += 1
+        tail = f"{counter:016x}"
+        ids.append(f"{head}{tail[:4]}-{tail[4:]}")
+    return ids
