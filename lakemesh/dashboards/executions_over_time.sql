@@ -1,0 +1,12 @@
+-- Executions over time
+-- Executions, failures, average and 95th percentile latency per :bucket_seconds.
+SELECT
+  timestamp_seconds(CAST(floor(unix_timestamp(timestamp) / :bucket_seconds) AS BIGINT) * :bucket_seconds) AS at,
+  count(*) AS executions,
+  count_if(NOT success) AS failures,
+  round(avg(latency_ms), 3) AS average_ms,
+  round(percentile(latency_ms, 0.95), 3) AS p95_ms
+FROM main.agents.telemetry
+WHERE timestamp >= CAST(:start AS TIMESTAMP) AND timestamp < CAST(:end AS TIMESTAMP)
+GROUP BY 1
+ORDER BY at
