@@ -105,3 +105,19 @@ class BrokenStartAgent(Agent[dict, dict]):
 
     async def start(self) -> None:
         raise RuntimeError("no such ledger")
+
+
+class Question(BaseModel):
+    question: str
+
+
+class PromptedAgent(Agent[Question, Sentence]):
+    """Asks a model through a prompt."""
+
+    input_model = Question
+    output_model = Sentence
+
+    async def process(self, request: AgentInput[Question], context: AgentContext) -> AgentOutput[Sentence]:
+        prompt = context.prompts.render("ask", {"question": request.data.question})
+        answer = await context.models.chat([{"role": "user", "content": prompt.text}])
+        return AgentOutput(agent_name=self.name, result=Sentence(text=answer.text))

@@ -10,7 +10,10 @@ def to_duckdb(statement: "exp.Expr") -> str:
     """The statement as DuckDB text. It is changed in place."""
     from sqlglot import exp
 
-    statement = statement.transform(_rewrite)
+    for node in reversed(list(statement.walk())):  # the innermost first, as what replaces a node keeps its children
+        rewritten = _rewrite(node)
+        if rewritten is not node:
+            node.replace(rewritten)
     for column in statement.find_all(exp.Column):
         column.set("db", None)
         column.set("catalog", None)
@@ -30,6 +33,8 @@ def _rewrite(node: "exp.Expr") -> "exp.Expr":
             return _variant_get(name, arguments)
         if name == "try_parse_json" and len(arguments) == 1:
             return exp.TryCast(this=arguments[0], to=exp.DataType.build("JSON", dialect="duckdb"))
+        if name == "timestamp_seconds" and len(arguments) == 1:
+            return exp.Anonymous(this="to_timestamp", expressions=arguments)
         if name == "percentile" and len(arguments) == 2:
             return exp.Anonymous(this="quantile_cont", expressions=arguments)
     if isinstance(node, exp.StrToUnix) and "strict" in node.args["format"].name:
