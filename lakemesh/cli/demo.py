@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lakemesh.jobs.replay import Replay
     from lakemesh.jobs.train_risk import Split
     from lakemesh.lakehouse.warehouse import QueryResult
+    from lakemesh.lakehouse.workspace import Workspace
 
 GENERATED_DAYS = 136  # 2018-04-01 to 2018-08-14, the end of the published test week
 CONNECTIONS = 16
@@ -84,14 +85,30 @@ def clear(home: Path) -> None:
     marker.touch()
 
 
+async def open_demo_workspace(home: Path) -> "Workspace":
+    """The build that the settings name. A Databricks workspace may hold no demo yet, and is given the configuration
+    that on a laptop is found in its folder. Raises `InvalidRequest`."""
+    from lakemesh.app import local_mounts, open_workspace
+    from lakemesh.config.settings import Settings
+
+    settings = Settings(home=home)
+    workspace = await open_workspace(settings)
+    if settings.workspace == "databricks":
+        if await workspace.tables.list_tables("main.fraud"):
+            raise InvalidRequest("The workspace has tables in main.fraud; the demo needs one without.")
+        for volume, folder in local_mounts(settings).items():
+            for file in filter(Path.is_file, folder.iterdir()):
+                await workspace.volumes.write(f"{volume}/{file.name}", file.read_bytes(), overwrite=True)
+    return workspace
+
+
 async def prepare(home: Path, table: "TransactionTable", console: Console) -> tuple["TransactionTable", "Split"]:
     """Put everything before the test week into Delta and train on it; the test week and the split."""
     from lakemesh.jobs.train_risk import split_before, train_from_table
     from lakemesh.jobs.transactions_io import store_transactions
-    from lakemesh.lakehouse.embedded import open_workspace
 
     split = split_before(int(table.time.max()))
-    workspace = await open_workspace(home)
+    workspace = await open_demo_workspace(home)
     try:
         started = time.perf_counter()
         await store_transactions(workspace, table.between(split.history_start, split.test_start))
@@ -108,7 +125,7 @@ async def prepare(home: Path, table: "TransactionTable", console: Console) -> tu
 @contextmanager
 def server(home: Path) -> Iterator[int]:
     """A real server in a process of its own, on a free port; stopped as the platform does it."""
-    environment = {**os.environ, "LAKEMESH_HOME": str(home), "LAKEMESH_WORKSPACE": "embedded"}
+    environment = {**os.environ, "LAKEMESH_HOME": str(home)}
     log = home / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -201,9 +218,10 @@ def print_metrics(metrics: "FraudMetrics | None", source: str, *, partial: bool,
 
 
 async def ask(home: Path) -> "QueryResult":
-    from lakemesh.lakehouse.embedded import open_workspace
+    from lakemesh.app import open_workspace
+    from lakemesh.config.settings import Settings
 
-    workspace = await open_workspace(home)
+    workspace = await open_workspace(Settings(home=home))
     try:
         return await workspace.warehouse.query(QUESTION)
     finally:
