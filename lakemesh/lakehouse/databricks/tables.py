@@ -20,6 +20,7 @@ from lakemesh.scope import current_deadline
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
+    from sqlglot import exp
 
 TIMEOUT_SECONDS = 60.0
 LONG_TIMEOUT_SECONDS = 1_800.0
@@ -187,17 +188,39 @@ def create_statement(spec: TableSpec) -> str:
 
 
 def copy_statement(name: str, columns: list[Column], path: str) -> str:
-    """COPY INTO of one staged file; columns of type VARIANT travel as JSON text."""
+    """COPY INTO of one staged file; a VARIANT, also one inside a STRUCT or an ARRAY, travels as JSON text."""
     source = literal(path)
-    if any(column.type == "VARIANT" for column in columns):
-        items = ", ".join(
-            f"parse_json({identifier(column.name)}) AS {identifier(column.name)}"
-            if column.type == "VARIANT"
-            else identifier(column.name)
-            for column in columns
-        )
+    if any("VARIANT" in column.type.upper() for column in columns):
+        items = ", ".join(copied_column(column) for column in columns)
         source = f"(SELECT {items} FROM {source})"  # noqa: S608
     return f"COPY INTO {quoted(name)} FROM {source} FILEFORMAT = PARQUET"
+
+
+def copied_column(column: Column) -> str:
+    from sqlglot import exp
+
+    name = identifier(column.name)
+    if "VARIANT" not in column.type.upper():
+        return name
+    return f"{parsed_json(exp.DataType.build(column.type, dialect='databricks'), name)} AS {name}"
+
+
+def parsed_json(kind: "exp.DataType", value: str, depth: int = 0) -> str:
+    """SQL that makes a value of type `kind` of `value`, which has JSON text wherever `kind` has a VARIANT."""
+    from sqlglot import exp
+
+    if kind.this == exp.DataType.Type.VARIANT:
+        return f"parse_json({value})"
+    if not any(part.this == exp.DataType.Type.VARIANT for part in kind.find_all(exp.DataType)):
+        return value
+    if kind.this == exp.DataType.Type.ARRAY:
+        item = f"item_{depth}"
+        return f"transform({value}, {item} -> {parsed_json(kind.expressions[0], item, depth + 1)})"
+    members = ", ".join(
+        f"{literal(member.name)}, {parsed_json(member.args['kind'], f'{value}.{identifier(member.name)}', depth)}"
+        for member in kind.expressions
+    )
+    return f"if({value} IS NULL, NULL, named_struct({members}))"
 
 
 def parquet(name: str, columns: list[Column], rows: ArrowStream) -> bytes:

@@ -23,7 +23,6 @@ SHAPE = re.compile(
     (\s+COPY_OPTIONS\s*\((?P<options>[^)]*)\))?\s*;?\s*""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
-ITEM = re.compile(r"(parse_json\()?`?(?P<column>\w+)`?\)?(\s+AS\s+`?(?P<alias>\w+)`?)?", re.IGNORECASE)
 QUOTED = re.compile(r"'([^']*)'")
 FORCED = re.compile(r"'force'\s*=\s*'true'", re.IGNORECASE)
 
@@ -102,10 +101,18 @@ def read_rows(content: bytes, command: CopyInto) -> "pa.Table":
 def items_of(text: str) -> dict[str, str] | None:
     if text.strip() == "*":
         return None
+    from sqlglot import exp, parse_one
+    from sqlglot.errors import SqlglotError
+
+    try:
+        query = parse_one(f"SELECT {text}", dialect="databricks")
+    except SqlglotError:
+        raise InvalidRequest("[PARSE_SYNTAX_ERROR] The SELECT of COPY INTO is not valid SQL.") from None
     items = {}
-    for part in text.split(","):
-        match = ITEM.fullmatch(part.strip())
-        if match is None:
-            raise InvalidRequest("The emulator's COPY INTO selects columns, and parse_json of columns.")
-        items[match["alias"] or match["column"]] = match["column"]
+    for item in query.expressions:
+        # Whatever is made of it (parse_json, also inside structs), the emulator keeps a VARIANT as its JSON text.
+        column = item.find(exp.Column)
+        if column is None:
+            raise InvalidRequest("The emulator's COPY INTO selects columns, and parse_json of what is in them.")
+        items[item.alias_or_name] = column.parts[0].name
     return items
