@@ -76,12 +76,14 @@ class Pipeline:
         if self._tasks:
             spooler, deliverer = self._tasks
             deliverer.cancel()
-            await asyncio.wait([spooler, deliverer])
+            await asyncio.wait([spooler, deliverer], timeout=timeout_seconds + SPOOL_PAUSE_SECONDS)
         await self._spool_batches(only_full=False)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._delivery.drain()
                 await self._sink.close()
+        if len(self.buffer):
+            logger.error("telemetry records lost at the end", records=len(self.buffer), reason=self._spool_error)
         self.buffer.close("closed")
         await self._in_thread(self._spool.close)
         self._lock.release()
