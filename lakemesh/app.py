@@ -43,6 +43,7 @@ from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory import Memory
 from lakemesh.models import ModelClient
 from lakemesh.prompts import PromptStore
+from lakemesh.services.console import Console, console_routes
 from lakemesh.services.health import Check, Health, health_routes
 from lakemesh.services.rest import RestApi, documented_routes, hot_routes
 from lakemesh.services.websocket import WebSocketApi
@@ -200,7 +201,26 @@ def doors(services: Services) -> list[BaseRoute]:
     )
     api.include_router(documented_routes(rest))
     api.include_router(health_routes(health_of(services)))
-    return [*hot_routes(rest), WebSocketRoute("/api/ws", websocket.serve), Mount("/", api)]
+    return [
+        *hot_routes(rest),
+        WebSocketRoute("/api/ws", websocket.serve),
+        *console_of(services),
+        Mount("/", api),
+    ]
+
+
+def console_of(services: Services) -> list[BaseRoute]:
+    config = services.config.current
+    if not config.console.enabled:
+        return []
+    console = Console(
+        config.console,
+        warehouse=services.workspace.warehouse,
+        authenticator=services.authenticator,
+        telemetry=config.telemetry,
+    )
+    services.router.observe(console.note)
+    return console_routes(console)
 
 
 def spare_the_garbage_collector() -> None:

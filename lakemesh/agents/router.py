@@ -7,7 +7,7 @@ engine's answer, events or `LakemeshError` back.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from lakemesh.governance.policy import require_may_call
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.schemas import AgentInput, AgentOutput, Completed, Event, Failed, Identity, ToolCalled, ToolReturned
 from lakemesh.scope import ExecutionScope, execution_scope
-from lakemesh.telemetry import Telemetry
+from lakemesh.telemetry import ExecutionRecord, Telemetry
 
 logger = structlog.get_logger(__name__)
 
@@ -60,6 +60,7 @@ class AgentRouter:
         self._tracer = telemetry.tracer
         self._metrics = metrics
         self._answers = IdempotentAnswers()
+        self._observers: list[Callable[[ExecutionRecord], None]] = []
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -111,6 +112,10 @@ class AgentRouter:
             return output
         finally:
             context.emit(ToolReturned(call_id=scope.execution_id, name=agent_name, is_error=failed))
+
+    def observe(self, observer: Callable[[ExecutionRecord], None]) -> None:
+        """Have `observer` called, on the event loop, with every execution that ended. It must be quick."""
+        self._observers.append(observer)
 
     async def drain(self, grace_seconds: float) -> bool:
         """Take no new work and wait for what runs; False when something was still running at the end."""
@@ -185,7 +190,10 @@ class AgentRouter:
         seconds = execution.finish()
         failure = execution.failure
         self._metrics.executed(execution.scope.agent_name, failure.code if failure else "ok", seconds)
-        self._telemetry.record_execution(execution.to_record(seconds, capture_content=self._capture_content))
+        record = execution.to_record(seconds, capture_content=self._capture_content)
+        self._telemetry.record_execution(record)
+        for observer in self._observers:
+            observer(record)
 
     async def _process(
         self, registered: RegisteredAgent, request: AgentInput[Any], scope: ExecutionScope, emit: EventSink

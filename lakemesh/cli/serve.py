@@ -35,6 +35,7 @@ def serve(
 
 
 GREETING = """lakemesh at {base}
+  console   {base}/
   agents    {base}/api/agents
   execute   curl -s {base}/api/execute -H 'content-type: application/json' \\
               -d '{{"agent": "echo", "data": {{"message": "hello"}}}}'

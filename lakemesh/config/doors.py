@@ -1,10 +1,18 @@
-"""The protocol doors: MCP and A2A, as servers and towards others."""
+"""The doors besides REST: MCP, A2A and the console."""
 
 from lakemesh.config.base import Section
 
 
 class McpConfig(Section):
     enabled: bool = True
+
+
+class ConsoleConfig(Section):
+    """The pages at `/`. They show what everybody's executions did, though not their content, so `operators` may
+    name the users who see them; without it every caller of the server does."""
+
+    enabled: bool = True
+    operators: list[str] | None = None
 
 
 class A2aConfig(Section):

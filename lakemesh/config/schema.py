@@ -4,7 +4,7 @@ from pydantic import Field
 
 from lakemesh.config.agents import AgentConfig
 from lakemesh.config.base import Section
-from lakemesh.config.doors import A2aConfig, McpConfig
+from lakemesh.config.doors import A2aConfig, ConsoleConfig, McpConfig
 from lakemesh.config.governance import AuthConfig, LimitsConfig
 from lakemesh.config.memory import MemoryConfig
 from lakemesh.config.models import ModelsConfig
@@ -25,5 +25,6 @@ class Config(Section):
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()
     auth: AuthConfig = AuthConfig()
+    console: ConsoleConfig = ConsoleConfig()
     mcp: McpConfig = McpConfig()
     a2a: A2aConfig = A2aConfig()

@@ -1,5 +1,5 @@
 -- Executions over time
--- Executions, failures, average and 95th percentile latency per :bucket_seconds.
+-- How many, how many failed, and the average and 95th percentile latency over time.
 SELECT
   timestamp_seconds(CAST(floor(unix_timestamp(timestamp) / :bucket_seconds) AS BIGINT) * :bucket_seconds) AS at,
   count(*) AS executions,

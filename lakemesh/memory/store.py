@@ -67,12 +67,17 @@ class Memory:
         )
         self._ready = False
         self._preparing = asyncio.Lock()
+        self._warming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to write in the background. Table and index are made when they are first needed."""
+        """Begin to write in the background, and load the index there, so that the first question need not wait."""
         self._writer.start()
+        self._warming = asyncio.ensure_future(self._warm_up())
 
     async def close(self) -> None:
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.wait([self._warming])
         await self._writer.close()
 
     def store(
@@ -169,6 +174,13 @@ class Memory:
         )
         result = await self._workspace.warehouse.query(statement, parameters)
         return {row[0] for row in result.rows}
+
+    async def _warm_up(self) -> None:
+        try:
+            await self._prepare()
+            await self._workspace.indexes.count(self._config.index)
+        except LakemeshError as error:
+            logger.warning("memory not ready yet", reason=error.detail)
 
     async def _prepare(self) -> None:
         """Make table and index, once."""

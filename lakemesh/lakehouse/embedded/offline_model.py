@@ -112,9 +112,14 @@ def chosen_tool(request: Mapping[str, Any], text: str) -> Mapping[str, Any] | No
     return named or (tools[0] if choice == "required" else None)
 
 
+def points(text: str) -> list[str]:
+    """What the text lists, one point a line."""
+    return [line.strip()[2:].strip() for line in text.splitlines() if line.strip().startswith("- ")]
+
+
 def extract(text: str) -> str:
-    """The beginning of the text, at a word's end."""
-    flat = " ".join(text.split())
+    """The points that the text lists, or else its beginning, cut at a word's end."""
+    flat = " ".join(points(text) or text.split())
     return flat if len(flat) <= MAX_EXTRACT else flat[:MAX_EXTRACT].rpartition(" ")[0] + " …"
 
 
@@ -143,12 +148,22 @@ def _instance(schema: Mapping[str, Any], definitions: Mapping[str, Any], text: s
         properties = schema.get("properties", {})
         return {name: _instance(properties.get(name, {}), definitions, text, depth + 1) for name in wanted}
     if kind == "array":
-        return [_instance(schema.get("items", {}), definitions, text, depth + 1)] * max(1, schema.get("minItems", 1))
+        return _array(schema, definitions, text, depth)
     if kind in ("integer", "number"):
         return small_number(schema, whole=kind == "integer")
     if kind == "string":
         return string(schema, text)
     return {"boolean": False, "null": None}.get(str(kind))
+
+
+def _array(schema: Mapping[str, Any], definitions: Mapping[str, Any], text: str, depth: int) -> list[Any]:
+    """As many items as there must be; plain strings are the points that the text lists."""
+    items = schema.get("items", {})
+    least, most = max(1, schema.get("minItems", 1)), schema.get("maxItems", 5)
+    listed = points(text)[:most]
+    if items.get("type") == "string" and "enum" not in items and len(listed) >= least:
+        return [string(items, point) for point in listed]
+    return [_instance(items, definitions, text, depth + 1)] * least
 
 
 def mentioned(choices: Sequence[Any], text: str) -> Any:
