@@ -80,7 +80,7 @@ def create_emulator(
 
     app.add_middleware(faults.Faults, record=record)
     for router in (
-        identity.routes(tokens),
+        identity.routes(tokens, grants),
         faults.routes(record),
         files.routes(workspace.volumes, grants),
         statements.routes(sql),

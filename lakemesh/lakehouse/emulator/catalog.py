@@ -182,17 +182,6 @@ def routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
         visible = [item for item in found if grants.allows(request.state.user, "EXECUTE", item.name)]
         return {"functions": [function(item) for item in visible]}
 
-    @router.get("/permissions/{kind}/{name}")
-    async def get_permissions(kind: str, name: str) -> dict[str, Any]:
-        return {"privilege_assignments": grants.assignments(name)}
-
-    @router.patch("/permissions/{kind}/{name}")
-    async def change_permissions(kind: str, name: str, request: Request) -> dict[str, Any]:
-        grants.require(request.state.user, "MANAGE", name)
-        for change in body_of(await request.body()).get("changes", ()):
-            grants.change(name, change["principal"], change.get("add") or [], change.get("remove") or [])
-        return {"privilege_assignments": grants.assignments(name)}
-
     @router.get("/{kinds}/{name}")
     async def get_securable(kinds: str, name: str, request: Request) -> dict[str, Any]:
         kind, user = kinds.removesuffix("s"), request.state.user

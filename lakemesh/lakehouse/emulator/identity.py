@@ -82,7 +82,7 @@ class Tokens:
         return {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
 
 
-def routes(tokens: Tokens) -> APIRouter:
+def routes(tokens: Tokens, grants: Grants) -> APIRouter:
     router = APIRouter()
 
     @router.get("/.well-known/databricks-config")
@@ -111,6 +111,17 @@ def routes(tokens: Tokens) -> APIRouter:
     async def me(request: Request) -> dict[str, Any]:
         user = request.state.user
         return {"id": str(abs(hash(user)) % 10**12), "userName": user, "displayName": user, "active": True}
+
+    @router.get("/api/2.1/unity-catalog/permissions/{kind}/{name}")
+    async def get_permissions(kind: str, name: str) -> dict[str, Any]:
+        return {"privilege_assignments": grants.assignments(name)}
+
+    @router.patch("/api/2.1/unity-catalog/permissions/{kind}/{name}")
+    async def change_permissions(kind: str, name: str, request: Request) -> dict[str, Any]:
+        grants.require(request.state.user, "MANAGE", name)
+        for change in body_of(await request.body()).get("changes", ()):
+            grants.change(name, change["principal"], change.get("add") or [], change.get("remove") or [])
+        return {"privilege_assignments": grants.assignments(name)}
 
     return router
 

@@ -88,6 +88,29 @@ def routes(indexes: Indexes, grants: Grants) -> APIRouter:
         del search.specs[name.lower()]
         return {}
 
+    async def index(name: str) -> dict[str, Any]:
+        endpoint_name, spec, body = search.spec(name)
+        try:
+            rows = await indexes.count(spec.name)
+        except NotFound:
+            raise not_found(f"Index {name!r}") from None
+        return {
+            "name": spec.name,
+            "endpoint_name": endpoint_name,
+            "primary_key": spec.primary_key,
+            "index_type": "DIRECT_ACCESS",
+            "direct_access_index_spec": body["direct_access_index_spec"],
+            "status": {"detailed_state": "ONLINE_DIRECT_ACCESS", "ready": True, "indexed_row_count": rows},
+        }
+
+    router.include_router(data_routes(search, grants))
+    return router
+
+
+def data_routes(search: Search, grants: Grants) -> APIRouter:
+    """Rows in, rows out."""
+    router, indexes = APIRouter(), search.indexes
+
     @router.post("/indexes/{name}/upsert-data")
     async def upsert(name: str, request: Request) -> dict[str, Any]:
         grants.require(request.state.user, "MODIFY", name)
@@ -111,21 +134,6 @@ def routes(indexes: Indexes, grants: Grants) -> APIRouter:
         grants.require(request.state.user, "SELECT", name)
         search.spec(name)
         return await answer_query(indexes, name, body_of(await request.body()))
-
-    async def index(name: str) -> dict[str, Any]:
-        endpoint_name, spec, body = search.spec(name)
-        try:
-            rows = await indexes.count(spec.name)
-        except NotFound:
-            raise not_found(f"Index {name!r}") from None
-        return {
-            "name": spec.name,
-            "endpoint_name": endpoint_name,
-            "primary_key": spec.primary_key,
-            "index_type": "DIRECT_ACCESS",
-            "direct_access_index_spec": body["direct_access_index_spec"],
-            "status": {"detailed_state": "ONLINE_DIRECT_ACCESS", "ready": True, "indexed_row_count": rows},
-        }
 
     return router
 
