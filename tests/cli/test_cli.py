@@ -118,3 +118,24 @@ def test_demo_leaves_folders_that_are_not_its_own(home: Path) -> None:
     result = run(home, "demo", "--home", "mine")
     assert result.returncode == 1
     assert (home / "mine/precious.txt").read_text() == "keep"
+
+
+def test_traces_lists_and_draws(home: Path) -> None:
+    answer = json.loads(run(home, "execute", "echo", '{"message": "hi"}').stdout)
+    listed = run(home, "traces")
+    assert "echo" in listed.stdout
+    drawn = run(home, "traces", answer["metadata"]["trace_id"])
+    assert "invoke_agent echo" in drawn.stdout
+    assert run(home, "traces", "0" * 32).returncode == 1
+
+
+def test_top_watches_a_server(home: Path) -> None:
+    from tests.server import running_server
+
+    with running_server(home / "home", home / "config") as server:
+        execute = ["execute", "echo", '{"message": "hi"}', "--url", server.url]
+        assert run(home, *execute).returncode == 0
+        seen = run(home, "top", "--once", "--url", server.url)
+    assert seen.returncode == 0, seen.stderr
+    assert "echo" in seen.stdout
+    assert run(home, "top", "--once", "--url", "http://127.0.0.1:9").returncode == 1

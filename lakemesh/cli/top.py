@@ -1,0 +1,73 @@
+"""`lakemesh top`: what a running server does, refreshed in place."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lakemesh.errors import Unavailable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def top(
+    url: Annotated[str, typer.Option(help="The server to watch.")] = "http://127.0.0.1:8000",
+    seconds: Annotated[float, typer.Option(min=0.2, help="Between refreshes.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one view and exit.")] = False,
+) -> None:
+    """Watch a server's agents: how many of its last executions, how quick, how many failed."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    if once or not console.is_terminal:
+        console.print(view(url))
+        return
+    with Live(view(url), console=console) as live:
+        while True:
+            time.sleep(seconds)
+            live.update(view(url))
+
+
+def view(url: str) -> "Table":
+    """One row per agent over the last executions the server remembers."""
+    from rich.table import Table
+
+    health = fetch(f"{url}/health/ready")
+    executions = fetch(f"{url}/console/api/executions")["executions"]
+    engine = health.get("parts", {}).get("engine", {})
+    title = f"{url}  {health['status']}  active {engine.get('active', 0)}  queued {engine.get('queued', 0)}"
+    table = Table("agent", "executions", "failed", "median ms", "slowest ms", title=title)
+    for row in summarise(executions):
+        table.add_row(*row)
+    return table
+
+
+def summarise(executions: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    latencies: dict[str, list[float]] = defaultdict(list)
+    failed: Counter[str] = Counter()
+    for execution in executions:
+        latencies[execution["agent"]].append(execution["latency_ms"])
+        failed[execution["agent"]] += execution["outcome"] != "ok"
+    rows: list[tuple[str, ...]] = []
+    for agent, values in sorted(latencies.items(), key=lambda item: -len(item[1])):
+        ordered = sorted(values)
+        median = ordered[len(ordered) // 2]
+        rows.append((agent, f"{len(values)}", f"{failed[agent]}", f"{median:,.2f}", f"{ordered[-1]:,.2f}"))
+    return rows
+
+
+def fetch(address: str) -> dict[str, Any]:
+    """Raises `Unavailable` when no lakemesh server answers there."""
+    import httpx
+
+    try:
+        answer: dict[str, Any] = httpx.get(address, timeout=10.0).json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise Unavailable(f"{address} did not answer as a lakemesh server does: {error}") from None
+    if "code" in answer:
+        raise Unavailable(str(answer.get("detail")))
+    return answer

@@ -1,0 +1,65 @@
+"""`lakemesh traces`: what happened, from the telemetry tables."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lakemesh.errors import NotFound
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from lakemesh.lakehouse.warehouse import QueryResult
+
+RECENT = """
+SELECT timestamp, agent_id, door, round(latency_ms, 2) AS latency_ms, coalesce(error_code, 'ok') AS outcome, trace_id
+FROM {table} WHERE parent_execution_id IS NULL ORDER BY timestamp DESC LIMIT {limit}
+"""
+SPANS = """
+SELECT span_id, parent_span_id, name, start_time_unix_nano, end_time_unix_nano, status.code AS code
+FROM {table} WHERE trace_id = :trace_id ORDER BY start_time_unix_nano LIMIT 1000
+"""
+
+
+def traces(
+    trace_id: Annotated[str | None, typer.Argument(help="The trace to draw; without it the newest are listed.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many to list.")] = 20,
+) -> None:
+    """List the newest executions, or draw the spans of one trace."""
+    from rich.console import Console
+
+    from lakemesh.cli.sql import print_result
+
+    if trace_id is None:
+        print_result(asyncio.run(ask("telemetry", RECENT, {}, limit)), "table")
+        return
+    spans = asyncio.run(ask("traces", SPANS, {"trace_id": trace_id}, limit)).to_dicts()
+    if not spans:
+        raise NotFound(f"No span of the trace {trace_id!r:.60} is in Delta.")
+    Console().print(tree_of(spans, trace_id))
+
+
+async def ask(view: str, statement: str, parameters: Mapping[str, Any], limit: int) -> "QueryResult":
+    """Ask one of the telemetry views that the configuration names."""
+    from lakemesh.cli.opened import opened_configuration
+
+    async with opened_configuration() as (workspace, config):
+        text = statement.format(table=config.telemetry.table(view), limit=limit)
+        return await workspace.warehouse.query(text, parameters)
+
+
+def tree_of(spans: Sequence[Mapping[str, Any]], title: str) -> "Tree":
+    """Spans below their parents, with their milliseconds; failed ones in red."""
+    from rich.tree import Tree
+
+    root = Tree(title)
+    nodes: dict[str | None, Tree] = {}
+    for span in spans:
+        milliseconds = (span["end_time_unix_nano"] - span["start_time_unix_nano"]) / 1e6
+        failed = span["code"] == "STATUS_CODE_ERROR"
+        label = f"{span['name']}  {milliseconds:,.2f} ms{'  failed' if failed else ''}"
+        parent = nodes.get(span["parent_span_id"], root)
+        nodes[span["span_id"]] = parent.add(label, style="red" if failed else "")
+    return root
