@@ -12,12 +12,12 @@ from opentelemetry.trace import Tracer
 from lakemesh.config.prompts import PromptsConfig
 from lakemesh.errors import InvalidRequest, LakemeshError, NotFound
 from lakemesh.lakehouse.volumes import VolumeEntry, Volumes
-from lakemesh.prompts.templates import Prompt, make_environment, parse_file_name, parse_prompt, render
+from lakemesh.prompts.templates import Prompt, parse_file_name, parse_prompt, render
 from lakemesh.prompts.versions import DEFAULT, choose_version
 from lakemesh.scope import PromptUse, current_scope
 
 if TYPE_CHECKING:
-    from jinja2.sandbox import SandboxedEnvironment
+    from lakemesh.prompts.sandbox import PromptEnvironment
 
 logger = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class PromptStore:
         self._prompts: dict[str, dict[int, Prompt]] = {}
         self._seen: dict[str, VolumeEntry] = {}
         self._faults: dict[str, str] = {}
-        self._environment: SandboxedEnvironment | None = None
+        self._environment: PromptEnvironment | None = None
         self._task: asyncio.Task[None] | None = None
         self.configure(config)
 
@@ -135,8 +135,7 @@ class PromptStore:
         name, version = parsed
         try:
             content = await self._volumes.read(entry.path)
-            self._environment = self._environment or make_environment()
-            prompt = parse_prompt(name, version, content, self._environment)
+            prompt = parse_prompt(name, version, content, self._open_environment())
         except LakemeshError as error:
             self._faults[entry.name] = error.detail
             logger.warning("prompt not read", file=entry.name, reason=error.detail)
@@ -146,6 +145,13 @@ class PromptStore:
         self._faults.pop(entry.name, None)
         self._seen[entry.name] = entry
         self._prompts = {**self._prompts, name: {**self._prompts.get(name, {}), version: prompt}}
+
+    def _open_environment(self) -> "PromptEnvironment":
+        if self._environment is None:
+            from lakemesh.prompts.sandbox import PromptEnvironment
+
+            self._environment = PromptEnvironment()
+        return self._environment
 
     def _forget(self, file_name: str) -> None:
         self._seen.pop(file_name)
