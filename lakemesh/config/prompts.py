@@ -1,18 +1,32 @@
 """Where prompts live and which version is served."""
 
-from pydantic import Field
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 from lakemesh.config.base import Section
+
+Version = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class PromptSelection(Section):
     """How one prompt's version is chosen. `split` maps version numbers to weights for an A/B test and wins over
-    `version`, which wins over `alias`; with none of them the latest version is served."""
+    `version`, which wins over `alias`; with none of them the latest version is served. To roll back, change the
+    number behind the alias (`prompts.selections.<name>.aliases.champion`); files never change."""
 
-    version: int | None = Field(default=None, ge=1)
-    aliases: dict[str, int] = {}
+    version: Version | None = None
+    aliases: dict[str, Version] = {}
     alias: str | None = None
-    split: dict[int, float] = {}
+    split: dict[Version, Weight] = {}
+
+    @model_validator(mode="after")
+    def _can_be_chosen(self) -> Self:
+        if self.alias is not None and self.alias not in self.aliases:
+            raise ValueError(f"alias {self.alias!r} is not among the aliases")
+        if self.split and sum(self.split.values()) == 0:
+            raise ValueError("a split needs a weight above zero")
+        return self
 
 
 class PromptsConfig(Section):

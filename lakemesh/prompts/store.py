@@ -1,8 +1,7 @@
 """Every version of every prompt, in memory, read again from the volume while the server runs."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from opentelemetry.trace import Tracer
 from lakemesh.config.prompts import PromptsConfig
 from lakemesh.errors import InvalidRequest, LakemeshError, NotFound
 from lakemesh.lakehouse.volumes import VolumeEntry, Volumes
-from lakemesh.prompts.templates import Prompt, parse_file_name, parse_prompt, render
+from lakemesh.prompts.templates import MAX_FILE_BYTES, Prompt, parse_file_name, parse_prompt, render
 from lakemesh.prompts.versions import DEFAULT, choose_version
 from lakemesh.scope import PromptUse, current_scope
 
@@ -36,8 +35,9 @@ class RenderedPrompt:
 
 
 class PromptStore:
-    """Prompts are `<name>_v<N>.txt` or `.jinja` files, both Jinja2 templates. A file that is broken, or whose new
-    content is, is reported; the last good content of it keeps serving. Rendering never waits for the volume."""
+    """Prompts are `<name>_v<N>.txt` or `.jinja` files, both Jinja2 templates (text without `{{` or `{%` is one, too).
+    A file that is broken, or whose new content is, is reported; the last good content of it keeps serving, as all
+    prompts do while the volume is away. Rendering never waits for the volume."""
 
     def __init__(self, config: PromptsConfig, *, volumes: Volumes, tracer: Tracer) -> None:
         self._volumes = volumes
@@ -67,13 +67,12 @@ class PromptStore:
         """Read what changed; True when something did. Raises nothing: faults are kept for `health`."""
         try:
             entries = await self._volumes.list_directory(self._config.volume)
-        except NotFound:
-            entries = []
         except LakemeshError as error:
-            self._faults["volume"] = error.detail
+            if self._prompts or not isinstance(error, NotFound):
+                self._faults["volume"] = error.detail
             return False
         self._faults.pop("volume", None)
-        files = {entry.name: entry for entry in entries if parse_file_name(entry.name)}
+        files = self._prompt_files(entries)
         changed = [entry for name, entry in files.items() if self._seen.get(name) != entry]
         gone = [name for name in self._seen if name not in files]
         for name in gone:
@@ -83,14 +82,17 @@ class PromptStore:
         return bool(changed or gone)
 
     def render(self, name: str, variables: Mapping[str, Any], *, session_id: str | None = None) -> RenderedPrompt:
-        """The prompt's text in the version that configuration chooses for this session. Raises `NotFound` and, for
-        variables that do not fit, `InvalidRequest`."""
+        """The prompt's text in the version that configuration chooses for this session, or, in an A/B test without
+        one, for this execution. Raises `NotFound` and, for variables that do not fit, `InvalidRequest`."""
         scope = current_scope()
-        session_id = session_id or (scope.session_id if scope else None)
-        prompt, label = self._choose(name, session_id)
-        with self._tracer.start_as_current_span(f"render_prompt {name}") as span:
-            span.set_attribute("lakemesh.prompt.name", name)
-            span.set_attribute("lakemesh.prompt.version", prompt.version)
+        sticky_key = session_id or (scope.session_id or scope.execution_id if scope else "")
+        prompt, label = self._choose(name, sticky_key)
+        attributes: dict[str, str | int] = {
+            "gen_ai.prompt.name": name,
+            "lakemesh.prompt.version": prompt.version,
+            "lakemesh.prompt.label": label,
+        }
+        with self._tracer.start_as_current_span(f"render_prompt {name}", attributes=attributes):
             text = render(prompt, variables)
         if scope is not None:
             scope.prompt_uses.append(PromptUse(name=name, version=prompt.version, label=label))
@@ -107,7 +109,7 @@ class PromptStore:
     def get(self, name: str, version: int | None = None) -> Prompt:
         """A version as it is written; the one served outside of any session when none is named. Raises `NotFound`."""
         if version is None:
-            return self._choose(name, None)[0]
+            return self._choose(name, "")[0]
         found = self._prompts.get(name, {}).get(version)
         if found is None:
             raise NotFound(f"There is no prompt {name!r:.60} in version {version}.")
@@ -120,20 +122,39 @@ class PromptStore:
     def health(self) -> dict[str, Any]:
         return {"prompts": len(self._prompts), "degraded": dict(self._faults) or None}
 
-    def _choose(self, name: str, session_id: str | None) -> tuple[Prompt, str]:
+    def _choose(self, name: str, sticky_key: str) -> tuple[Prompt, str]:
         versions = self._prompts.get(name)
         if not versions:
             known = ", ".join(sorted(self._prompts)) or "none"
             raise NotFound(f"There is no prompt {name!r:.60}; there are: {known}.")
         selection = self._config.selections.get(name, DEFAULT)
-        version, label = choose_version(name, versions, selection, session_id)
+        version, label = choose_version(name, versions, selection, sticky_key)
         return versions[version], label
+
+    def _prompt_files(self, entries: Sequence[VolumeEntry]) -> dict[str, VolumeEntry]:
+        """The files that are prompts, by name. Of a version given as `.jinja` and as `.txt` the first is taken."""
+        files: dict[str, VolumeEntry] = {}
+        taken: dict[tuple[str, int], str] = {}
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            version = None if entry.is_directory else parse_file_name(entry.name)
+            if version is None:
+                continue
+            if version in taken:
+                self._faults[entry.name] = f"{taken[version]} is the same version and is served."
+            else:
+                taken[version] = entry.name
+                files[entry.name] = entry
+        for name in self._faults.keys() - {entry.name for entry in entries}:
+            del self._faults[name]
+        return files
 
     async def _read(self, entry: VolumeEntry) -> None:
         parsed = parse_file_name(entry.name)
         assert parsed is not None
         name, version = parsed
         try:
+            if entry.size_bytes > MAX_FILE_BYTES:
+                raise InvalidRequest(f"{entry.name} is larger than {MAX_FILE_BYTES} bytes.")
             content = await self._volumes.read(entry.path)
             prompt = parse_prompt(name, version, content, self._open_environment())
         except LakemeshError as error:
@@ -158,14 +179,17 @@ class PromptStore:
         self._faults.pop(file_name, None)
         parsed = parse_file_name(file_name)
         assert parsed is not None
-        remaining: dict[str, dict[int, Prompt]] = defaultdict(dict)
-        for name, versions in self._prompts.items():
-            for version, prompt in versions.items():
-                if (name, version) != parsed:
-                    remaining[name][version] = prompt
-        self._prompts = dict(remaining)
+        name, version = parsed
+        versions = {**self._prompts.get(name, {})}
+        versions.pop(version, None)
+        self._prompts = {**self._prompts, name: versions}
+        if not versions:
+            del self._prompts[name]
 
     async def _refresh_forever(self) -> None:
         while True:
             await asyncio.sleep(self._config.refresh_seconds)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:
+                logger.exception("prompts not refreshed")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = re.compile(r"(?P<name>[a-z][a-z0-9_]{0,63})_v(?P<version>[1-9][0-9]{0,8})\.(?:txt|jinja)")
 FRONT_MATTER = re.compile(r"\A---\n(?P<matter>.*?)^---(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-MAX_TEMPLATE_BYTES = 256 * 1024
+MAX_FILE_BYTES = 256 * 1024
 
 
 class FrontMatter(BaseModel):
@@ -53,8 +53,6 @@ def parse_prompt(name: str, version: int, content: bytes, environment: "PromptEn
     """Raises `InvalidRequest` with what is wrong with the file."""
     from jinja2 import TemplateSyntaxError, meta
 
-    if len(content) > MAX_TEMPLATE_BYTES:
-        raise InvalidRequest(f"{name}_v{version} is larger than {MAX_TEMPLATE_BYTES} bytes.")
     matter, source = split_front_matter(f"{name}_v{version}", content)
     try:
         template = environment.from_string(source)

@@ -1,13 +1,18 @@
+import asyncio
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.trace import NoOpTracerProvider
+from pydantic import ValidationError
 
 from lakemesh.config.prompts import PromptsConfig, PromptSelection
 from lakemesh.deadline import Deadline
 from lakemesh.errors import InvalidRequest, NotFound
+from lakemesh.lakehouse.embedded import open_workspace
+from lakemesh.lakehouse.volumes import VolumeEntry, Volumes
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.prompts import PromptStore
 from lakemesh.prompts.templates import parse_file_name
@@ -118,6 +123,105 @@ async def test_hostile_templates_are_refused(workspace: Workspace, template: str
 async def test_missing_volume_is_no_prompts(workspace: Workspace) -> None:
     store = await make(workspace, {})
     assert store.list_versions() == {}
+
+
+async def test_prompts_outlive_their_volume(tmp_path: Path) -> None:
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    (folder / "greet_v1.txt").write_text("hello")
+    workspace = await open_workspace(tmp_path / "home", mounts={VOLUME: folder})
+    store = await make(workspace, {})
+    folder.rename(tmp_path / "away")
+    assert not await store.refresh()
+    assert store.render("greet", {}).text == "hello"
+    assert "volume" in store.health()["degraded"]
+    (tmp_path / "away").rename(folder)
+    await store.refresh()
+    assert store.health()["degraded"] is None
+    await workspace.close()
+
+
+async def test_a_version_given_twice_is_told(workspace: Workspace) -> None:
+    store = await make(workspace, {"greet_v1.txt": "text", "greet_v1.jinja": "jinja"})
+    assert store.render("greet", {}).text == "jinja"
+    assert set(store.health()["degraded"]) == {"greet_v1.txt"}
+    await workspace.volumes.delete(f"{VOLUME}/greet_v1.jinja")
+    await store.refresh()
+    assert store.render("greet", {}).text == "text"
+    assert store.health()["degraded"] is None
+
+
+async def test_files_that_are_too_large_are_told(workspace: Workspace) -> None:
+    store = await make(workspace, {"greet_v1.txt": "x" * 300_000, "other_v1.txt": "fine"})
+    assert store.list_versions() == {"other": [1]}
+    assert set(store.health()["degraded"]) == {"greet_v1.txt"}
+
+
+async def test_without_a_session_an_experiment_spreads_over_executions(workspace: Workspace) -> None:
+    split = PromptSelection(split={1: 1.0, 2: 1.0})
+    store = await make(workspace, {"greet_v1.txt": "1", "greet_v2.txt": "2"}, greet=split)
+    texts = set()
+    for number in range(50):
+        scope = ExecutionScope(
+            execution_id=str(number), agent_name="a", identity=Identity(user="u"), deadline=Deadline.after(9)
+        )
+        token = execution_scope.set(scope)
+        texts.add(store.render("greet", {}).text)
+        execution_scope.reset(token)
+    assert texts == {"1", "2"}
+
+
+class CountedListings:
+    """Volumes that say when they were listed."""
+
+    def __init__(self, volumes: Volumes) -> None:
+        self._volumes = volumes
+        self._listed = asyncio.Semaphore(0)
+        self.read = volumes.read
+
+    async def list_directory(self, path: str) -> list[VolumeEntry]:
+        entries = await self._volumes.list_directory(path)
+        self._listed.release()
+        return entries
+
+    async def listings(self, count: int) -> None:
+        """Wait for `count` listings that begin after now."""
+        while not self._listed.locked():
+            await self._listed.acquire()
+        for _ in range(count + 1):
+            await self._listed.acquire()
+
+
+async def test_the_background_refresh_serves_a_new_file(workspace: Workspace) -> None:
+    await workspace.volumes.write(f"{VOLUME}/greet_v1.txt", b"one")
+    config = PromptsConfig(volume=VOLUME, refresh_seconds=0.01)
+    volumes = CountedListings(workspace.volumes)
+    store = PromptStore(config, volumes=volumes, tracer=NoOpTracerProvider().get_tracer("test"))
+    await store.start()
+    await workspace.volumes.write(f"{VOLUME}/greet_v2.txt", b"two")
+    async with asyncio.timeout(20):
+        # The second listing from now comes after the first one's files were read.
+        await volumes.listings(2)
+    await store.close()
+    assert store.render("greet", {}).text == "two"
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [{"alias": "champion"}, {"split": {1: 0.0}}, {"split": {1: -1.0, 2: 2.0}}, {"split": {1: float("nan")}},
+     {"version": 0}, {"aliases": {"champion": 0}}],
+)  # fmt: skip
+def test_a_selection_that_selects_nothing_is_a_fault_of_the_configuration(selection: dict) -> None:
+    with pytest.raises(ValidationError):
+        PromptSelection.model_validate(selection)
+
+
+@given(
+    st.dictionaries(st.integers(1, 99), st.floats(0, 1e6), min_size=1).filter(lambda split: any(split.values())),
+    st.text(max_size=20),
+)
+def test_no_session_lands_on_an_arm_without_weight(split: dict[int, float], session: str) -> None:
+    assert split[split_version("greet", split, session)] > 0
 
 
 @given(st.text(max_size=40))
