@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import importlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ class OpenAIEndpoint:
     async def chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
         try:
             async with asyncio.timeout(timeout_seconds):
-                answer = await self._open().chat.completions.create(**self._body(request))
+                client = await self._open()
+                answer = await client.chat.completions.create(**self._body(request))
             body: dict[str, Any] = answer.model_dump(mode="json", warnings=False)
         except Exception as error:
             raise translate(error) from error
@@ -43,7 +45,8 @@ class OpenAIEndpoint:
         finished = False
         try:
             async with asyncio.timeout(timeout_seconds):
-                stream = await self._open().chat.completions.create(**self._body(request), stream=True)
+                client = await self._open()
+                stream = await client.chat.completions.create(**self._body(request), stream=True)
             async with stream:
                 chunks = aiter(stream)
                 while True:
@@ -62,9 +65,8 @@ class OpenAIEndpoint:
     async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> list[list[float]]:
         try:
             async with asyncio.timeout(timeout_seconds):
-                answer = await self._open().embeddings.create(
-                    model=self._model, input=list(inputs), encoding_format="float"
-                )
+                client = await self._open()
+                answer = await client.embeddings.create(model=self._model, input=list(inputs), encoding_format="float")
         except Exception as error:
             raise translate(error) from error
         vectors = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
@@ -80,7 +82,10 @@ class OpenAIEndpoint:
     def _body(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return {**request, "model": self._model}
 
-    def _open(self) -> "AsyncOpenAI":
+    async def _open(self) -> "AsyncOpenAI":
+        if self._client is None:
+            # Importing the SDK takes a third of a second, and the loop has others to serve.
+            await asyncio.to_thread(importlib.import_module, "openai")
         if self._client is None:
             from openai import AsyncOpenAI
 

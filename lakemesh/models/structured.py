@@ -34,9 +34,24 @@ async def reflect(messages: Sequence[Message], output: type[ModelT], ask: Ask, *
 
 
 def json_schema_format(output: type[BaseModel]) -> dict[str, Any]:
-    """OpenAI's `response_format` for a Pydantic model."""
-    schema = {"name": output.__name__, "schema": output.model_json_schema(), "strict": True}
-    return {"type": "json_schema", "json_schema": schema}
+    """OpenAI's `response_format` for a Pydantic model. Strict, so that the endpoint itself keeps the answer to the
+    schema, where the schema is one that strict mode takes."""
+    schema = output.model_json_schema()
+    json_schema = {"name": output.__name__, "schema": schema, "strict": can_be_strict(schema)}
+    return {"type": "json_schema", "json_schema": json_schema}
+
+
+def can_be_strict(schema: Any) -> bool:
+    """Whether every object names all its properties as required and allows no others (OpenAI, "Structured outputs",
+    supported schemas); an endpoint refuses any other in strict mode. A Pydantic model is like that when it forbids
+    extra fields and none has a default."""
+    if isinstance(schema, list):
+        return all(can_be_strict(item) for item in schema)
+    if not isinstance(schema, dict):
+        return True
+    closed = schema.get("additionalProperties") is False
+    complete = set(schema.get("required", ())) == set(schema.get("properties", ()))
+    return (schema.get("type") != "object" or (closed and complete)) and all(map(can_be_strict, schema.values()))
 
 
 def unfenced(text: str) -> str:

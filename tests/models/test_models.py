@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -9,13 +11,15 @@ import stamina
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from pydantic import BaseModel, Field
+from opentelemetry.trace import SpanKind
+from pydantic import BaseModel, ConfigDict, Field
 
 from lakemesh.config.models import EndpointConfig, ModelsConfig, RouteConfig
 from lakemesh.deadline import Deadline
 from lakemesh.errors import DeadlineExceeded, InvalidRequest, ModelUnavailable
 from lakemesh.lakehouse.embedded.endpoints import LocalEndpoints
 from lakemesh.models import ModelClient
+from lakemesh.models.structured import json_schema_format
 from lakemesh.schemas import Identity
 from lakemesh.scope import ExecutionScope, ModelUse, execution_scope
 from tests.models.scripted_server import completion, error, http, scripted_server, stream
@@ -71,8 +75,18 @@ async def test_answer_usage_span_and_row() -> None:
     assert (use.input_tokens, use.output_tokens, use.cost_usd) == (7, 3, pytest.approx(26e-6))
     (span,) = setup.exporter.get_finished_spans()
     assert span.name == "chat m0"
-    assert span.attributes["gen_ai.usage.input_tokens"] == 7
-    assert "What now?" not in str(dict(span.attributes))
+    assert span.kind is SpanKind.CLIENT
+    assert dict(span.attributes) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "m0",
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.response.model": "scripted-model",
+        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.usage.input_tokens": 7,
+        "gen_ai.usage.output_tokens": 3,
+        "lakemesh.endpoint": "e0",
+    }
 
 
 @pytest.mark.parametrize(
@@ -202,6 +216,21 @@ async def test_structured_output_is_mended_by_reflection() -> None:
     assert "risk" in correction
 
 
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    answer: str
+
+
+class Open(BaseModel):
+    answer: str = "none"
+    plan: Plan
+
+
+@pytest.mark.parametrize(("output", "strict"), [(Closed, True), (Open, False)])
+def test_strict_mode_is_asked_for_where_it_can_be(output: type[BaseModel], strict: bool) -> None:
+    assert json_schema_format(output)["json_schema"]["strict"] is strict
+
+
 async def test_structured_output_that_never_fits_is_a_designed_error() -> None:
     async with scripted_server(completion('{"steps": []}')) as server:
         with pytest.raises(ModelUnavailable, match="Plan"):
@@ -231,3 +260,9 @@ async def test_configuration_changes_keep_what_did_not_change() -> None:
 async def test_unknown_route_names_those_there_are() -> None:
     with pytest.raises(InvalidRequest, match="quality"):
         await Setup("http://127.0.0.1:1/v1").client.chat(ASK, route="nowhere")
+
+
+def test_importing_the_rooms_imports_no_sdk() -> None:
+    program = "import sys, lakemesh.models, lakemesh.prompts; print([m for m in sys.argv[1:] if m in sys.modules])"
+    heavy = ["openai", "httpx2", "jinja2", "stamina", "numpy", "opentelemetry.sdk"]
+    assert subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True).stdout == "[]\n"

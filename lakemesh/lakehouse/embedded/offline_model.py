@@ -4,6 +4,7 @@ It does not understand anything. It keeps the wire contract (schemas, tools, str
 round a model can be developed and tested, and its text only repeats what it was given.
 """
 
+import asyncio
 import hashlib
 import json
 import re
@@ -11,12 +12,13 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from lakemesh.lakehouse.embedded.hashed_embedding import embed_text
+from lakemesh.lakehouse.embedded.schema_instance import instance
 from lakemesh.lakehouse.endpoints import EndpointError
 
 MODEL = "offline"
 DIMENSION = 384
 MAX_EXTRACT = 400
-MAX_DEPTH = 32
+MAX_INLINE_TEXTS = 64
 
 
 class OfflineEndpoint:
@@ -26,7 +28,11 @@ class OfflineEndpoint:
         self.name = name
 
     async def chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
-        message = answer(request)
+        try:
+            message = answer(request)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
+            detail = "The request has a schema or tools that are not well formed."
+            raise EndpointError(detail, http_status=400, retryable=False) from None
         prompt_tokens = sum(count_tokens(str(item.get("content") or "")) for item in request["messages"])
         completion_tokens = count_tokens(message.get("content") or json.dumps(message.get("tool_calls", "")))
         return {
@@ -62,10 +68,16 @@ class OfflineEndpoint:
         yield {**chunk(whole, {}, whole["choices"][0]["finish_reason"]), "usage": whole["usage"]}
 
     async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> list[list[float]]:
-        return [embed_text(text, DIMENSION) for text in inputs]
+        if len(inputs) > MAX_INLINE_TEXTS:
+            return await asyncio.to_thread(embed_all, inputs)
+        return embed_all(inputs)
 
     async def close(self) -> None:
         pass
+
+
+def embed_all(texts: Sequence[str]) -> list[list[float]]:
+    return [embed_text(text, DIMENSION) for text in texts]
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +85,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     text = last_user_text(request["messages"])
     tool = chosen_tool(request, text)
     if tool is not None:
-        arguments = instance(tool["function"].get("parameters") or {"type": "object"}, text)
+        arguments = instance(tool["function"].get("parameters") or {"type": "object"}, extract(text))
         call = {"name": tool["function"]["name"], "arguments": json.dumps(arguments)}
         return {
             "content": None,
@@ -81,7 +93,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         }
     response_format = request.get("response_format") or {}
     if response_format.get("type") == "json_schema":
-        return {"content": json.dumps(instance(response_format["json_schema"]["schema"], text))}
+        return {"content": json.dumps(instance(response_format["json_schema"]["schema"], extract(text)))}
     if response_format.get("type") == "json_object":
         return {"content": json.dumps({"text": extract(text)})}
     return {"content": f"[offline model] {extract(text)}"}
@@ -108,7 +120,8 @@ def chosen_tool(request: Mapping[str, Any], text: str) -> Mapping[str, Any] | No
         return next((tool for tool in tools if tool["function"]["name"] == wanted), None)
     if any(message.get("role") == "tool" for message in request["messages"]):
         return None
-    named = next((tool for tool in tools if tool["function"]["name"] in text), None)
+    words = set(re.findall(r"[\w.-]+", text))
+    named = next((tool for tool in tools if tool["function"]["name"] in words), None)
     return named or (tools[0] if choice == "required" else None)
 
 
@@ -121,76 +134,6 @@ def extract(text: str) -> str:
     """The points that the text lists, or else its beginning, cut at a word's end."""
     flat = " ".join(points(text) or text.split())
     return flat if len(flat) <= MAX_EXTRACT else flat[:MAX_EXTRACT].rpartition(" ")[0] + " …"
-
-
-def instance(schema: Mapping[str, Any], text: str) -> Any:
-    """A small valid instance of a JSON schema. Strings without a given form hold an extract of the text."""
-    return _instance(schema, schema.get("$defs", {}), text, 0)
-
-
-def _instance(schema: Mapping[str, Any], definitions: Mapping[str, Any], text: str, depth: int) -> Any:
-    if depth > MAX_DEPTH:
-        raise EndpointError("The schema has no end.", http_status=400, retryable=False)
-    if "$ref" in schema:
-        schema = definitions[str(schema["$ref"]).rpartition("/")[2]]
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    if schema.get("enum"):
-        return mentioned(schema["enum"], text)
-    for key in ("anyOf", "oneOf", "allOf"):
-        if schema.get(key):
-            return _instance(schema[key][0], definitions, text, depth + 1)
-    kind = schema.get("type", "object" if "properties" in schema else "string")
-    kind = kind[0] if isinstance(kind, list) else kind
-    if kind == "object":
-        wanted = schema.get("required", schema.get("properties", {}))
-        properties = schema.get("properties", {})
-        return {name: _instance(properties.get(name, {}), definitions, text, depth + 1) for name in wanted}
-    if kind == "array":
-        return _array(schema, definitions, text, depth)
-    if kind in ("integer", "number"):
-        return small_number(schema, whole=kind == "integer")
-    if kind == "string":
-        return string(schema, text)
-    return {"boolean": False, "null": None}.get(str(kind))
-
-
-def _array(schema: Mapping[str, Any], definitions: Mapping[str, Any], text: str, depth: int) -> list[Any]:
-    """As many items as there must be; plain strings are the points that the text lists."""
-    items = schema.get("items", {})
-    least, most = max(1, schema.get("minItems", 1)), schema.get("maxItems", 5)
-    listed = points(text)[:most]
-    if items.get("type") == "string" and "enum" not in items and len(listed) >= least:
-        return [string(items, point) for point in listed]
-    return [_instance(items, definitions, text, depth + 1)] * least
-
-
-def mentioned(choices: Sequence[Any], text: str) -> Any:
-    """The choice the text mentions last, or the first."""
-    found = [(text.rfind(str(choice)), choice) for choice in choices]
-    place, choice = max(found, key=lambda pair: pair[0])
-    return choice if place >= 0 else choices[0]
-
-
-def small_number(schema: Mapping[str, Any], *, whole: bool) -> float | int:
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    value = 0 if low is None else low
-    if "exclusiveMinimum" in schema and low == schema["exclusiveMinimum"]:
-        value = low + 1 if whole else (low + (high if high is not None else low + 2)) / 2
-    if high is not None and value > high:
-        value = high
-    return int(value) if whole else float(value)
-
-
-def string(schema: Mapping[str, Any], text: str) -> str:
-    forms = {"date": "2000-01-01", "date-time": "2000-01-01T00:00:00Z", "email": "offline@example.com"}
-    if schema.get("format") in forms:
-        return forms[schema["format"]]
-    value = extract(text) or MODEL
-    value = value.ljust(int(schema.get("minLength", 0)), ".")
-    return value[: schema.get("maxLength", len(value))]
 
 
 def chunk(whole: Mapping[str, Any], delta: Mapping[str, Any], finish_reason: str | None) -> dict[str, Any]:
