@@ -50,6 +50,7 @@ class ExecutionScope:
     door: str = "api"
     parent_execution_id: str | None = None
     depth: int = 0
+    queue_ms: float = 0.0
     model_uses: list[ModelUse] = field(default_factory=list)
     prompt_uses: list[PromptUse] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)

@@ -52,6 +52,7 @@ class AgentContext:
     scope: ExecutionScope
     caller: AgentCaller
     emit: EventSink
+    acts_for_user: bool = False
 
     @property
     def models(self) -> ModelClient:
@@ -72,6 +73,14 @@ class AgentContext:
     @property
     def deadline(self) -> Deadline:
         return self.scope.deadline
+
+    async def workspace(self) -> Workspace:
+        """The workspace to read and write data with: bound to the calling user's own rights when the agent is
+        configured with `on_behalf_of_user`, and to the app's otherwise. Raises `Unauthenticated` when the user's
+        token is missing."""
+        if self.acts_for_user:
+            return await self.services.workspace.on_behalf_of(self.identity)
+        return self.services.workspace
 
     def degrade(self, reason: str) -> None:
         """Say that the answer is less than it could be; the reason goes out in `metadata.degraded`."""

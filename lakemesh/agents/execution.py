@@ -64,6 +64,7 @@ class Execution:
             input_data=to_json(self.request.data).decode() if capture_content else None,
             output_data=to_json(output.result).decode() if capture_content and output else None,
             latency_ms=seconds * 1_000,
+            queue_ms=scope.queue_ms,
             success=failure is None,
             error_code=failure.code if failure else None,
             error_message=failure.detail if failure else None,

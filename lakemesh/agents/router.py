@@ -7,6 +7,7 @@ engine's answer, events or `LakemeshError` back.
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Any
@@ -130,8 +131,7 @@ class AgentRouter:
             self._rate_limiter.check(identity.user)
             wanted = request.timeout_seconds or registered.config.timeout_seconds
             deadline = Deadline.after(min(wanted, self._max_timeout_seconds))
-            if not self.admission.try_enter():
-                await self.admission.enter(deadline)
+            queue_ms = await self._take_turn(deadline)
         except LakemeshError as error:
             self._metrics.refused(error.code)
             raise
@@ -142,7 +142,16 @@ class AgentRouter:
             deadline=deadline,
             session_id=request.session_id,
             door=door,
+            queue_ms=queue_ms,
         )
+
+    async def _take_turn(self, deadline: Deadline) -> float:
+        """Take a slot; the milliseconds it took to get one."""
+        if self.admission.try_enter():
+            return 0.0
+        asked = time.perf_counter()
+        await self.admission.enter(deadline)
+        return (time.perf_counter() - asked) * 1_000
 
     async def _run_once(
         self,
@@ -203,7 +212,13 @@ class AgentRouter:
             raise Unavailable(f"The agent {scope.agent_name!r} could not start; its operator finds why in the log.")
         data = registered.validate_input(request.data)
         request = replace(request, data=data, user=scope.identity.user)
-        context = AgentContext(services=self._services, scope=scope, caller=self, emit=emit)
+        context = AgentContext(
+            services=self._services,
+            scope=scope,
+            caller=self,
+            emit=emit,
+            acts_for_user=registered.config.on_behalf_of_user,
+        )
         try:
             async with scope.deadline.timeout():
                 answer = await self.registry.runners.run(registered.agent, registered.config, request, context)

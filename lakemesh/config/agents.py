@@ -21,3 +21,4 @@ class AgentConfig(Section):
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
     expose: list[Door] = ["api", "mcp", "a2a"]
     allowed_groups: list[str] | None = None
+    on_behalf_of_user: bool = Field(default=False, description="data is read with the caller's rights, not the app's")

@@ -121,3 +121,11 @@ class PromptedAgent(Agent[Question, Sentence]):
         prompt = context.prompts.render("ask", {"question": request.data.question})
         answer = await context.models.chat([{"role": "user", "content": prompt.text}])
         return AgentOutput(agent_name=self.name, result=Sentence(text=answer.text))
+
+
+class TableListAgent(Agent[dict, dict]):
+    """Lists the tables its workspace lets it see."""
+
+    async def process(self, request: AgentInput[dict], context: AgentContext) -> AgentOutput[dict]:
+        workspace = await context.workspace()
+        return AgentOutput(agent_name=self.name, result={"tables": await workspace.tables.list_tables("main.people")})

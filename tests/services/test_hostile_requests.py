@@ -66,7 +66,8 @@ def test_two_hundred_hostile_requests_are_refused_by_design(client: httpx.Client
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/agents/..%2f..%2fetc%2fpasswd", "/api/agents/%00", "/api/agents/" + "a" * 3_000, "/%2e%2e/x", "/etc/passwd"]
+    "path",
+    ["/api/agents/..%2f..%2fetc%2fpasswd", "/api/agents/%00", "/api/agents/" + "a" * 3_000, "/%2e%2e/x", "/etc/passwd"],
 )
 def test_path_tricks_find_nothing(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 404
