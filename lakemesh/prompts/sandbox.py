@@ -75,7 +75,8 @@ class Budget:
             self.spend(len(value))
         elif isinstance(value, Mapping):
             self.spend(1)
-            for item in value.values():
+            for key, item in value.items():
+                self.spend_on(key)
                 self.spend_on(item)
         elif isinstance(value, CONTAINERS):
             self.spend(1)

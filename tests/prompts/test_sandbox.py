@@ -67,6 +67,7 @@ HOSTILE = [
     "{% for i in range(99999) %}" + "x" * 10_000 + "{% endfor %}",
     "{% for i in range(99999) %}{{ long }}{% endfor %}",
     "{% for i in range(99999) %}{% if long|upper == long|lower %}{% endif %}{% endfor %}",
+    "{{ range(99999)|map(attribute='x', default={long: 1})|list|string|length }}",
     "{{ range(99999)|join(long) }}", "{{ long.join(amounts) }}", "{{ long|replace('x', long) }}",
     "{{ long.replace('x', long) }}", "{{ 'x'|center(10**9) }}", "{{ 'x'.center(1000000000) }}",
     "{{ 'x'.ljust(1000000000) }}", "{{ '%1000000000d'|format(1) }}", "{{ '%*d'|format(1000000000, 1) }}",
