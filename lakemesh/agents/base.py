@@ -1,5 +1,7 @@
 """What an agent is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol
 
@@ -85,6 +87,17 @@ class AgentContext:
     def degrade(self, reason: str) -> None:
         """Say that the answer is less than it could be; the reason goes out in `metadata.degraded`."""
         self.scope.degraded.append(reason)
+
+    @contextmanager
+    def within(self, share: float) -> Iterator[None]:
+        """Give what happens inside only this share of the time that is left, so that an agent whose models or memory
+        stall still has time to give a degraded answer. Waits inside end with the errors of a passed deadline."""
+        whole = self.scope.deadline
+        self.scope.deadline = whole.sooner(whole.remaining_seconds() * share)
+        try:
+            yield
+        finally:
+            self.scope.deadline = whole
 
     async def call(self, agent_name: str, data: Any) -> AgentOutput:
         """Ask another agent, local or a peer."""

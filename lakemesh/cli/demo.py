@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,7 +58,7 @@ def demo(
     replayed = test if requests is None else test.first(requests)
     with server(home) as port:
         result = replay_with_progress(port, replayed, console)
-    console.print("server stopped, telemetry flushed")
+    console.print(f"all {len(replayed):,} went through fraud_detector; server stopped, telemetry flushed")
     print_load(result, console)
     print_metrics(measure(table, replayed, split, result), source, partial=requests is not None, console=console)
     print_answer(asyncio.run(ask(home)), console)
@@ -138,7 +138,11 @@ def server(home: Path) -> Iterator[int]:
         yield wait_for_port(process, log)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=STOP_SECONDS)
+        try:
+            process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def wait_for_port(process: "subprocess.Popen[bytes]", log: Path) -> int:
@@ -155,18 +159,41 @@ def wait_for_port(process: "subprocess.Popen[bytes]", log: Path) -> int:
 def replay_with_progress(port: int, test: "TransactionTable", console: Console) -> "Replay":
     from lakemesh.jobs.replay import replay
 
-    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("replay", total=len(test))
+    with progress(len(test), console) as advance:
         run = replay(
             port,
             test,
             agent="fraud_detector",
             connections=CONNECTIONS,
             timeout_seconds=REPLAY_SECONDS,
-            on_progress=lambda: progress.advance(task),
+            on_progress=advance,
         )
-        return asyncio.run(run)
+        try:
+            return asyncio.run(run)
+        except ConnectionError as error:
+            raise Unavailable(f"The server went away during the replay: {error}.") from None
+        except TimeoutError:
+            raise Unavailable(f"The replay took longer than {REPLAY_SECONDS:.0f} s.") from None
+
+
+@contextmanager
+def progress(total: int, console: Console) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal, and a line for every tenth elsewhere."""
+    if console.is_terminal:
+        columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("replay", total=total)
+            yield lambda: bar.advance(task)
+        return
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done * 10 // total > (done - 1) * 10 // total:
+            console.print(f"replayed {done:,} of {total:,}")
+
+    yield count
 
 
 def measure(

@@ -113,7 +113,7 @@ def _defraud(random: Generator, table: TransactionTable, days: int, method: Meth
         recent = (day >= start) & (day < start + method.card_fraud_days)
         candidates = np.flatnonzero(recent & np.isin(table.customer_id, stolen))
         hit = random.choice(candidates, int(len(candidates) * method.card_fraud_share), replace=False)
-        amount[hit] *= method.card_fraud_factor
+        amount[hit] = np.round(amount[hit] * method.card_fraud_factor, 2)
         fraud[hit] = True
     return TransactionTable(
         transaction_id=table.transaction_id,

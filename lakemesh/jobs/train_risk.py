@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -16,20 +17,10 @@ from lakemesh.agents.fraud.features import (
     compute_features,
 )
 from lakemesh.agents.fraud.model import RiskModel, model_path, model_versions
-from lakemesh.agents.fraud.tables import LABELS, TRANSACTIONS
-from lakemesh.errors import InvalidRequest
+from lakemesh.agents.fraud.tables import LABELS, TRANSACTIONS, moment, newest_transaction, read_between
+from lakemesh.errors import InvalidRequest, Unavailable
 from lakemesh.jobs.fraud_metrics import FraudMetrics, evaluate, without_known_cards
 from lakemesh.lakehouse.workspace import Workspace
-
-MAX_ROWS = 20_000_000
-READ_SECONDS = 600.0
-READ = f"""
-SELECT t.transaction_id, unix_timestamp(t.tx_datetime), t.customer_id, t.terminal_id, t.amount,
-       coalesce(l.is_fraud, false)
-FROM {TRANSACTIONS} t LEFT JOIN {LABELS} l ON l.transaction_id = t.transaction_id
-WHERE t.tx_datetime >= :start AND t.tx_datetime < :end
-ORDER BY t.tx_datetime, t.transaction_id
-"""  # noqa: S608 (names of our own tables)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,25 +49,33 @@ def split_before(newest: int) -> Split:
     return Split(train_start=train_start, train_end=train_start + 7 * DAY_SECONDS, test_end=test_end)
 
 
-async def newest_transaction(workspace: Workspace) -> int:
-    """Unix seconds. Raises `InvalidRequest` when there is none."""
-    result = await workspace.warehouse.query(f"SELECT unix_timestamp(max(tx_datetime)) FROM {TRANSACTIONS}")  # noqa: S608
-    newest = result.rows[0][0]
+def split_of(first: date, last: date) -> Split:
+    """Train on the days from `first` to `last`, both included; test on the week that begins after the delay. Raises
+    `InvalidRequest` when the days are the wrong way round."""
+    if last < first:
+        raise InvalidRequest(f"The training period ends on {last}, before it begins on {first}.")
+    train_start, train_end = midnight(first), midnight(last) + DAY_SECONDS
+    test_start = train_end + LABEL_DELAY_DAYS * DAY_SECONDS
+    return Split(train_start=train_start, train_end=train_end, test_end=test_start + 7 * DAY_SECONDS)
+
+
+async def split_of_table(workspace: Workspace, transactions: str = TRANSACTIONS) -> Split:
+    """The newest split that the table has data for. Raises `InvalidRequest` when it has none."""
+    newest = await newest_transaction(workspace.warehouse, transactions=transactions)
     if newest is None:
-        raise InvalidRequest(f"{TRANSACTIONS} is empty.")
-    return int(newest)
+        raise InvalidRequest(f"{transactions} is empty.")
+    return split_before(newest)
 
 
-async def train_from_table(workspace: Workspace, split: Split) -> RiskModel:
+async def train_from_table(
+    workspace: Workspace, split: Split, *, transactions: str = TRANSACTIONS, labels: str = LABELS
+) -> RiskModel:
     """Read, train, measure on the test period as far as it has labels, store as the next version. Raises
-    `InvalidRequest` when the table holds too little to learn from."""
-    result = await workspace.warehouse.query(
-        READ,
-        {"start": moment(split.history_start), "end": moment(split.test_end)},
-        row_limit=MAX_ROWS,
-        timeout_seconds=READ_SECONDS,
+    `InvalidRequest` when the table holds too little to learn from, and `Conflict` when somebody else stored that
+    version meanwhile."""
+    table = await read_between(
+        workspace.warehouse, split.history_start, split.test_end, transactions=transactions, labels=labels
     )
-    table = await asyncio.to_thread(as_table, result.rows)
     versions = await model_versions(workspace.volumes)
     model = await asyncio.to_thread(train, table, split, (versions or [0])[-1] + 1)
     await workspace.volumes.write(model_path(model.version), model.model_dump_json(indent=2).encode())
@@ -85,11 +84,12 @@ async def train_from_table(workspace: Workspace, split: Split) -> RiskModel:
 
 def train(table: TransactionTable, split: Split, version: int) -> RiskModel:
     """A logistic regression on standardised features."""
+    require_scikit_learn()
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
     if len(table) == 0:
-        raise InvalidRequest(f"{TRANSACTIONS} holds no transactions of that time.")
+        raise InvalidRequest("The table holds no transactions of that time.")
     features = compute_features(table)
     learn = (table.time >= split.train_start) & (table.time < split.train_end)
     if len(np.unique(table.is_fraud[learn])) < 2:
@@ -119,18 +119,6 @@ def train(table: TransactionTable, split: Split, version: int) -> RiskModel:
     )
 
 
-def as_table(rows: object) -> TransactionTable:
-    columns = np.array(rows, dtype=np.float64).reshape(-1, 6).T
-    return TransactionTable(
-        transaction_id=columns[0].astype(np.int64),
-        time=columns[1].astype(np.int64),
-        customer_id=columns[2].astype(np.int64),
-        terminal_id=columns[3].astype(np.int64),
-        amount=columns[4],
-        is_fraud=columns[5].astype(bool),
-    )
-
-
 def digest(table: TransactionTable) -> str:
     """Names the very data that was learned from."""
     total = hashlib.sha256()
@@ -139,5 +127,11 @@ def digest(table: TransactionTable) -> str:
     return total.hexdigest()
 
 
-def moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, tz=UTC)
+def midnight(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+
+
+def require_scikit_learn() -> None:
+    """Raises `Unavailable`, saying how to get it."""
+    if find_spec("sklearn") is None:
+        raise Unavailable("Training needs scikit-learn; install it with: pip install 'lakemesh[train]'.")

@@ -1,6 +1,7 @@
 """Card transactions from files, and into the workspace's tables."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakemesh.agents.fraud.features import LABEL_DELAY_DAYS, TransactionTable
+from lakemesh.agents.fraud.schemas import MAX_AMOUNT
 from lakemesh.agents.fraud.tables import LABELS, TRANSACTIONS, fraud_tables
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.workspace import Workspace
@@ -25,7 +27,10 @@ def read_transactions(file: Path) -> TransactionTable:
     missing = [name for name in REQUIRED if name not in table.column_names]
     if missing:
         raise InvalidRequest(f"{file} lacks the column {missing[0]!r}; it needs {', '.join(REQUIRED)}.")
+    if table.num_rows == 0:
+        raise InvalidRequest(f"{file} holds no transactions.")
     columns = {name: _cast(table, name, file) for name in REQUIRED}
+    _check(columns, file)
     return TransactionTable(
         transaction_id=columns["transaction_id"],
         time=columns["tx_datetime"],
@@ -34,6 +39,21 @@ def read_transactions(file: Path) -> TransactionTable:
         amount=columns["amount"],
         is_fraud=columns["is_fraud"].astype(bool),
     ).sorted()
+
+
+def _check(columns: Mapping[str, Any], file: Path) -> None:
+    """What the agents would refuse is refused here, before anything is replayed."""
+    faults = {
+        "amount": ~((columns["amount"] >= 0) & (columns["amount"] <= MAX_AMOUNT)),
+        "is_fraud": ~np.isin(columns["is_fraud"], (0, 1)),
+        **{name: columns[name] < 0 for name in ("transaction_id", "customer_id", "terminal_id")},
+    }
+    for name, wrong in faults.items():
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise InvalidRequest(f"{file}: the column {name!r} has {columns[name][row]} in row {row + 1}.")
+    if len(np.unique(columns["transaction_id"])) < len(columns["transaction_id"]):
+        raise InvalidRequest(f"{file}: the column 'transaction_id' names a transaction twice.")
 
 
 def _read(file: Path) -> "pa.Table":

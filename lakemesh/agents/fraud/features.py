@@ -23,6 +23,7 @@ HISTORY_DAYS = LABEL_DELAY_DAYS + max(WINDOWS_DAYS)
 LAST_NIGHT_HOUR = 6
 FIRST_WEEKEND_DAY = 5
 EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
+AMOUNT_UNITS = 10_000  # sums of amounts are sums of integers, so that their order and grouping change no bit
 
 FEATURES = (
     "amount",
@@ -49,6 +50,12 @@ class TransactionTable:
 
     def sorted(self) -> "TransactionTable":
         return self.take(np.lexsort((self.transaction_id, self.time)))
+
+    def unique(self) -> "TransactionTable":
+        """Sorted, and of rows with one id the first."""
+        ordered = self.sorted()
+        _, first = np.unique(ordered.transaction_id, return_index=True)
+        return ordered.take(np.sort(first))
 
     def first(self, count: int) -> "TransactionTable":
         return self.take(np.arange(min(count, len(self))))
@@ -77,6 +84,10 @@ def is_night(time: Integers) -> NDArray[np.bool_]:
     return time % DAY_SECONDS // 3_600 <= LAST_NIGHT_HOUR
 
 
+def amount_units(amount: Numbers) -> Integers:
+    return np.rint(amount * AMOUNT_UNITS).astype(np.int64)
+
+
 def compute_features(table: TransactionTable) -> Numbers:
     """One row per transaction, one column per name in `FEATURES`. The table must hold the `HISTORY_DAYS` before the
     transactions whose features matter."""
@@ -88,19 +99,19 @@ def compute_features(table: TransactionTable) -> Numbers:
 
 def _customer_columns(table: TransactionTable) -> list[Numbers]:
     group = _Grouped(table.customer_id, table.time)
-    amounts = _running_total(table.amount[group.order])
+    amounts = _running_total(amount_units(table.amount)[group.order])
     end = np.arange(len(table)) + 1  # up to the transaction itself, and no further
     columns = []
     for days in WINDOWS_DAYS:
         start = group.position(-days * DAY_SECONDS)
         count = (end - start).astype(np.float64)
-        columns += [group.restore(count), group.restore((amounts[end] - amounts[start]) / count)]
+        columns += [group.restore(count), group.restore((amounts[end] - amounts[start]) / count / AMOUNT_UNITS)]
     return columns
 
 
 def _terminal_columns(table: TransactionTable) -> list[Numbers]:
     group = _Grouped(table.terminal_id, table.time)
-    frauds = _running_total(table.is_fraud[group.order].astype(np.float64))
+    frauds = _running_total(table.is_fraud[group.order].astype(np.int64))
     delay = LABEL_DELAY_DAYS * DAY_SECONDS
     end = group.position(-delay)
     columns = []
@@ -137,6 +148,6 @@ class _Grouped:
         return restored
 
 
-def _running_total(values: Numbers) -> Numbers:
+def _running_total(values: Integers) -> Integers:
     """Totals of the first n values, for n from 0."""
-    return np.concatenate([[0.0], np.cumsum(values)])
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(values)])

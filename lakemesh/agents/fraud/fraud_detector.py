@@ -6,11 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lakemesh.agents.base import AgentContext, CriticalPathAgent
 from lakemesh.agents.fraud.schemas import Case, Contribution, FraudAssessment, RiskScore, Transaction
-from lakemesh.errors import DeadlineExceeded, LakemeshError, ModelUnavailable
+from lakemesh.errors import LakemeshError
 from lakemesh.memory import MemoryMatch
 from lakemesh.schemas import AgentInput, AgentOutput, Progress
 
 PROMPT = "fraud_verdict"
+MEMORY_SHARE = 0.3
+MODEL_SHARE = 0.8
+"""Of the time left, what each may take; the rest is for an answer without them."""
 Decision = Literal["approve", "review", "block"]
 
 
@@ -57,9 +60,11 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
             assessment = FraudAssessment(fraud_score=risk.score, decision=decision, reasons=reasons)
             return AgentOutput(agent_name=self.name, result=assessment, confidence=scored.confidence)
         context.emit(Progress(progress=1, total=3, message=f"scored {risk.score:.3f}: {decision}"))
-        cases = await self._similar_cases(transaction, risk, context)
+        with context.within(MEMORY_SHARE):
+            cases = await self._similar_cases(transaction, risk, context)
         context.emit(Progress(progress=2, total=3, message=f"{len(cases)} similar cases"))
-        verdict = await self._verdict(transaction, risk, decision, reasons, cases, context)
+        with context.within(MODEL_SHARE):
+            verdict = await self._verdict(transaction, risk, decision, reasons, cases, context)
         assessment = FraudAssessment(
             fraud_score=risk.score,
             decision=decision,
@@ -84,7 +89,6 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
                 describe(transaction, risk), agent_id=self.name, top_k=self.options.similar_cases
             )
         except (LakemeshError, TimeoutError) as error:
-            reraise_when_expired(error, context)
             context.degrade(f"similar cases: {getattr(error, 'detail', 'memory did not answer in time')}")
             return []
         return [as_case(match) for match in found]
@@ -98,7 +102,8 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
         cases: list[Case],
         context: AgentContext,
     ) -> Verdict | None:
-        """The model's account of the evidence; None, and a degraded answer, when no model gives one."""
+        """The model's account of the evidence; None, and a degraded answer, when no model gives one or the prompt
+        is away."""
         facts: dict[str, Any] = {
             "transaction": transaction.model_dump(mode="json"),
             "score": risk.score,
@@ -106,14 +111,13 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
             "reasons": reasons,
             "cases": [case.text for case in cases],
         }
-        prompt = context.prompts.render(PROMPT, facts)
-        messages = [{"role": "user", "content": prompt.text}]
         try:
+            prompt = context.prompts.render(PROMPT, facts)
+            messages = [{"role": "user", "content": prompt.text}]
             return await context.models.structured(
                 messages, output=Verdict, route=prompt.route or "quality", temperature=prompt.temperature
             )
-        except (ModelUnavailable, DeadlineExceeded) as error:
-            reraise_when_expired(error, context)
+        except LakemeshError as error:
             context.degrade(f"verdict: {error.detail}")
             return None
 
@@ -127,12 +131,6 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
                 "score": round(risk.score, 6),
             },
         )
-
-
-def reraise_when_expired(error: BaseException, context: AgentContext) -> None:
-    """A part that is slow degrades the answer; a request that is out of time has none to degrade."""
-    if context.deadline.expired:
-        raise TimeoutError from error
 
 
 def describe(transaction: Transaction, risk: RiskScore) -> str:

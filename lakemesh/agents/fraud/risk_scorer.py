@@ -1,32 +1,26 @@
 """`risk_scorer`: how likely a transaction is a fraud, from data known before it."""
 
 import asyncio
+import time
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lakemesh.agents.base import AgentContext, CriticalPathAgent
-from lakemesh.agents.fraud.features import HISTORY_DAYS
-from lakemesh.agents.fraud.history import TransactionHistory
-from lakemesh.agents.fraud.model import TRAIN_FIRST, RiskModel, load_model, strongest
+from lakemesh.agents.fraud.history import KEPT_SECONDS, TransactionHistory
+from lakemesh.agents.fraud.model import RiskModel, load_model, strongest
 from lakemesh.agents.fraud.schemas import RiskScore, Transaction
-from lakemesh.agents.fraud.tables import LABELS, TRANSACTIONS
+from lakemesh.agents.fraud.tables import newest_transaction, read_between
 from lakemesh.errors import NotFound, Unavailable
-from lakemesh.lakehouse.warehouse import QueryResult
+from lakemesh.lakehouse.warehouse import Warehouse
 from lakemesh.schemas import AgentInput, AgentOutput
 
-HISTORY = f"""
-SELECT t.transaction_id, unix_timestamp(t.tx_datetime), t.customer_id, t.terminal_id, t.amount,
-       coalesce(l.is_fraud, false)
-FROM {TRANSACTIONS} t LEFT JOIN {LABELS} l ON l.transaction_id = t.transaction_id
-WHERE t.tx_datetime > (SELECT max(tx_datetime) FROM {TRANSACTIONS}) - INTERVAL '{HISTORY_DAYS + 1}' DAY
-"""  # noqa: S608 (names of our own tables)
-MAX_ROWS = 5_000_000
-LOAD_SECONDS = 120.0
+CLOCK_SKEW_SECONDS = 300.0
 
 
 class RiskOptions(BaseModel):
-    """`model_version` pins a version; without it the newest at start serves."""
+    """`model_version` pins a version; without it the newest serves that is there when the model is read, which is
+    at the start or, when there was none then, at the first request that finds one."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,24 +37,15 @@ class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
     options: RiskOptions
 
     async def start(self) -> None:
-        """Read the model and the last weeks of transactions. Without a model the agent starts and says what to do."""
-        self._history = TransactionHistory()
-        self._model: RiskModel | None = None
-        try:
-            self._model = await load_model(self.services.workspace.volumes, self.options.model_version)
-        except Unavailable:
-            return
-        try:
-            result = await self.services.workspace.warehouse.query(
-                HISTORY, row_limit=MAX_ROWS, timeout_seconds=LOAD_SECONDS
-            )
-        except NotFound:
-            return  # no table yet: the history begins with the first transaction
-        await asyncio.to_thread(fill, self._history, result)
+        """Begin to read the model and the last weeks of transactions; requests wait for them, the server does not."""
+        self._known: tuple[RiskModel, TransactionHistory] | None = None
+        self._reading = self._read_soon()
+
+    async def close(self) -> None:
+        self._reading.cancel()
 
     async def process(self, request: AgentInput[Transaction], context: AgentContext) -> AgentOutput[RiskScore]:
-        if self._model is None:
-            raise Unavailable(TRAIN_FIRST)
+        model, history = self._known or await self._read_to_the_end()
         transaction = request.data
         facts: dict[str, Any] = {
             "transaction_id": transaction.transaction_id,
@@ -69,25 +54,48 @@ class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
             "terminal_id": transaction.terminal_id,
             "amount": transaction.amount,
         }
-        values = self._history.features(**facts)
-        self._history.add(**facts)
-        contributions = self._model.contributions(values)
-        score = self._model.probability(contributions)
+        values = history.features(**facts)
+        if facts["time"] <= time.time() + CLOCK_SKEW_SECONDS:
+            # A transaction of the future would make all that is kept look old.
+            history.add(**facts)
+        contributions = model.contributions(values)
+        score = model.probability(contributions)
         result = RiskScore(
             score=score,
-            model_version=self._model.version,
+            model_version=model.version,
             contributions=strongest(values, contributions, self.options.top_contributions),
         )
         return AgentOutput(agent_name=self.name, result=result, confidence=max(score, 1.0 - score))
 
+    def _read_soon(self) -> "asyncio.Task[tuple[RiskModel, TransactionHistory]]":
+        reading = asyncio.create_task(self._read())
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # told to those who wait for it
+        return reading
 
-def fill(history: TransactionHistory, result: QueryResult) -> None:
-    for transaction_id, time, customer_id, terminal_id, amount, is_fraud in result.rows:
-        history.add(
-            transaction_id=transaction_id,
-            time=int(time),
-            customer_id=customer_id,
-            terminal_id=terminal_id,
-            amount=amount,
-            is_fraud=is_fraud,
-        )
+    async def _read_to_the_end(self) -> tuple[RiskModel, TransactionHistory]:
+        """Raises `Unavailable` while there is no usable model. Every request that finds a failed reading starts
+        the next one, so the server need not be started again once the model is trained."""
+        if self._reading.done() and (self._reading.cancelled() or self._reading.exception()):
+            self._reading = self._read_soon()
+        self._known = await asyncio.shield(self._reading)
+        return self._known
+
+    async def _read(self) -> tuple[RiskModel, TransactionHistory]:
+        model = await load_model(self.services.workspace.volumes, self.options.model_version)
+        return model, await read_history(self.services.workspace.warehouse)
+
+
+async def read_history(warehouse: Warehouse) -> TransactionHistory:
+    """The last weeks of the transactions table; an empty history when there is no table yet. Raises `Unavailable`
+    when there are transactions and no labels: scores without them would be too low and look right."""
+    try:
+        newest = await newest_transaction(warehouse)
+    except NotFound:
+        return TransactionHistory()
+    if newest is None:
+        return TransactionHistory()
+    try:
+        table = await read_between(warehouse, newest - KEPT_SECONDS, newest + 1)
+    except NotFound as error:
+        raise Unavailable(f"The history of transactions cannot be read: {error.detail}") from error
+    return await asyncio.to_thread(TransactionHistory.of, table)

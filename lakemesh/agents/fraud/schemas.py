@@ -8,9 +8,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 def as_utc(value: datetime) -> datetime:
     """Times without a zone are UTC."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time lies outside of the years 1 to 9999") from None
 
 
+MAX_AMOUNT = 1e9
 Identifier = Annotated[int, Field(ge=0, lt=2**62)]
 
 
@@ -23,7 +27,7 @@ class Transaction(BaseModel):
     tx_datetime: Annotated[datetime, AfterValidator(as_utc)]
     customer_id: Identifier
     terminal_id: Identifier
-    amount: float = Field(ge=0, le=1e9, allow_inf_nan=False)
+    amount: float = Field(ge=0, le=MAX_AMOUNT, allow_inf_nan=False)
 
 
 class Contribution(BaseModel):
