@@ -76,6 +76,35 @@ def test_order_of_arrival_does_not_matter(rows: list, random) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@given(ROWS, ROWS)
+def test_history_of_a_table_is_that_of_its_transactions_one_by_one(rows: list, more: list) -> None:
+    data = table(rows + more)
+    known = data.first(len(rows))
+    history = TransactionHistory.of(known)
+    for row in range(len(data)):
+        if row < len(known):
+            assert not history.add(**facts(known, row))
+        else:
+            history.add(**facts(data, row), is_fraud=bool(data.is_fraud[row]))
+    assert history.newest == data.time[-1]
+    last = len(data) - 1
+    assert history.features(**facts(data, last)) == compute_features(data)[last].tolist()
+
+
+def test_history_forgets_what_no_window_reaches() -> None:
+    history = TransactionHistory()
+    old = {"transaction_id": 1, "time": START, "customer_id": 1, "terminal_id": 1, "amount": 10.0}
+    soon_after = {**old, "transaction_id": 2, "time": START + 60}
+    count = FEATURES.index("customer_count_30d")
+    history.add(**old)
+    assert history.features(**soon_after)[count] == 2
+    history.add(transaction_id=3, time=START + 60 * DAY_SECONDS, customer_id=2, terminal_id=2, amount=1.0)
+    assert history.features(**soon_after)[count] == 1, "a customer who went quiet is still kept"
+    assert history.add(**soon_after)
+    assert history.features(**{**old, "transaction_id": 4, "time": START + 120})[count] == 1
+
+
+@settings(max_examples=60, deadline=None)
 @given(ROWS)
 def test_future_and_labels_that_are_not_due_change_nothing(rows: list) -> None:
     data = table(rows)

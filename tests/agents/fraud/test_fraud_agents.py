@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_small_amounts_are_approved_without_a_model(server: Server) -> None:
     assert "models" not in answer["metadata"]
 
 
-def test_huge_amounts_are_blocked_with_reasons_narrative_and_memory(server: Server) -> None:
+def test_huge_amounts_are_blocked_with_reasons_and_narrative(server: Server) -> None:
     first = ask(server, "fraud_detector", transaction(5_000.0, 10**9 + 1))
     assert first["result"]["decision"] == "block"
     assert first["result"]["reasons"]
@@ -129,13 +130,57 @@ def test_untrained_model_says_what_to_do(tmp_path: Path) -> None:
     assert "lakemesh train-risk" in response.json()["detail"]
 
 
-def test_generator_keeps_to_its_seed_and_its_method() -> None:
-    first, again, other = (generate(days=20, seed=seed, method=SMALL) for seed in (1, 1, 2))
-    assert np.array_equal(first.amount, again.amount)
-    assert len(first) != len(other) or not np.array_equal(first.amount, other.amount)
-    assert (np.diff(first.time) >= 0).all()
-    assert (first.is_fraud[first.amount > 220]).all()
-    assert 0.002 < first.is_fraud.mean() < 0.2
+def test_model_that_is_trained_later_serves_without_a_new_start(data: TransactionTable, tmp_path: Path) -> None:
+    with running_server(tmp_path / "home", config_with_prompts(tmp_path / "config")) as running:
+        body = {"agent": "risk_scorer", "data": transaction(1.0)}
+        assert httpx.post(f"{running.url}/execute", json=body, timeout=30).status_code == 503
+        asyncio.run(fill(tmp_path / "home", data, split_before(int(data.time.max()))))
+        assert ask(running, "risk_scorer", transaction(1.0))["result"]["model_version"] == 1
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "yesterday", 1e300])
+def test_times_that_are_none_are_the_callers_fault(server: Server, time: object) -> None:
+    body = {"agent": "risk_scorer", "data": {**transaction(1.0), "tx_datetime": time}}
+    response = httpx.post(f"{server.url}/execute", json=body, timeout=30)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["path"] == "data.tx_datetime"
+
+
+def test_transaction_of_the_future_leaves_the_history_alone(server: Server) -> None:
+    before = ask(server, "risk_scorer", transaction(20.0, 10**9 + 3))["result"]
+    future = {**transaction(20.0, 10**9 + 4), "tx_datetime": "9999-01-01T00:00:00Z"}
+    ask(server, "risk_scorer", future)
+    assert ask(server, "risk_scorer", transaction(20.0, 10**9 + 3))["result"] == before
+
+
+def test_models_that_stall_leave_time_for_a_degraded_answer(trained_home: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        models = MODELS.replace("serving_endpoint: offline", f"base_url: '{url}', model: none")
+        with running_server(trained_home, config_with_prompts(tmp_path / "config", models)) as stalled:
+            ask(stalled, "risk_scorer", transaction(1.0))  # the history is read
+            for agent, given in (
+                ("fraud_detector", transaction(5_000.0, 10**9 + 5)),
+                ("narrative", {"subject": "card 5", "facts": ["The amount is 5000."]}),
+            ):
+                response = httpx.post(
+                    f"{stalled.url}/execute",
+                    json={"agent": agent, "data": given},
+                    headers={"X-Request-Timeout": "1"},
+                    timeout=30,
+                )
+                assert response.status_code == 200, response.text
+                assert response.json()["metadata"]["degraded"]
+
+
+def test_prompts_away_degrade(trained_home: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config", AGENTS)
+    with running_server(trained_home, config) as running:
+        answer = ask(running, "fraud_detector", transaction(5_000.0, 10**9 + 6))
+        narrative = ask(running, "narrative", {"subject": "card 5", "facts": ["The amount is 5000."]})
+    assert answer["result"]["decision"] == "block"
+    assert "fraud_verdict" in " ".join(answer["metadata"]["degraded"])
+    assert narrative["result"]["text"] == "card 5: The amount is 5000."
 
 
 @pytest.mark.skipif(
