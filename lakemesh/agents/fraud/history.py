@@ -101,6 +101,15 @@ class TransactionHistory:
             _note(self._terminals, terminal_id, time, transaction_id, int(is_fraud), oldest)
         return True
 
+    def mark_fraud(self, *, transaction_id: int, time: int, terminal_id: int) -> None:
+        """Note that a transaction turned out to be a fraud; one that is not kept is left out."""
+        track = self._terminals.get(terminal_id)
+        if track is None:
+            return
+        place = track.place(time, transaction_id)
+        if place < len(track.ids) and track.ids[place] == transaction_id:
+            track.values[place] = 1
+
     def features(
         self, *, transaction_id: int, time: int, customer_id: int, terminal_id: int, amount: float
     ) -> list[float]:

@@ -4,16 +4,19 @@ import asyncio
 import time
 from typing import Any
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from lakemesh.agents.base import AgentContext, CriticalPathAgent
 from lakemesh.agents.fraud.history import KEPT_SECONDS, TransactionHistory
 from lakemesh.agents.fraud.model import RiskModel, load_model, strongest
 from lakemesh.agents.fraud.schemas import RiskScore, Transaction
-from lakemesh.agents.fraud.tables import newest_transaction, read_between
+from lakemesh.agents.fraud.tables import newest_transaction, read_between, read_frauds
 from lakemesh.errors import NotFound, Unavailable
 from lakemesh.lakehouse.warehouse import Warehouse
 from lakemesh.schemas import AgentInput, AgentOutput
+
+logger = structlog.get_logger(__name__)
 
 CLOCK_SKEW_SECONDS = 300.0
 
@@ -26,6 +29,7 @@ class RiskOptions(BaseModel):
 
     model_version: int | None = Field(default=None, ge=1)
     top_contributions: int = Field(default=3, ge=0, le=15)
+    labels_refresh_seconds: float = Field(default=3_600.0, gt=0)
 
 
 class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
@@ -40,8 +44,10 @@ class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
         """Begin to read the model and the last weeks of transactions; requests wait for them, the server does not."""
         self._known: tuple[RiskModel, TransactionHistory] | None = None
         self._reading = self._read_soon()
+        self._refreshing = asyncio.create_task(self._refresh_labels())
 
     async def close(self) -> None:
+        self._refreshing.cancel()
         self._reading.cancel()
 
     async def process(self, request: AgentInput[Transaction], context: AgentContext) -> AgentOutput[RiskScore]:
@@ -83,6 +89,23 @@ class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
     async def _read(self) -> tuple[RiskModel, TransactionHistory]:
         model = await load_model(self.services.workspace.volumes, self.options.model_version)
         return model, await read_history(self.services.workspace.warehouse)
+
+    async def _refresh_labels(self) -> None:
+        """Learn, while serving, of the frauds that were found since."""
+        while True:
+            await asyncio.sleep(self.options.labels_refresh_seconds)
+            if self._known is None:
+                continue
+            try:
+                await mark_frauds(self.services.workspace.warehouse, self._known[1])
+            except Exception:  # the next round may go better; the scores go on meanwhile
+                logger.exception("labels not refreshed", agent=self.name)
+
+
+async def mark_frauds(warehouse: Warehouse, history: TransactionHistory) -> None:
+    """Bring the labels table's frauds into a history that has gone on since it was read."""
+    for transaction_id, at, terminal_id in await read_frauds(warehouse, history.newest - KEPT_SECONDS):
+        history.mark_fraud(transaction_id=transaction_id, time=at, terminal_id=terminal_id)
 
 
 async def read_history(warehouse: Warehouse) -> TransactionHistory:

@@ -24,6 +24,13 @@ LEFT JOIN (SELECT transaction_id, max_by(is_fraud, known_at) AS is_fraud FROM {l
 ON l.transaction_id = t.transaction_id
 WHERE t.tx_datetime >= :start AND t.tx_datetime < :end
 """
+READ_FRAUDS = """
+SELECT t.transaction_id, unix_timestamp(t.tx_datetime), t.terminal_id
+FROM {transactions} t
+JOIN (SELECT transaction_id, max_by(is_fraud, known_at) AS is_fraud FROM {labels} GROUP BY transaction_id) l
+ON l.transaction_id = t.transaction_id
+WHERE t.tx_datetime >= :start AND l.is_fraud
+"""
 READ_SECONDS = 300.0
 READ_STEP = 7 * DAY_SECONDS
 MAX_STEP_ROWS = 20_000_000
@@ -83,6 +90,15 @@ async def read_between(
             raise InvalidRequest(f"{transactions} holds more than {MAX_STEP_ROWS:,} transactions in a week.")
         weeks.append(await asyncio.to_thread(as_table, result.rows))
     return await asyncio.to_thread(join, weeks)
+
+
+async def read_frauds(warehouse: Warehouse, start: int) -> list[tuple[int, int, int]]:
+    """Id, time in Unix seconds, and terminal of the frauds since `start`."""
+    statement = READ_FRAUDS.format(transactions=quoted(TRANSACTIONS), labels=quoted(LABELS))
+    result = await warehouse.query(
+        statement, {"start": moment(start)}, row_limit=MAX_STEP_ROWS, timeout_seconds=READ_SECONDS
+    )
+    return [(int(row[0]), int(row[1]), int(row[2])) for row in result.rows]
 
 
 def as_table(rows: Sequence[tuple[Any, ...]]) -> TransactionTable:

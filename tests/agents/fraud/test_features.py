@@ -91,6 +91,20 @@ def test_history_of_a_table_is_that_of_its_transactions_one_by_one(rows: list, m
     assert history.features(**facts(data, last)) == compute_features(data)[last].tolist()
 
 
+@settings(max_examples=60, deadline=None)
+@given(ROWS)
+def test_frauds_that_are_found_later_count_as_if_always_known(rows: list) -> None:
+    data = table(rows)
+    history = TransactionHistory.of(replace(data, is_fraud=np.zeros(len(data), dtype=bool)))
+    for row in np.flatnonzero(data.is_fraud):
+        given = facts(data, int(row))
+        history.mark_fraud(**{name: given[name] for name in ("transaction_id", "time", "terminal_id")})
+    history.mark_fraud(transaction_id=10**6, time=START, terminal_id=0)
+    history.mark_fraud(transaction_id=10**6, time=START, terminal_id=99)
+    last = len(data) - 1
+    assert history.features(**facts(data, last)) == compute_features(data)[last].tolist()
+
+
 def test_history_forgets_what_no_window_reaches() -> None:
     history = TransactionHistory()
     old = {"transaction_id": 1, "time": START, "customer_id": 1, "terminal_id": 1, "amount": 10.0}
