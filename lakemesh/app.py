@@ -40,6 +40,8 @@ from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.http import problem_response
 from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.mcp.provider import Provider
+from lakemesh.mcp.server import McpServer, mcp_routes
 from lakemesh.memory import Memory
 from lakemesh.models import ModelClient
 from lakemesh.prompts import PromptStore
@@ -196,7 +198,7 @@ def doors(services: Services) -> list[BaseRoute]:
     api = FastAPI(
         title="lakemesh",
         version=__version__,
-        summary="Agents on the lakehouse: one engine behind REST, A2A and MCP.",
+        summary="Agents on the lakehouse: one engine behind REST and MCP doors.",
         exception_handlers={HTTPException: answer_http_exception},
     )
     api.include_router(documented_routes(rest))
@@ -204,9 +206,19 @@ def doors(services: Services) -> list[BaseRoute]:
     return [
         *hot_routes(rest),
         WebSocketRoute("/api/ws", websocket.serve),
+        *mcp_of(services),
         *console_of(services),
         Mount("/", api),
     ]
+
+
+def mcp_of(services: Services) -> list[BaseRoute]:
+    config = services.config.current
+    if not config.mcp.enabled:
+        return []
+    provider = Provider(router=services.router, prompts=services.prompts, config=services.config)
+    server = McpServer(provider, authenticator=services.authenticator, max_body_bytes=config.limits.max_body_bytes)
+    return mcp_routes(server)
 
 
 def console_of(services: Services) -> list[BaseRoute]:

@@ -2,7 +2,7 @@
 
 Each class fixes what the doors need: a stable `code`, an HTTP `status`, a JSON-RPC code and a short `title`.
 Each instance carries one sentence (`detail`) that says what to do. REST renders them as problem details
-(RFC 9457), MCP and A2A as JSON-RPC errors (JSON-RPC 2.0 section 5.1 reserves -32768..-32000; ours sit in the
+(RFC 9457), protocols such as MCP as JSON-RPC errors (JSON-RPC 2.0 section 5.1 reserves -32768..-32000; ours sit in the
 implementation-defined part, -32000..-32099, unless the protocol names a code).
 
     LakemeshError

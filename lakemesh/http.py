@@ -87,3 +87,10 @@ def trace_parent(headers: Mapping[str, str]) -> Context | None:
         return None
     carrier = {"traceparent": traceparent, "tracestate": headers.get("tracestate", "")}
     return TraceContextTextMapPropagator().extract(carrier, context=Context())
+
+
+def is_same_origin(headers: Mapping[str, str]) -> bool:
+    """Whether a request may come from where it says it does. Browsers let any page send requests with its user's
+    standing and always name the page's origin; programs name none."""
+    origin = headers.get("origin")
+    return origin is None or origin.split("://", 1)[-1] == headers.get("host")

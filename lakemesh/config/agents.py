@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lakemesh.config.base import Section
 
-Door = Literal["api", "mcp", "a2a"]
+Door = Literal["api", "mcp"]
 """The doors of the network. The command line and jobs are not among them: who can run those owns the server."""
 
 
@@ -19,6 +19,6 @@ class AgentConfig(Section):
     options: dict[str, Any] = {}
     execution: Literal["inline", "thread", "process_pool"] = "inline"
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
-    expose: list[Door] = ["api", "mcp", "a2a"]
+    expose: list[Door] = ["api", "mcp"]
     allowed_groups: list[str] | None = None
     on_behalf_of_user: bool = Field(default=False, description="data is read with the caller's rights, not the app's")

@@ -1,9 +1,11 @@
-"""The doors besides REST: MCP, A2A and the console."""
+"""The doors besides REST: MCP and the console."""
 
 from lakemesh.config.base import Section
 
 
 class McpConfig(Section):
+    """The MCP server at `/mcp`."""
+
     enabled: bool = True
 
 
@@ -13,7 +15,3 @@ class ConsoleConfig(Section):
 
     enabled: bool = True
     operators: list[str] | None = None
-
-
-class A2aConfig(Section):
-    enabled: bool = True

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from lakemesh.config.agents import AgentConfig
 from lakemesh.config.base import Section
-from lakemesh.config.doors import A2aConfig, ConsoleConfig, McpConfig
+from lakemesh.config.doors import ConsoleConfig, McpConfig
 from lakemesh.config.governance import AuthConfig, LimitsConfig
 from lakemesh.config.memory import MemoryConfig
 from lakemesh.config.models import ModelsConfig
@@ -27,4 +27,3 @@ class Config(Section):
     auth: AuthConfig = AuthConfig()
     console: ConsoleConfig = ConsoleConfig()
     mcp: McpConfig = McpConfig()
-    a2a: A2aConfig = A2aConfig()

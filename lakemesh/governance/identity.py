@@ -37,6 +37,11 @@ class Authenticator:
         """Whether callers must bring a bearer token of the configuration."""
         return not self._behind_proxy and bool(self._tokens)
 
+    @property
+    def trusts_anybody(self) -> bool:
+        """Whether every caller is the laptop's own user."""
+        return not self._behind_proxy and not self._tokens
+
     def authenticate(self, headers: Mapping[str, str]) -> Identity:
         """The caller's identity. Raises `Unauthenticated` when nothing vouches for one."""
         if self._behind_proxy:

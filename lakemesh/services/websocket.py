@@ -17,6 +17,7 @@ from lakemesh.agents.router import AgentRouter
 from lakemesh.config.governance import LimitsConfig
 from lakemesh.errors import Cancelled, Conflict, InvalidRequest, LakemeshError, Overloaded, ValidationFailed
 from lakemesh.governance.identity import Authenticator
+from lakemesh.http import is_same_origin
 from lakemesh.schemas import Identity
 from lakemesh.services.schemas import ExecuteRequest
 
@@ -48,17 +49,11 @@ class WebSocketApi:
         except LakemeshError as error:
             await websocket.close(POLICY_VIOLATION, error.detail)
             return
-        if not same_origin(websocket):
+        if not is_same_origin(websocket.headers):
             await websocket.close(POLICY_VIOLATION, "Open the connection from the server's own origin.")
             return
         await websocket.accept()
         await Connection(websocket, self._router, identity, self._max_message_bytes).serve()
-
-
-def same_origin(websocket: WebSocket) -> bool:
-    """Browsers let any page open a WebSocket with the user's cookies and always send `Origin`; programs send none."""
-    origin = websocket.headers.get("origin")
-    return origin is None or origin.split("://", 1)[-1] == websocket.headers.get("host")
 
 
 class Connection:

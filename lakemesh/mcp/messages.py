@@ -1,0 +1,143 @@
+"""JSON-RPC 2.0 as the Model Context Protocol uses it, on Streamable HTTP.
+
+Two eras share one URL. In revision 2026-07-28 every request carries its version and capabilities in `_meta` and mirrors
+its routing in headers; before it (2025-06-18, 2025-11-25) a client shakes hands first. lakemesh keeps no state between
+requests in either, so any replica can answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json, to_json
+from starlette.responses import Response
+
+from lakemesh.errors import LakemeshError
+
+MODERN = "2026-07-28"
+HANDSHAKE = ("2025-11-25", "2025-06-18")
+VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+HEADER_MISMATCH = -32020
+MISSING_CAPABILITY = -32021
+UNSUPPORTED_VERSION = -32022
+
+STATUS = {
+    PARSE_ERROR: 400,
+    INVALID_REQUEST: 400,
+    INVALID_PARAMS: 400,
+    METHOD_NOT_FOUND: 404,
+    HEADER_MISMATCH: 400,
+    MISSING_CAPABILITY: 400,
+    UNSUPPORTED_VERSION: 400,
+}
+NAME_OF = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""Method → the parameter that the `Mcp-Name` header repeats."""
+
+
+class ProtocolError(LakemeshError):
+    """A message the protocol refuses, with the protocol's own code."""
+
+    code, title, status = "mcp_protocol_error", "MCP protocol error", 400
+
+    def __init__(self, rpc_code: int, detail: str, **data: Any) -> None:
+        super().__init__(detail)
+        self.rpc_code = rpc_code
+        self.data = data or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One message. `id` is None for a notification; `modern` says which era's rules it follows."""
+
+    id: int | str | None
+    method: str
+    params: Mapping[str, Any]
+    modern: bool
+
+    @property
+    def progress_token(self) -> int | str | None:
+        token = (self.params.get("_meta") or {}).get("progressToken")
+        return token if isinstance(token, int | str) else None
+
+
+def read_call(body: bytes, headers: Mapping[str, str]) -> Call:
+    """The message of a POST. Raises `ProtocolError` for what is not one, and for headers that contradict it."""
+    try:
+        message = from_json(body)
+    except ValueError:
+        raise ProtocolError(PARSE_ERROR, "The body is not JSON.") from None
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or not isinstance(message.get("method"), str):
+        raise ProtocolError(INVALID_REQUEST, "The body is not one JSON-RPC 2.0 request.")
+    params = message.get("params", {})
+    request_id = message.get("id")
+    if not isinstance(params, dict) or not isinstance(request_id, int | str | None) or isinstance(request_id, bool):
+        raise ProtocolError(INVALID_REQUEST, "'params' is an object and 'id' a number or a string.")
+    if "id" in message and request_id is None:
+        raise ProtocolError(INVALID_REQUEST, "'id' must not be null.")
+    meta = params.get("_meta") if isinstance(params.get("_meta"), dict) else {}
+    modern = VERSION_KEY in (meta or {}) or headers.get("mcp-protocol-version", "").strip() == MODERN
+    call = Call(id=request_id, method=message["method"], params=params, modern=modern)
+    if call.id is not None:
+        (check_modern if modern else check_handshake)(call, headers)
+    return call
+
+
+def check_modern(call: Call, headers: Mapping[str, str]) -> None:
+    """`_meta` names version and capabilities, and the routing headers say the same as the body."""
+    meta = call.params.get("_meta") or {}
+    version = meta.get(VERSION_KEY)
+    if version is None:
+        raise ProtocolError(INVALID_PARAMS, f"'_meta' must name {VERSION_KEY}.")
+    name_key = NAME_OF.get(call.method)
+    expected = {"mcp-protocol-version": version, "mcp-method": call.method}
+    if name_key is not None:
+        expected["mcp-name"] = call.params.get(name_key)
+    for header, value in expected.items():
+        if headers.get(header, "").strip() != value:
+            raise ProtocolError(HEADER_MISMATCH, f"The header {header} must repeat what the body says.")
+    if version != MODERN:
+        raise unsupported(version)
+    if not isinstance(meta.get(CAPABILITIES_KEY), dict):
+        raise ProtocolError(INVALID_PARAMS, f"'_meta' must carry {CAPABILITIES_KEY}.")
+
+
+def check_handshake(call: Call, headers: Mapping[str, str]) -> None:
+    version = headers.get("mcp-protocol-version", "").strip()
+    if version and call.method != "initialize" and version not in HANDSHAKE:
+        raise unsupported(version)
+
+
+def unsupported(version: Any) -> ProtocolError:
+    supported = [MODERN, *HANDSHAKE]
+    return ProtocolError(
+        UNSUPPORTED_VERSION, f"This server speaks {', '.join(supported)}.", supported=supported, requested=version
+    )
+
+
+def result_message(call: Call, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer. `resultType` is part of every result since 2026-07-28, and older peers reject it."""
+    body = {**result, "resultType": "complete"} if call.modern else result
+    return {"jsonrpc": "2.0", "id": call.id, "result": body}
+
+
+def error_message(request_id: int | str | None, error: LakemeshError) -> dict[str, Any]:
+    """The refusal, with the protocol's code or the error's own."""
+    code = error.rpc_code if isinstance(error, ProtocolError) else error.jsonrpc_code
+    body: dict[str, Any] = {"code": code, "message": error.detail}
+    data = error.data if isinstance(error, ProtocolError) else {"code": error.code, **error.members}
+    if data:
+        body["data"] = data
+    return {"jsonrpc": "2.0", "id": request_id, "error": body}
+
+
+def message_response(message: Mapping[str, Any], *, modern: bool = True) -> Response:
+    """A JSON answer. In the handshake era an error that has an id is a normal answer of status 200."""
+    code = message.get("error", {}).get("code")
+    status = STATUS.get(code, 200) if code is not None and (modern or message.get("id") is None) else 200
+    return Response(to_json(message, inf_nan_mode="null"), status, media_type="application/json")

@@ -1,0 +1,47 @@
+"""Run in an environment of its own: the official MCP client against a server, at one revision family.
+
+Usage: mcp_client.py URL auto|legacy. Prints one JSON object of what it saw.
+"""
+
+import asyncio
+import json
+import sys
+
+from mcp import Client
+
+
+async def main(url: str, mode: str) -> dict:
+    progress: list[float] = []
+
+    async def note(done: float, total: float | None, message: str | None) -> None:
+        progress.append(done)
+
+    async with Client(url, mode=mode) as client:
+        tools = await client.list_tools()
+        answer = await client.call_tool("echo", {"message": "hello"})
+        wrong = await client.call_tool("echo", {"message": 5})
+        await client.call_tool("writer", {"words": ["a", "b", "c"]}, progress_callback=note)
+        prompts = await client.list_prompts()
+        prompt = await client.get_prompt("ask", {"question": "why"})
+        resources = await client.list_resources()
+        source = await client.read_resource("lakemesh://prompts/ask/1")
+        failure = ""
+        try:
+            await client.call_tool("nobody", {})
+        except Exception as error:
+            failure = str(error)
+        return {
+            "version": client.protocol_version,
+            "tools": [tool.name for tool in tools.tools],
+            "structured": answer.structured_content,
+            "wrong": wrong.is_error,
+            "progress": progress,
+            "prompts": [prompt.name for prompt in prompts.prompts],
+            "prompt": prompt.messages[0].content.text,
+            "resources": [str(resource.uri) for resource in resources.resources],
+            "source": source.contents[0].text,
+            "failure": failure,
+        }
+
+
+sys.stdout.write(json.dumps(asyncio.run(main(sys.argv[1], sys.argv[2]))))

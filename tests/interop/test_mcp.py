@@ -1,0 +1,46 @@
+"""The official MCP client, in an environment of its own, does real work at both revision families."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server import running_server, write_config
+from tests.services.conftest import AGENTS
+
+CLIENT = Path(__file__).parent / "mcp_client.py"
+CACHE = Path(__file__).parents[2] / ".cache/interop-mcp"
+PACKAGE = "mcp==2.3.0"
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    """An interpreter that has the official SDK, whose pins would clash with those of lakemesh's users."""
+    interpreter = CACHE / "bin/python"
+    if not (CACHE / "installed").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(CACHE)], check=True, timeout=120)
+        install = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]
+        subprocess.run(install, check=True, timeout=300)
+        (CACHE / "installed").touch()
+    return interpreter
+
+
+@pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
+def test_official_client(python: Path, tmp_path: Path, mode: str, version: str) -> None:
+    folder = write_config(tmp_path / "config", AGENTS)
+    (folder / "prompts/ask_v1.txt").write_text("one {{ question }}")
+    with running_server(tmp_path / "home", folder) as server:
+        command = [str(python), str(CLIENT), f"{server.url}/mcp", mode]
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 0, finished.stderr
+    seen = json.loads(finished.stdout)
+    assert seen["version"] == version
+    assert {"echo", "writer"} <= set(seen["tools"])
+    assert (seen["structured"], seen["wrong"]) == ({"message": "hello"}, True)
+    assert seen["progress"] == [1.0, 2.0, 3.0]
+    assert (seen["prompts"], seen["prompt"]) == (["ask"], "one why")
+    assert "lakemesh://prompts/ask/1" in seen["resources"]
+    assert seen["source"] == "one {{ question }}"
+    assert "nobody" in seen["failure"]
