@@ -29,7 +29,10 @@ def arrow_type(sql_type: str) -> "pa.DataType":
         parsed = exp.DataType.build(sql_type, dialect="databricks")
     except SqlglotError:
         raise InvalidRequest(f"{sql_type!r:.100} is not a Databricks SQL type.") from None
-    return _convert(parsed)
+    try:
+        return _convert(parsed)
+    except (IndexError, KeyError, ValueError):  # `ARRAY` of nothing, a DECIMAL of fifty digits
+        raise InvalidRequest(f"{sql_type!r:.100} is not a complete Databricks SQL type.") from None
 
 
 def rows_to_arrow(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> "pa.Table":
@@ -157,6 +160,8 @@ def fit(rows: Any, schema: Any, name: str) -> Any:
     unknown = set(rows.column_names) - set(schema.names)
     if unknown:
         raise InvalidRequest(f"The table {name!r:.100} has no column {', '.join(sorted(unknown))!r:.200}.")
+    if len(set(rows.column_names)) < len(rows.column_names):
+        raise InvalidRequest(f"The rows for the table {name!r:.100} have two columns of one name.")
     try:
         arrays = [
             rows.column(field.name).cast(field.type)
@@ -164,6 +169,6 @@ def fit(rows: Any, schema: Any, name: str) -> Any:
             else pa.nulls(rows.num_rows, field.type)
             for field in schema
         ]
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise InvalidRequest(f"The rows do not fit the table {name!r:.100}: {error}") from None
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -98,6 +98,8 @@ def replace_tables(statement: "exp.Expr", substitute: "Callable[[str], exp.Expr]
     from sqlglot import exp
 
     for table in tables_of(statement):
+        if table.args.get("version") or isinstance(table.args.get("alias") and table.args["alias"].this, exp.Parameter):
+            raise InvalidRequest(f"Older versions of {table.name!r:.100} cannot be read here.")
         replacement = substitute(full_name(table))
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name))
         for key in ("sample", "joins", "laterals", "pivots"):

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lakemesh.errors import InvalidRequest
+from lakemesh.errors import InvalidRequest, WorkspaceUnavailable
+from lakemesh.lakehouse.arrow import rows_to_arrow
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.lakehouse.embedded.vector_index import EXACT_UP_TO, VectorIndex
 from lakemesh.lakehouse.indexes import IndexSpec
+from lakemesh.lakehouse.tables import Column, TableSpec
 
 pytestmark = pytest.mark.anyio
 
@@ -113,3 +115,18 @@ def test_large_index_finds_what_exact_search_finds() -> None:
         found += len(exact & {match.row["id"] for match in matches})
         total += 10
     assert found / total >= 0.95
+
+
+async def test_home_with_a_space_in_its_path(tmp_path: Path) -> None:
+    workspace = await open_workspace(tmp_path / "my lake\u00e9house")
+    await workspace.tables.create(TableSpec(name="main.a.t", columns=[Column("id", "BIGINT")]))
+    await workspace.tables.append("main.a.t", rows_to_arrow([Column("id", "BIGINT")], [{"id": 7}]))
+    assert list((await workspace.warehouse.query("SELECT id FROM main.a.t")).rows) == [(7,)]
+    assert (await workspace.tables.describe("main.a.t")).file_count == 1
+    await workspace.close()
+
+
+@pytest.mark.parametrize("name", ["50%41", "a*", "a[1]", "a?", "a#b"])
+async def test_home_that_cannot_hold_tables_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WorkspaceUnavailable):
+        await open_workspace(tmp_path / name)

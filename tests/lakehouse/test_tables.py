@@ -1,4 +1,5 @@
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -134,3 +135,26 @@ async def test_delete_compact_vacuum_and_drop(workspace: Workspace) -> None:
     await workspace.tables.drop(NAME)
     with pytest.raises(NotFound):
         await workspace.tables.describe(NAME)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        TableSpec(name="main.a.bad", columns=[]),
+        TableSpec(name="main.a.bad", columns=[Column("a", "INT"), Column("A", "INT")]),
+        TableSpec(name="main.a.bad", columns=[Column("a", "INT")], partition_by=["b"]),
+        TableSpec(name="main.a.bad", columns=[Column("a", "ARRAY")]),
+        TableSpec(name="main.a.bad", columns=[Column("a", "DECIMAL(50, 2)")]),
+    ],
+)
+async def test_tables_that_cannot_be_made_leave_nothing_behind(workspace: Workspace, spec: TableSpec) -> None:
+    with pytest.raises(InvalidRequest):
+        await workspace.tables.create(spec)
+    assert await workspace.tables.list_tables("main.a") == []
+
+
+async def test_table_whose_making_was_cut_off_is_made_again(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "workspace/tables/main/a/t/_delta_log").mkdir(parents=True)
+    assert await workspace.tables.list_tables("main.a") == []
+    await workspace.tables.create(TableSpec(name="main.a.t", columns=[Column("id", "BIGINT")]))
+    assert (await workspace.tables.describe("main.a.t")).version == 0

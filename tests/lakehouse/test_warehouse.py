@@ -1,5 +1,5 @@
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -60,6 +60,16 @@ async def value(workspace: Workspace, statement: str, **parameters: object) -> o
         ("date_trunc('DAY', max(sold_at))", datetime(2026, 1, 1, tzinfo=UTC)),
         ("max(sold_at) - INTERVAL '9' HOUR", datetime(2026, 1, 1, tzinfo=UTC)),
         ("count_if(sold_at >= timestamp'2026-01-01 05:00:00')", 5),
+        ("count_if(facts:shop.city = 'c3')", 1),
+        ("count_if(facts:shop.city IN ('c3', 'c4'))", 2),
+        ("count_if(facts:n > 6)", 3),
+        ("max(variant_get(facts, '$.shop'))", '{"city":"c9"}'),
+        ('any_value(from_json(\'{"a": 1, "b": "x"}\', \'a INT, b STRING\').b)', "x"),
+        ("any_value(from_json('no json', 'a INT'))", None),
+        ("any_value(date_add(to_date('2026-01-31'), 1))", date(2026, 2, 1)),
+        ("any_value(to_timestamp('2026-01-01 00:00:00'))", datetime(2026, 1, 1, tzinfo=UTC)),
+        ("any_value(timestamp_millis(1767225600000))", datetime(2026, 1, 1, tzinfo=UTC)),
+        ("max(sold_at) - make_interval(0, 0, 0, 0, 9)", datetime(2026, 1, 1, tzinfo=UTC)),
     ],
 )
 async def test_databricks_expressions(sales: Workspace, expression: str, expected: object) -> None:
@@ -86,6 +96,13 @@ async def test_parameters_are_bound_never_spliced(sales: Workspace) -> None:
 async def test_missing_parameter_is_named(sales: Workspace) -> None:
     with pytest.raises(InvalidRequest, match=":item"):
         await sales.warehouse.query(f"SELECT * FROM {NAME} WHERE item = :item")
+
+
+async def test_parameters_inside_intervals_and_json_comparisons(sales: Workspace) -> None:
+    moved = await value(sales, f"SELECT max(sold_at) - make_interval(0, 0, 0, :days) FROM {NAME}", days=1)
+    assert moved == datetime(2025, 12, 31, 9, tzinfo=UTC)
+    assert await value(sales, f"SELECT count(*) FROM {NAME} WHERE facts:shop.city = :city", city="c3") == 1
+    assert await value(sales, f"SELECT count(*) FROM {NAME} WHERE facts:n = :n", n=3) == 1
 
 
 async def test_row_limit_says_that_it_cut(sales: Workspace) -> None:
@@ -131,7 +148,8 @@ async def test_read_only_refuses_what_writes_or_reaches_out(sales: Workspace, st
     "statement",
     [
         "", ";", "SELEC 1", "SELECT 1; SELECT 2", f"SELECT * FROM {NAME}; DROP TABLE {NAME}",
-        "SELECT nope FROM main.shop.sales",
+        "SELECT nope FROM main.shop.sales", "SELECT * FROM main.shop.sales VERSION AS OF 0",
+        "SELECT * FROM main.shop.sales@v0", "DESCRIBE HISTORY main.shop.sales",
         "SELECT * FROM sales", "SELECT * FROM shop.sales", "SELECT * FROM '/etc/passwd'",
         "SELECT * FROM delta.`/etc/passwd`",
         "SELECT (" * 3_000, "SELECT 'x", "ATTACH '/tmp/x.db'", "INSTALL httpfs", "SELECT unknown_function(1)",
@@ -194,3 +212,69 @@ async def test_view_through_itself_is_refused(sales: Workspace) -> None:
     await sales.warehouse.query("CREATE OR REPLACE VIEW main.shop.a AS SELECT * FROM main.shop.b", read_only=False)
     with pytest.raises(InvalidRequest):
         await sales.warehouse.query("SELECT * FROM main.shop.a")
+
+
+async def test_existing_names_are_refused_kept_or_replaced(sales: Workspace) -> None:
+    async def write(statement: str) -> object:
+        return await sales.warehouse.query(statement, read_only=False)
+
+    await write("CREATE SCHEMA IF NOT EXISTS main.shop")
+    await write(f"CREATE TABLE main.shop.copied AS SELECT id FROM {NAME}")
+    for statement in ("CREATE TABLE main.shop.copied AS SELECT 1 AS id", "CREATE TABLE main.shop.copied (id INT)",
+                      "CREATE OR REPLACE VIEW main.shop.copied AS SELECT 1 AS id"):  # fmt: skip
+        with pytest.raises(InvalidRequest):
+            await write(statement)
+    await write("CREATE TABLE IF NOT EXISTS main.shop.copied AS SELECT 1 AS id")
+    assert await value(sales, "SELECT count(*) FROM main.shop.copied") == 10
+    await write("CREATE OR REPLACE TABLE main.shop.copied AS SELECT 'one' AS name")
+    assert await value(sales, "SELECT name FROM main.shop.copied") == "one"
+    await write("CREATE VIEW main.shop.seen AS SELECT 1 AS x")
+    await write("CREATE VIEW IF NOT EXISTS main.shop.seen AS SELECT 2 AS x")
+    assert await value(sales, "SELECT x FROM main.shop.seen") == 1
+    described = await sales.warehouse.query("DESCRIBE TABLE main.shop.seen")
+    assert [row[:2] for row in described.rows] == [("x", "int")]
+
+
+@pytest.mark.parametrize(
+    ("condition", "stay"),
+    [
+        ("id = :id", 9),
+        (f"id IN (SELECT id FROM {NAME} WHERE price > 6)", 7),
+        ("sold_at < current_timestamp() - INTERVAL 36500 DAY", 10),
+        ("facts:shop.city = 'c1' OR price IS NULL", 9),
+        ("`item` LIKE 'a%'", 5),
+        ("true", 0),
+    ],
+)
+async def test_deleting_takes_every_condition_a_query_does(sales: Workspace, condition: str, stay: int) -> None:
+    parameters = {"id": 3} if ":id" in condition else {}
+    result = await sales.warehouse.query(f"DELETE FROM {NAME} WHERE {condition}", parameters, read_only=False)
+    assert list(result.rows) == [(10 - stay,)]
+    assert await value(sales, f"SELECT count(*) FROM {NAME}") == stay
+
+
+async def test_deleting_by_a_column_that_is_not_there_is_refused(sales: Workspace) -> None:
+    with pytest.raises(InvalidRequest):
+        await sales.warehouse.query(f"DELETE FROM {NAME} WHERE nope = 1", read_only=False)
+
+
+async def test_rows_appended_while_others_are_deleted_stay(sales: Workspace) -> None:
+    rows = rows_to_arrow(COLUMNS, [{"id": 100}])
+    deletions = (sales.warehouse.query(f"DELETE FROM {NAME} WHERE id = {n}", read_only=False) for n in range(5))
+    await asyncio.gather(*deletions, *(sales.tables.append(NAME, rows) for _ in range(5)))
+    assert await value(sales, f"SELECT count(*) FROM {NAME}") == 10
+
+
+async def test_partitioned_table_keeps_its_columns_places_and_types(workspace: Workspace) -> None:
+    columns = [Column("code", "STRING"), Column("day", "DATE"), Column("amount", "DOUBLE"), Column("n", "BIGINT")]
+    await workspace.tables.create(TableSpec(name=NAME, columns=columns, partition_by=["code", "day"]))
+    rows = [
+        {"code": "2024", "day": date(2026, 1, 1), "amount": 1.0, "n": 1},
+        {"code": "a b/c:d%20", "day": date(2026, 1, 2), "amount": 2.0, "n": 2},
+        {"code": None, "day": None, "amount": 3.0, "n": 3},
+    ]
+    await workspace.tables.append(NAME, rows_to_arrow(columns, rows))
+    result = await workspace.warehouse.query(f"SELECT * FROM {NAME} ORDER BY n")
+    assert result.to_dicts() == rows
+    assert list(result.types) == ["STRING", "DATE", "DOUBLE", "BIGINT"]
+    assert await value(workspace, f"SELECT n FROM {NAME} WHERE code = '2024'") == 1

@@ -1,12 +1,13 @@
 """What the embedded warehouse knows: tables, and views as the text of their queries."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakemesh.errors import InvalidRequest
-from lakemesh.lakehouse.arrow import sql_type
-from lakemesh.lakehouse.embedded.tables import DeltaTables
+from lakemesh.lakehouse.embedded.tables import DeltaTables, columns_of, data_files
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.tables import Column
 from lakemesh.lakehouse.warehouse import QueryResult
@@ -19,6 +20,15 @@ SHOW = re.compile(
     r"|(?P<catalogs>CATALOGS))\s*;?\s*",
     re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTable:
+    """One version of a table. Columns in `partition_by` are in the paths of `files`, not inside them."""
+
+    files: Sequence[str]
+    columns: Sequence[Column]
+    partition_by: Sequence[str]
 
 
 class Catalog:
@@ -37,10 +47,12 @@ class Catalog:
         file = self._view_file(name)
         return parse_one(file.read_text(), dialect="databricks") if file.is_file() else None
 
-    def write_view(self, name: str, query: "exp.Expr", *, replace: bool) -> None:
+    def exists(self, name: str) -> bool:
+        """Whether a table or a view has the name."""
+        return self.tables.exists(name) or self._view_file(name).is_file()
+
+    def write_view(self, name: str, query: "exp.Expr") -> None:
         file = self._view_file(name)
-        if self.tables.exists(name) or (file.exists() and not replace):
-            raise InvalidRequest(f"{name!r:.100} exists; use CREATE OR REPLACE VIEW, or another name.")
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".tmp")
         temporary.write_text(query.sql(dialect="databricks"))
@@ -53,20 +65,14 @@ class Catalog:
         file.unlink(missing_ok=True)
         return existed
 
-    def files_and_columns(self, name: str) -> tuple[list[str], list[Column]]:
-        """The Parquet files of the table's newest version, and its columns. Raises `NotFound`."""
-        import pyarrow as pa
-
+    def table(self, name: str) -> "StoredTable":
+        """What the table's newest version is made of. Raises `NotFound`."""
         snapshot = self.tables.snapshot(name)
-        schema = pa.schema(snapshot.schema().to_arrow())
-        files = [uri.removeprefix("file://") for uri in snapshot.file_uris()]
-        return files, [Column(field.name, sql_type(field.type)) for field in schema]
-
-    def describe(self, name: str) -> QueryResult:
-        """`DESCRIBE TABLE`: a row per column, as Databricks answers."""
-        _, columns = self.files_and_columns(name)
-        rows = [(column.name, column.type.lower(), None) for column in columns]
-        return QueryResult(columns=["col_name", "data_type", "comment"], types=["STRING"] * 3, rows=rows)
+        return StoredTable(
+            files=data_files(snapshot, self.tables.folder(name)),
+            columns=columns_of(snapshot),
+            partition_by=snapshot.metadata().partition_columns,
+        )
 
     def show(self, what: str) -> QueryResult:
         """`SHOW TABLES IN c.s`, `SHOW SCHEMAS IN c` and `SHOW CATALOGS`."""
@@ -75,7 +81,8 @@ class Catalog:
             raise InvalidRequest("Ask SHOW TABLES IN catalog.schema, SHOW SCHEMAS IN catalog, or SHOW CATALOGS.")
         if match["schema"]:
             catalog, schema = split_name(match["schema"], levels=2)
-            found = {log.parent.name for log in (self.tables_root / catalog / schema).glob("*/_delta_log")}
+            folders = (self.tables_root / catalog / schema).glob("*/")
+            found = {folder.name for folder in folders if self.tables.exists(f"{catalog}.{schema}.{folder.name}")}
             found |= {file.stem for file in (self._views_root / catalog / schema).glob("*.sql")}
             rows = [(schema, name, False) for name in sorted(found)]
             return QueryResult(columns=["database", "tableName", "isTemporary"], types=["STRING"] * 3, rows=rows)

@@ -3,9 +3,10 @@
 import asyncio
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from lakemesh.errors import InvalidRequest, NotFound, WorkspaceUnavailable
 from lakemesh.lakehouse.arrow import arrow_schema, fit, sql_type
@@ -13,6 +14,7 @@ from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.tables import AppTransaction, ArrowStream, Column, TableInfo, TableSpec
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from deltalake import DeltaTable
 
 T = TypeVar("T")
@@ -50,8 +52,8 @@ class DeltaTables:
         folder = self._root / catalog / schema_name
 
         def found() -> list[str]:
-            logs = folder.glob("*/_delta_log")
-            return sorted(f"{catalog}.{schema_name}.{log.parent.name}" for log in logs)
+            names = (f"{catalog}.{schema_name}.{table.name}" for table in folder.glob("*/"))
+            return sorted(name for name in names if self.exists(name))
 
         return await asyncio.to_thread(found)
 
@@ -61,6 +63,22 @@ class DeltaTables:
             return int(self._open(name).delete(predicate)["num_deleted_rows"] or 0)
 
         return await self._write(name, delete)
+
+    async def rewrite(self, name: str, select: Callable[[], Awaitable["pa.Table | None"]]) -> None:
+        """Replace the table's rows, in one commit, by what `select` makes of them while nobody else writes; None
+        leaves them as they are."""
+
+        def overwrite(rows: "pa.Table") -> None:
+            from deltalake import write_deltalake
+
+            table = self._open(name, fresh=True)
+            write_deltalake(table, fit(rows, pyarrow_schema(table), name), mode="overwrite")
+            self._commits[name] += 1
+
+        async with self._locks[name]:
+            rows = await select()
+            if rows is not None:
+                await self._run_alone(name, lambda: overwrite(rows))
 
     async def compact(self, name: str) -> Mapping[str, Any]:
         def compact() -> Mapping[str, Any]:
@@ -88,22 +106,27 @@ class DeltaTables:
         return self._root.joinpath(*split_name(name))
 
     def exists(self, name: str) -> bool:
-        return (self.folder(name) / "_delta_log").is_dir()
+        """Whether a first commit is there; a process killed while it made the table leaves a log without one."""
+        return any((self.folder(name) / "_delta_log").glob("*.json"))
 
     def snapshot(self, name: str) -> "DeltaTable":
         """The newest version, for a reader in a worker thread. Raises `NotFound`."""
         return self._translate(name, lambda: self._new_handle(name))
 
     async def _write(self, name: str, action: Callable[[], T]) -> T:
-        """Run `action` in a worker thread, alone on its table. A caller that is cancelled waits for it all the same:
-        the thread cannot be stopped, and the next writer must not meet it."""
+        """Run `action` in a worker thread, alone on its table."""
         async with self._locks[name]:
-            work = asyncio.ensure_future(asyncio.to_thread(self._translate, name, action))
-            try:
-                return await asyncio.shield(work)
-            except asyncio.CancelledError:
-                await asyncio.wait([work])
-                raise
+            return await self._run_alone(name, action)
+
+    async def _run_alone(self, name: str, action: Callable[[], T]) -> T:
+        """A caller that is cancelled waits for `action` all the same: its thread cannot be stopped, and the next
+        writer must not meet it."""
+        work = asyncio.ensure_future(asyncio.to_thread(self._translate, name, action))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])
+            raise
 
     def _translate(self, name: str, action: Callable[[], T]) -> T:
         """Run `action` with delta-rs' exceptions as ours."""
@@ -124,6 +147,7 @@ class DeltaTables:
 
         if self.exists(spec.name):
             return
+        check_columns(spec)
         # delta-rs refuses properties it does not know, such as `otel.schemaVersion`.
         known = {key: value for key, value in spec.properties.items() if key.startswith("delta.")}
         self._handles[spec.name] = DeltaTable.create(
@@ -146,7 +170,7 @@ class DeltaTables:
             if applied is not None and applied >= transaction.version:
                 return False
             properties = CommitProperties(app_transactions=[Transaction(transaction.app_id, transaction.version)])
-        fitted = fit(pa.table(rows), pa.schema(table.schema().to_arrow()), name)
+        fitted = fit(pa.table(rows), pyarrow_schema(table), name)
         write_deltalake(table, fitted, mode="append", commit_properties=properties)
         self._commits[name] += 1
         return True
@@ -171,13 +195,41 @@ class DeltaTables:
         import pyarrow as pa
 
         table = self._new_handle(name)
-        schema = pa.schema(table.schema().to_arrow())
-        files = [Path(uri.removeprefix("file://")) for uri in table.file_uris()]
+        sizes = pa.table(table.get_add_actions())["size_bytes"].to_pylist()
         return TableInfo(
             name=name,
-            columns=[Column(field.name, sql_type(field.type)) for field in schema],
+            columns=columns_of(table),
             comment=table.metadata().description,
             version=table.version(),
-            file_count=len(files),
-            size_bytes=sum(file.stat().st_size for file in files),
+            file_count=len(sizes),
+            size_bytes=sum(sizes),
         )
+
+
+def check_columns(spec: TableSpec) -> None:
+    """Raises `InvalidRequest` for what Delta would refuse only after the table's log was begun."""
+    names = [column.name.lower() for column in spec.columns]
+    if not names:
+        raise InvalidRequest(f"The table {spec.name!r:.100} needs at least one column.")
+    if len(set(names)) < len(names):
+        raise InvalidRequest(f"The table {spec.name!r:.100} has two columns of one name; case makes no difference.")
+    unknown = [name for name in spec.partition_by if name.lower() not in names]
+    if unknown:
+        raise InvalidRequest(f"The table {spec.name!r:.100} has no column {unknown[0]!r:.100} to partition by.")
+
+
+def pyarrow_schema(table: "DeltaTable") -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema(table.schema().to_arrow())
+
+
+def columns_of(table: "DeltaTable") -> list[Column]:
+    return [Column(field.name, sql_type(field.type)) for field in pyarrow_schema(table)]
+
+
+def data_files(table: "DeltaTable", folder: Path) -> list[str]:
+    """The table's Parquet files on disk. The log holds their paths percent-encoded, relative to the folder."""
+    import pyarrow as pa
+
+    return [str(folder / unquote(path)) for path in pa.table(table.get_add_actions())["path"].to_pylist()]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from lakemesh.deadline import Deadline
 from lakemesh.errors import DeadlineExceeded, InvalidRequest, PermissionDenied
-from lakemesh.lakehouse.embedded.catalog import Catalog
+from lakemesh.lakehouse.embedded.catalog import Catalog, StoredTable
 from lakemesh.lakehouse.embedded.changes import change
 from lakemesh.lakehouse.embedded.dialect import to_duckdb
 from lakemesh.lakehouse.statements import full_name, parse_statement, replace_tables, require_reading
+from lakemesh.lakehouse.tables import Column
 from lakemesh.lakehouse.warehouse import QueryResult
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Fetch: TypeAlias = "Callable[[duckdb.DuckDBPyConnection, str, dict[str, Any]], T]"
+
+TYPE_NAMES = {'"NULL"': "VOID", "HUGEINT": "BIGINT", "UBIGINT": "BIGINT", "JSON": "STRING", "UUID": "STRING"}
+"""DuckDB's types that Databricks does not have, as the ones that it has in the same place."""
 
 MAX_VIEW_DEPTH = 16
 WORKERS = 4
@@ -59,12 +63,21 @@ class DuckDBWarehouse:
                 if isinstance(parsed, exp.Query):
                     return await self._on_cursor(parsed, values, partial(fetch_rows, row_limit))
                 if isinstance(parsed, exp.Describe):
-                    return await asyncio.to_thread(self._catalog.describe, described_table(parsed))
+                    return await self._describe(described_table(parsed))
                 if isinstance(parsed, exp.Command) and str(parsed.this).upper() == "SHOW":
                     return await asyncio.to_thread(self._catalog.show, str(parsed.expression))
                 return await change(parsed, self._catalog, lambda query: self.query_arrow(query, values))
         except TimeoutError:
             raise DeadlineExceeded(f"The statement took longer than {timeout_seconds} s.") from None
+
+    async def _describe(self, name: str) -> QueryResult:
+        """A row per column, as Databricks answers, of tables and of views."""
+        from sqlglot import exp
+
+        empty = exp.select("*").from_(exp.to_table(name, dialect="databricks")).limit(0)
+        result = await self._on_cursor(empty, {}, partial(fetch_rows, 0))
+        rows = [(column, kind.lower(), None) for column, kind in zip(result.columns, result.types, strict=True)]
+        return QueryResult(columns=["col_name", "data_type", "comment"], types=["STRING"] * 3, rows=rows)
 
     async def query_arrow(self, query: "exp.Expr", parameters: dict[str, Any]) -> "pa.Table":
         """The rows of a parsed query as one Arrow table."""
@@ -128,14 +141,7 @@ class DuckDBWarehouse:
         view = self._catalog.view(name)
         if view is not None:
             return exp.Subquery(this=replace_tables(view, lambda below: self._source(below, depth + 1)))
-        files, columns = self._catalog.files_and_columns(name)
-        if not files:
-            nulls = [
-                exp.alias_(exp.cast(exp.null(), column.type, dialect="databricks"), column.name) for column in columns
-            ]
-            return exp.Subquery(this=exp.select(*nulls).where(exp.false()))
-        paths = exp.Array(expressions=[exp.Literal.string(file) for file in files])
-        return exp.Table(this=exp.Anonymous(this="read_parquet", expressions=[paths]))
+        return table_source(self._catalog.table(name))
 
     def _connect(self) -> "duckdb.DuckDBPyConnection":
         """The one database, locked down before it sees the first statement."""
@@ -194,11 +200,38 @@ def fetch_rows(row_limit: int, cursor: "duckdb.DuckDBPyConnection", text: str, v
     )
 
 
+def table_source(table: StoredTable) -> "exp.Expr":
+    """What DuckDB reads for the table. Partition columns come out of the files' paths as text, after the others;
+    they get their types and places back."""
+    from sqlglot import exp
+
+    def column(definition: Column, value: "exp.Expr") -> "exp.Expr":
+        cast = exp.cast(value, definition.type, dialect="databricks")
+        return exp.alias_(cast, definition.name, quoted=True)
+
+    if not table.files:
+        nulls = [column(definition, exp.null()) for definition in table.columns]
+        return exp.Subquery(this=exp.select(*nulls).where(exp.false()))
+    arguments: list[exp.Expr] = [exp.Array(expressions=[exp.Literal.string(file) for file in table.files])]
+    if not table.partition_by:
+        return exp.Table(this=exp.Anonymous(this="read_parquet", expressions=arguments))
+    arguments.append(exp.EQ(this=exp.to_identifier("hive_partitioning"), expression=exp.true()))
+    arguments.append(exp.EQ(this=exp.to_identifier("hive_types_autocast"), expression=exp.false()))
+    columns = [
+        column(definition, exp.column(definition.name, quoted=True))
+        if definition.name in table.partition_by
+        else exp.column(definition.name, quoted=True)
+        for definition in table.columns
+    ]
+    files = exp.Table(this=exp.Anonymous(this="read_parquet", expressions=arguments))
+    return exp.Subquery(this=exp.select(*columns).from_(files))
+
+
 def described_table(statement: "exp.Expr") -> str:
     from sqlglot import exp
 
     table = statement.find(exp.Table)
-    if table is None:
+    if table is None or statement.args.get("style") not in (None, "EXTENDED", "FORMATTED"):
         raise InvalidRequest("Ask DESCRIBE TABLE catalog.schema.table.")
     return full_name(table)
 
@@ -219,8 +252,8 @@ def databricks_type(duckdb_type: str) -> str:
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
-    if duckdb_type == '"NULL"':
-        return "VOID"
+    if duckdb_type in TYPE_NAMES:
+        return TYPE_NAMES[duckdb_type]
     try:
         return exp.DataType.build(duckdb_type, dialect="duckdb").sql("databricks")
     except SqlglotError:

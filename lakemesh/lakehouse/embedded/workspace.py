@@ -13,6 +13,9 @@ from lakemesh.lakehouse.embedded.volumes import FolderVolumes
 from lakemesh.lakehouse.embedded.warehouse import DuckDBWarehouse
 from lakemesh.lakehouse.workspace import Workspace
 
+UNUSABLE = frozenset("%*?[]#")
+"""Characters that mean something in delta-rs' locations and DuckDB's file patterns."""
+
 
 async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None) -> Workspace:
     """The workspace in the folder `home`, made if it is not there. `mounts` lays volumes elsewhere, such as
@@ -22,6 +25,10 @@ async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None
         home = await asyncio.to_thread(home.resolve)
     except OSError as error:
         raise WorkspaceUnavailable(f"The folder {home} cannot be used: {error.strerror}.") from error
+    if UNUSABLE.intersection(str(home)):
+        raise WorkspaceUnavailable(
+            f"The folder {home} cannot be used: its path has one of {' '.join(sorted(UNUSABLE))}."
+        )
     tables = DeltaTables(home / "tables")
     warehouse = DuckDBWarehouse(Catalog(tables, home / "tables", home / "views"))
     indexes = LocalIndexes(DeltaTables(home / "indexes"), home / "indexes")
