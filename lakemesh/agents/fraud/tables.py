@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lakemesh.agents.fraud.features import DAY_SECONDS, TransactionTable
+from lakemesh.agents.fraud.features import DAY_SECONDS, Integers, TransactionTable
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.tables import Column, TableSpec
@@ -17,12 +17,8 @@ TRANSACTIONS = "main.fraud.transactions"
 LABELS = "main.fraud.labels"
 NEWEST = "SELECT unix_timestamp(max(tx_datetime)) FROM {transactions}"
 READ = """
-SELECT t.transaction_id, unix_timestamp(t.tx_datetime), t.customer_id, t.terminal_id, t.amount,
-       coalesce(l.is_fraud, false)
-FROM {transactions} t
-LEFT JOIN (SELECT transaction_id, max_by(is_fraud, known_at) AS is_fraud FROM {labels} GROUP BY transaction_id) l
-ON l.transaction_id = t.transaction_id
-WHERE t.tx_datetime >= :start AND t.tx_datetime < :end
+SELECT transaction_id, unix_timestamp(tx_datetime), customer_id, terminal_id, amount
+FROM {transactions} WHERE tx_datetime >= :start AND tx_datetime < :end
 """
 READ_FRAUDS = """
 SELECT t.transaction_id, unix_timestamp(t.tx_datetime), t.terminal_id
@@ -32,8 +28,8 @@ ON l.transaction_id = t.transaction_id
 WHERE t.tx_datetime >= :start AND l.is_fraud
 """
 READ_SECONDS = 300.0
-READ_STEP = 7 * DAY_SECONDS
-MAX_STEP_ROWS = 20_000_000
+READ_STEP = 3 * DAY_SECONDS
+MAX_ROWS = 20_000_000
 
 
 def fraud_tables() -> list[TableSpec]:
@@ -75,42 +71,45 @@ async def read_between(
     warehouse: Warehouse, start: int, end: int, *, transactions: str = TRANSACTIONS, labels: str = LABELS
 ) -> TransactionTable:
     """The transactions with `start <= time < end`, in Unix seconds, each once, with its newest label; one without a
-    label is no fraud. A week is read at a time, so that few rows are ever held as Python objects. Raises
-    `InvalidRequest` when a week holds more rows than fit."""
-    statement = READ.format(transactions=quoted(transactions), labels=quoted(labels))
-    weeks = [as_table([])]
-    for week in range(start, end, READ_STEP):
-        result = await warehouse.query(
-            statement,
-            {"start": moment(week), "end": moment(min(week + READ_STEP, end))},
-            row_limit=MAX_STEP_ROWS,
-            timeout_seconds=READ_SECONDS,
-        )
-        if result.truncated:
-            raise InvalidRequest(f"{transactions} holds more than {MAX_STEP_ROWS:,} transactions in a week.")
-        weeks.append(await asyncio.to_thread(as_table, result.rows))
-    return await asyncio.to_thread(join, weeks)
+    label is no fraud. A few days are read at a time, so that few rows are ever held as Python objects. Raises
+    `InvalidRequest` when they are more than fit."""
+    frauds = await read_frauds(warehouse, start, transactions=transactions, labels=labels)
+    fraud_ids = np.array([fraud[0] for fraud in frauds], dtype=np.int64)
+    statement = READ.format(transactions=quoted(transactions))
+    parts = [as_table([], fraud_ids)]
+    for first in range(start, end, READ_STEP):
+        rows = await read_rows(warehouse, statement, start=first, end=min(first + READ_STEP, end))
+        parts.append(await asyncio.to_thread(as_table, rows, fraud_ids))
+    return await asyncio.to_thread(join, parts)
 
 
-async def read_frauds(warehouse: Warehouse, start: int) -> list[tuple[int, int, int]]:
+async def read_frauds(
+    warehouse: Warehouse, start: int, *, transactions: str = TRANSACTIONS, labels: str = LABELS
+) -> Sequence[tuple[Any, ...]]:
     """Id, time in Unix seconds, and terminal of the frauds since `start`."""
-    statement = READ_FRAUDS.format(transactions=quoted(TRANSACTIONS), labels=quoted(LABELS))
-    result = await warehouse.query(
-        statement, {"start": moment(start)}, row_limit=MAX_STEP_ROWS, timeout_seconds=READ_SECONDS
-    )
-    return [(int(row[0]), int(row[1]), int(row[2])) for row in result.rows]
+    statement = READ_FRAUDS.format(transactions=quoted(transactions), labels=quoted(labels))
+    return await read_rows(warehouse, statement, start=start)
 
 
-def as_table(rows: Sequence[tuple[Any, ...]]) -> TransactionTable:
+async def read_rows(warehouse: Warehouse, statement: str, **moments: int) -> Sequence[tuple[Any, ...]]:
+    parameters = {name: moment(seconds) for name, seconds in moments.items()}
+    result = await warehouse.query(statement, parameters, row_limit=MAX_ROWS, timeout_seconds=READ_SECONDS)
+    if result.truncated:
+        raise InvalidRequest(f"The tables hold more than {MAX_ROWS:,} transactions in {READ_STEP // DAY_SECONDS} days.")
+    return result.rows
+
+
+def as_table(rows: Sequence[tuple[Any, ...]], fraud_ids: Integers) -> TransactionTable:
     """Rows of `READ` as columns; ids keep all of their 64 bits."""
-    columns = list(zip(*rows, strict=True)) or [()] * 6
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    transaction_id = np.array(columns[0], dtype=np.int64)
     return TransactionTable(
-        transaction_id=np.array(columns[0], dtype=np.int64),
+        transaction_id=transaction_id,
         time=np.array(columns[1], dtype=np.int64),
         customer_id=np.array(columns[2], dtype=np.int64),
         terminal_id=np.array(columns[3], dtype=np.int64),
         amount=np.array(columns[4], dtype=np.float64),
-        is_fraud=np.array(columns[5], dtype=bool),
+        is_fraud=np.isin(transaction_id, fraud_ids),
     )
 
 
