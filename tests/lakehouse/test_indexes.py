@@ -1,9 +1,14 @@
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lakemesh.errors import Conflict, InvalidRequest, NotFound
+from lakemesh.lakehouse.embedded import open_workspace
+from lakemesh.lakehouse.embedded.indexes import COMPACT_ABOVE_FILES
+from lakemesh.lakehouse.embedded.tables import DeltaTables
 from lakemesh.lakehouse.indexes import IndexSpec
 from lakemesh.lakehouse.workspace import Workspace
 
@@ -107,3 +112,103 @@ async def test_unknown_index_is_not_found(workspace: Workspace) -> None:
         await workspace.indexes.query("main.shop.nothing", vector(1))
     with pytest.raises(NotFound):
         await workspace.indexes.upsert("main.shop.nothing", [thing(1)])
+
+
+TYPED = IndexSpec(
+    name="main.a.typed",
+    dimension=2,
+    columns={"id": "long", "kind": "string", "nanos": "long", "at": "timestamp", "good": "boolean"},
+)
+NANOS = 1_700_000_000_123_456_789
+
+
+async def typed_ids(workspace: Workspace, **query: object) -> list[int]:
+    matches = await workspace.indexes.query(TYPED.name, [1.0, 0.0], columns=["id"], **query)
+    return sorted(match.row["id"] for match in matches)
+
+
+@pytest.fixture
+async def typed(workspace: Workspace) -> Workspace:
+    await workspace.indexes.create(TYPED)
+    rows = [
+        {"id": 1, "kind": "a", "nanos": NANOS, "at": "2026-01-01T00:00:00Z", "good": True, "embedding": [1.0, 0.0]},
+        {"id": 2, "kind": "b", "nanos": NANOS + 1, "at": datetime(2026, 1, 2, tzinfo=UTC), "embedding": [0.0, 1.0]},
+        {"id": 3, "embedding": [1.0, 1.0]},
+    ]
+    await workspace.indexes.upsert(TYPED.name, rows)
+    return workspace
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"nanos": NANOS}, [1]),
+        ({"nanos >": NANOS}, [2]),
+        ({"nanos <=": NANOS}, [1]),
+        ({"at >=": "2026-01-01T12:00:00+00:00"}, [2]),
+        ({"at": datetime(2026, 1, 1, tzinfo=UTC)}, [1]),
+        ({"good": True}, [1]),
+        ({"id": [1, 3]}, [1, 3]),
+        ({"kind": []}, []),
+    ],
+)
+async def test_filters_compare_exactly(typed: Workspace, filters: Mapping[str, object], found: list[int]) -> None:
+    assert await typed_ids(typed, filters=filters) == found
+
+
+async def test_large_numbers_come_back_as_they_are(typed: Workspace) -> None:
+    [match] = await typed.indexes.query(TYPED.name, [1.0, 0.0], top_k=1)
+    assert match.row["nanos"] == NANOS
+
+
+async def test_keys_that_are_numbers_are_deleted_for_good(typed: Workspace, tmp_path: Path) -> None:
+    await typed.indexes.delete(TYPED.name, ["1", "999"])
+    assert await typed_ids(typed) == [2, 3]
+    again = await open_workspace(tmp_path / "workspace")
+    assert await typed_ids(again) == [2, 3]
+    await again.close()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": "x"}, {"id": 9, "nanos": 2**63}, {"id": 9, "nanos": 1.5}, {"id": 9, "kind": 5}, {"id": 9, "at": "soon"},
+        {"id": 9, "at": 5}, {"id": 9, "good": "yes"}, {"id": 9, "embedding": ["a", "b"]}, {"id": 9, "embedding": None},
+    ],
+)  # fmt: skip
+async def test_rows_of_another_type_are_refused_whole(typed: Workspace, row: dict[str, object]) -> None:
+    good = {"id": 4, "embedding": [1.0, 0.0]}
+    with pytest.raises(InvalidRequest):
+        await typed.indexes.upsert(TYPED.name, [good, {"embedding": [1.0, 0.0], **row}])
+    assert await typed_ids(typed) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        IndexSpec(name="main.a.bad", dimension=0),
+        IndexSpec(name="main.a.bad", dimension=2, columns={"id": "string", "_sequence": "long"}),
+        IndexSpec(name="main.a.bad", dimension=2, columns={"id": "string", "embedding": "string"}),
+    ],
+)
+async def test_indexes_that_cannot_be_are_refused(workspace: Workspace, spec: IndexSpec) -> None:
+    with pytest.raises(InvalidRequest):
+        await workspace.indexes.create(spec)
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+async def test_asking_for_nothing_is_refused(typed: Workspace, top_k: int) -> None:
+    with pytest.raises(InvalidRequest):
+        await typed_ids(typed, top_k=top_k)
+
+
+async def test_index_of_many_small_upserts_is_compacted_when_opened(workspace: Workspace, tmp_path: Path) -> None:
+    spec = IndexSpec(name="main.a.small", dimension=2)
+    await workspace.indexes.create(spec)
+    for n in range(COMPACT_ABOVE_FILES + 1):
+        await workspace.indexes.upsert(spec.name, [{"id": str(n % 7), "embedding": [1.0, float(n)]}])
+    await workspace.indexes.delete(spec.name, ["0"])
+    again = await open_workspace(tmp_path / "workspace")
+    assert await again.indexes.count(spec.name) == 6
+    await again.close()
+    assert (await DeltaTables(tmp_path / "workspace/indexes").describe(spec.name)).file_count == 1

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from lakemesh.errors import Conflict, InvalidRequest, NotFound
@@ -58,3 +60,20 @@ async def test_paths_out_of_the_volume_are_refused(workspace: Workspace, path: s
         await workspace.volumes.read(path)
     with pytest.raises(InvalidRequest):
         await workspace.volumes.write(path, b"x")
+
+
+async def test_links_that_lead_nowhere_hide_nothing_else(workspace: Workspace, tmp_path: Path) -> None:
+    await workspace.volumes.write("/Volumes/main/a/v/file.txt", b"x")
+    folder = tmp_path / "workspace/volumes/main/a/v"
+    (folder / "broken").symlink_to(folder / "missing")
+    (folder / "loop").symlink_to(folder / "loop")
+    entries = await workspace.volumes.list_directory("/Volumes/main/a/v")
+    assert [entry.name for entry in entries] == ["file.txt"]
+    with pytest.raises(InvalidRequest):
+        await workspace.volumes.read("/Volumes/main/a/v/loop")
+
+
+async def test_names_too_long_for_a_folder_are_refused(workspace: Workspace) -> None:
+    for verb in (workspace.volumes.read, workspace.volumes.delete, workspace.volumes.list_directory):
+        with pytest.raises(InvalidRequest):
+            await verb("/Volumes/main/a/v/" + "n" * 300)

@@ -1,7 +1,7 @@
 """Columns of an index in memory, laid out so that a filter is a comparison of whole arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     ">=": np.greater_equal,
 }
 NO_VALUE = -1
+MAX_LONG = 2**63 - 1
+MISSING_LONG = -(2**63)
 
 
 class TextColumn:
@@ -55,37 +57,76 @@ class TextColumn:
 
 
 class NumberColumn:
-    """Numbers, booleans and timestamps (as seconds) as doubles; a missing value is NaN and matches nothing."""
+    """Booleans and timestamps (as seconds) as doubles, and longs as they are, since a double would round them. A
+    missing value matches nothing."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self._numbers = np.full(1_024, np.nan)
+        self._missing = MISSING_LONG if kind == "long" else np.nan
+        self._numbers = np.full(1_024, self._missing, dtype=np.int64 if kind == "long" else np.float64)
 
     def set(self, row: int, value: Any) -> None:
-        self._numbers = grown(self._numbers, row + 1, np.nan)
-        self._numbers[row] = np.nan if value is None else number(value)
+        self._numbers = grown(self._numbers, row + 1, self._missing)
+        self._numbers[row] = self._missing if value is None else number(value)
 
     def get(self, row: int) -> Any:
-        value = float(self._numbers[row])
-        if np.isnan(value):
+        value = self._numbers[row]
+        if np.isnan(value) or value == MISSING_LONG:
             return None
         return {"long": int, "boolean": bool}.get(self._kind, float)(value)
 
     def equal_any(self, values: Sequence[Any], size: int) -> Mask:
-        return np.isin(self._numbers[:size], [number(value) for value in values])
+        column = self._numbers[:size]
+        mask = np.zeros(size, dtype=bool)
+        for value in values:
+            mask |= column == number(value)
+        return mask
 
     def compare(self, operator: str, value: Any, size: int) -> Mask:
-        mask: Mask = COMPARISONS[operator](self._numbers[:size], number(value))
+        column = self._numbers[:size]
+        mask: Mask = COMPARISONS[operator](column, number(value)) & (column != MISSING_LONG)
         return mask
 
 
-def number(value: Any) -> float:
+def number(value: Any) -> float | int:
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, datetime):
         return value.timestamp()
     try:
         return float(value)
     except (TypeError, ValueError):
+        pass
+    try:
+        return moment(value).timestamp()
+    except (TypeError, ValueError):
         raise InvalidRequest(f"{value!r:.60} is not a number, and its column holds numbers.") from None
+
+
+def moment(value: Any) -> datetime:
+    """A point in time, from itself or from ISO 8601 text; without a zone it is UTC."""
+    parsed = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def typed(value: Any, kind: str, name: str) -> Any:
+    """The value as its column keeps it. Raises `InvalidRequest` when it is of another type."""
+    if value is None:
+        return None
+    try:
+        if kind == "timestamp":
+            return moment(value)
+        if kind == "long":
+            whole = int(value)
+            if whole == value and abs(whole) <= MAX_LONG:
+                return whole
+        elif kind == "double":
+            return float(value)
+        elif isinstance(value, bool if kind == "boolean" else str):
+            return value
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InvalidRequest(f"{value!r:.60} is not a {kind}, which the index' column {name!r:.60} holds.")
 
 
 def make_column(kind: str) -> TextColumn | NumberColumn:

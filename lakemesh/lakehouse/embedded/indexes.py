@@ -5,13 +5,15 @@ import itertools
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lakemesh.errors import Conflict, InvalidRequest, NotFound
 from lakemesh.lakehouse.arrow import rows_to_arrow
+from lakemesh.lakehouse.embedded.columns import typed
 from lakemesh.lakehouse.embedded.tables import DeltaTables
 from lakemesh.lakehouse.embedded.vector_index import EXACT_UP_TO, VectorIndex, normalised
 from lakemesh.lakehouse.embedded.words import WordIndex
@@ -20,6 +22,12 @@ from lakemesh.lakehouse.tables import Column, TableSpec
 
 INLINE_UP_TO = 20_000
 """Rows up to which a search takes well under a millisecond and need not leave the event loop."""
+
+COMPACT_ABOVE_FILES = 50
+"""Every upsert makes a file of the log, and reading many small ones takes long."""
+
+FILTERED_WORDS = 1_000
+"""Rows a search by words looks at when a filter follows."""
 
 SQL_TYPES = {"string": "STRING", "long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP"}
 SEQUENCE, DELETED = "_sequence", "_deleted"
@@ -53,24 +61,20 @@ class LocalIndexes:
         async with self._locks[name]:
             index, words = await self._load(name)
             spec = index.spec
-            log = []
-            for row in rows:
-                if row.get(spec.primary_key) is None or spec.vector_column not in row:
-                    raise InvalidRequest(f"Each row needs {spec.primary_key!r} and {spec.vector_column!r}.")
-                vector = normalised(row[spec.vector_column], spec.dimension)
-                log.append({**row, spec.vector_column: vector, SEQUENCE: next(self._sequence), DELETED: False})
-            await self._tables.append(name, await asyncio.to_thread(rows_to_arrow, table_columns(spec), log))
-            await asyncio.to_thread(apply_upserts, index, words, log)
+            log = [{**checked_row(row, spec), SEQUENCE: next(self._sequence), DELETED: False} for row in rows]
+            async with self._logged(name, spec, log):
+                await asyncio.to_thread(apply_upserts, index, words, log)
         self._build_graph(index)
 
     async def delete(self, name: str, keys: Sequence[str]) -> None:
         async with self._locks[name]:
             index, words = await self._load(name)
-            log = [{index.spec.primary_key: key, SEQUENCE: next(self._sequence), DELETED: True} for key in keys]
-            await self._tables.append(name, await asyncio.to_thread(rows_to_arrow, table_columns(index.spec), log))
-            for key in keys:
-                index.delete(key)
-                words.delete(key)
+            kept = [kept_key(key, index.spec) for key in keys]
+            log = [{index.spec.primary_key: key, SEQUENCE: next(self._sequence), DELETED: True} for key in kept]
+            async with self._logged(name, index.spec, log):
+                for key in map(str, kept):
+                    index.delete(key)
+                    words.delete(key)
 
     async def query(
         self,
@@ -82,9 +86,12 @@ class LocalIndexes:
         columns: Sequence[str] | None = None,
         text: str | None = None,
     ) -> list[Match]:
+        if top_k < 1:
+            raise InvalidRequest("top_k is at least 1.")
         index, words = self._open.get(name) or await self._load_locked(name)
         if text is not None:
-            keys = await asyncio.to_thread(words.search, text, max(top_k * 5, 50))
+            # A filter drops some of what the words find, so more has to be found.
+            keys = await asyncio.to_thread(words.search, text, max(top_k * 5, FILTERED_WORDS if filters else 50))
             return await asyncio.to_thread(index.fuse, vector, keys, top_k, filters, columns)
         if len(index) <= INLINE_UP_TO:
             return index.search(vector, top_k, filters, columns)
@@ -99,6 +106,18 @@ class LocalIndexes:
             self._open.pop(name, None)
             await self._tables.drop(name)
 
+    @asynccontextmanager
+    async def _logged(self, name: str, spec: IndexSpec, log: Sequence[Mapping[str, Any]]) -> AsyncIterator[None]:
+        """Append to the log, then change the index in memory; one that missed its change is built anew from the
+        log, which may have taken it."""
+        rows = await asyncio.to_thread(rows_to_arrow, table_columns(spec), log)
+        try:
+            await self._tables.append(name, rows)
+            yield
+        except BaseException:
+            self._open.pop(name, None)
+            raise
+
     async def _load_locked(self, name: str) -> tuple[VectorIndex, WordIndex]:
         async with self._locks[name]:
             return await self._load(name)
@@ -107,6 +126,8 @@ class LocalIndexes:
         if name not in self._open:
             if not self._tables.exists(name):
                 raise NotFound(f"There is no index {name!r:.100}.")
+            if ((await self._tables.describe(name)).file_count or 0) > COMPACT_ABOVE_FILES:
+                await self._tables.compact(name)
             self._open[name] = await asyncio.to_thread(self._rebuild, name)
             self._build_graph(self._open[name][0])
         return self._open[name]
@@ -144,7 +165,28 @@ def apply_upserts(index: VectorIndex, words: WordIndex, rows: Sequence[Mapping[s
         words.upsert(key, row)
 
 
+def checked_row(row: Mapping[str, Any], spec: IndexSpec) -> dict[str, Any]:
+    """The row as the index keeps it. Raises `InvalidRequest`."""
+    if row.get(spec.primary_key) is None or spec.vector_column not in row:
+        raise InvalidRequest(f"Each row needs {spec.primary_key!r} and {spec.vector_column!r}.")
+    values = {name: typed(row.get(name), kind, name) for name, kind in spec.columns.items()}
+    return {**values, spec.vector_column: normalised(row[spec.vector_column], spec.dimension)}
+
+
+def kept_key(key: Any, spec: IndexSpec) -> Any:
+    """Keys come as text whatever the type of their column."""
+    kind = spec.columns[spec.primary_key]
+    if kind == "long" and isinstance(key, str) and key.lstrip("-").isdecimal():
+        return typed(int(key), kind, spec.primary_key)
+    return typed(key, kind, spec.primary_key)
+
+
 def check_spec(spec: IndexSpec) -> None:
+    if spec.dimension < 1:
+        raise InvalidRequest("An index' dimension is at least 1.")
+    reserved = {SEQUENCE, DELETED, spec.vector_column} & set(spec.columns)
+    if reserved:
+        raise InvalidRequest(f"{sorted(reserved)[0]!r} cannot be one of the index' columns; the index keeps it itself.")
     unknown = set(spec.columns.values()) - set(SQL_TYPES)
     if unknown:
         raise InvalidRequest(f"{sorted(unknown)[0]!r} is not a column type of an index; use {', '.join(SQL_TYPES)}.")

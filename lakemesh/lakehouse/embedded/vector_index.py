@@ -36,6 +36,7 @@ class VectorIndex:
         self._columns = {name: make_column(kind) for name, kind in spec.columns.items()}
         self._graph: usearch.index.Index | None = None
         self._building = threading.Lock()
+        self._adding = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -52,8 +53,9 @@ class VectorIndex:
         self._alive[row] = True
         self._keys.append(key)  # last: a search in another thread looks at as many rows as there are keys
         self._row_of[key] = row
-        if self._graph is not None:
-            self._graph.add(row, self._vectors[row])
+        with self._adding:
+            if self._graph is not None:
+                self._graph.add(row, self._vectors[row])
 
     def delete(self, key: str) -> None:
         row = self._row_of.pop(key, None)
@@ -108,22 +110,32 @@ class VectorIndex:
             graph = Index(ndim=self.spec.dimension, metric="ip", dtype="f16", connectivity=32, expansion_search=256)
             size = len(self._keys)
             graph.add(np.arange(size), self._vectors[:size])
-            for row in range(size, len(self._keys)):  # what came in while it was built
-                graph.add(row, self._vectors[row])
-            self._graph = graph
+            with self._adding:
+                for row in range(size, len(self._keys)):  # what came in while it was built
+                    graph.add(row, self._vectors[row])
+                self._graph = graph
         finally:
             self._building.release()
 
     def _nearest(self, query: Vector, top_k: int, filters: Filters | None) -> tuple[NDArray[Any], Vector]:
         if not filters and self._graph is not None:
-            found = self._graph.search(query, top_k + len(self._keys) - len(self)).keys.astype(np.int64)
-            rows = found[self._alive[found]][: top_k * 2]
+            rows = self._near_in_graph(self._graph, query, top_k)
         elif not filters and len(self) == len(self._keys):
             return top(self._vectors[: len(self._keys)] @ query, top_k)
         else:
             rows = np.flatnonzero(self._mask(filters))
         places, scores = top(self._vectors[rows] @ query, top_k)
         return rows[places], scores
+
+    def _near_in_graph(self, graph: "usearch.index.Index", query: Vector, top_k: int) -> NDArray[np.int64]:
+        """Rows near the query. Dead ones stay in the graph, so it is asked for more until enough live ones come."""
+        wanted = 2 * top_k
+        while True:
+            found = graph.search(query, min(wanted, len(self._keys))).keys.astype(np.int64)
+            live: NDArray[np.int64] = found[self._alive[found]]
+            if len(live) >= top_k or wanted >= len(self._keys):
+                return live
+            wanted *= 4
 
     def _mask(self, filters: Filters | None) -> NDArray[np.bool_]:
         size = len(self._keys)
@@ -148,7 +160,10 @@ def top(scores: Vector, top_k: int) -> tuple[NDArray[Any], Vector]:
 
 def normalised(vector: Sequence[float], dimension: int) -> Vector:
     """The vector at length one. Raises `InvalidRequest` for another dimension or for values that are no numbers."""
-    array = np.asarray(vector, dtype=np.float32)
+    try:
+        array = np.asarray(vector, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InvalidRequest(f"A vector is a list of {dimension} numbers.") from None
     if array.shape != (dimension,):
         raise InvalidRequest(f"The index holds vectors of {dimension} numbers, not of shape {array.shape}.")
     length = float(np.linalg.norm(array))

@@ -10,6 +10,8 @@ from lakemesh.errors import Conflict, InvalidRequest, NotFound, WorkspaceUnavail
 from lakemesh.lakehouse.names import split_volume_path
 from lakemesh.lakehouse.volumes import VolumeEntry
 
+MAX_NAME_BYTES = 255
+
 
 class FolderVolumes:
     """`root/catalog/schema/volume`, except for the volumes that `mounts` lays elsewhere
@@ -36,7 +38,13 @@ class FolderVolumes:
         volume, inside = split_volume_path(path)
         root = self._mounts.get(volume, self._root.joinpath(*volume)).resolve()
         located = root.joinpath(inside)
-        if not located.resolve().is_relative_to(root):
+        if any(len(part.encode()) > MAX_NAME_BYTES for part in inside.parts):
+            raise InvalidRequest(f"{path!r:.200} has a name longer than {MAX_NAME_BYTES} bytes.")
+        try:
+            stays = located.resolve().is_relative_to(root)
+        except RuntimeError:  # links that lead to each other
+            stays = False
+        if not stays:
             raise InvalidRequest(f"{path!r:.200} leads out of its volume.")
         return located
 
@@ -79,17 +87,24 @@ class FolderVolumes:
             raise NotFound(f"There is no folder {path!r:.200}.") from None
         except OSError as error:
             raise unavailable(path, error) from error
-        return [describe(path, file) for file in found if not file.name.startswith(".writing-")]
+        entries = (describe(path, file) for file in found if not file.name.startswith(".writing-"))
+        return [entry for entry in entries if entry is not None]
 
     def _delete(self, path: str) -> None:
         try:
             self._locate(path).unlink()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
             raise NotFound(f"There is no file {path!r:.200}.") from None
+        except OSError as error:
+            raise unavailable(path, error) from error
 
 
-def describe(folder_path: str, file: Path) -> VolumeEntry:
-    status = file.stat()
+def describe(folder_path: str, file: Path) -> VolumeEntry | None:
+    """None for a link that leads nowhere and a file that has just gone."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
     return VolumeEntry(
         path=f"{folder_path.rstrip('/')}/{file.name}",
         name=file.name,
