@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from lakemesh.errors import InvalidRequest, NotFound
+from lakemesh.errors import InvalidRequest, NotFound, WorkspaceUnavailable
 from lakemesh.lakehouse.arrow import rows_to_arrow
 from lakemesh.lakehouse.tables import AppTransaction, Column, TableSpec
 from lakemesh.lakehouse.workspace import Workspace
@@ -158,3 +158,21 @@ async def test_table_whose_making_was_cut_off_is_made_again(workspace: Workspace
     assert await workspace.tables.list_tables("main.a") == []
     await workspace.tables.create(TableSpec(name="main.a.t", columns=[Column("id", "BIGINT")]))
     assert (await workspace.tables.describe("main.a.t")).version == 0
+
+
+async def test_table_works_on_after_delta_rs_panicked(workspace: Workspace) -> None:
+    await make(workspace)
+    await workspace.tables.append(NAME, orders(1, 2))
+    with pytest.raises(WorkspaceUnavailable):
+        await workspace.tables.delete_rows(NAME, f"id IN (SELECT id FROM {NAME} WHERE id = 1)")
+    assert await workspace.tables.delete_rows(NAME, "id = 1") == 1
+    assert await ids(workspace) == [2]
+
+
+async def test_reading_files_that_are_gone_is_a_designed_error(workspace: Workspace, tmp_path: Path) -> None:
+    await make(workspace)
+    await workspace.tables.append(NAME, orders(1))
+    for file in (tmp_path / "workspace/tables/main/shop/orders").glob("*.parquet"):
+        file.unlink()
+    with pytest.raises(WorkspaceUnavailable):
+        await ids(workspace)

@@ -141,6 +141,12 @@ class DeltaTables:
         except (DeltaError, OSError) as error:
             self._handles.pop(name, None)
             raise WorkspaceUnavailable(f"The table {name!r:.100} cannot be used: {error}") from error
+        except BaseException as error:
+            # A panic in delta-rs is no `Exception`, and would end the event loop instead of the request.
+            if type(error).__name__ != "PanicException":
+                raise
+            self._handles.pop(name, None)
+            raise WorkspaceUnavailable(f"The table {name!r:.100} cannot be used: delta-rs failed.") from error
 
     def _create(self, spec: TableSpec) -> None:
         from deltalake import DeltaTable

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from lakemesh.deadline import Deadline
-from lakemesh.errors import DeadlineExceeded, InvalidRequest, PermissionDenied
+from lakemesh.errors import DeadlineExceeded, InvalidRequest, PermissionDenied, WorkspaceUnavailable
 from lakemesh.lakehouse.embedded.catalog import Catalog, StoredTable
 from lakemesh.lakehouse.embedded.changes import change
 from lakemesh.lakehouse.embedded.dialect import to_duckdb
@@ -126,6 +126,9 @@ class DuckDBWarehouse:
             raise DeadlineExceeded("The statement was stopped.") from None
         except duckdb.PermissionException as error:
             raise PermissionDenied(first_line(error)) from None
+        except duckdb.IOException as error:
+            # A file of the version that is read was vacuumed, or its table dropped.
+            raise WorkspaceUnavailable(f"A table changed while it was read; ask again. {first_line(error)}") from None
         except duckdb.Error as error:
             raise InvalidRequest(first_line(error)) from None
         finally:
