@@ -40,6 +40,7 @@ from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.http import problem_response
 from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.mcp.methods import Methods
 from lakemesh.mcp.provider import Provider
 from lakemesh.mcp.server import McpServer, mcp_routes
 from lakemesh.memory import Memory
@@ -217,7 +218,9 @@ def mcp_of(services: Services) -> list[BaseRoute]:
     if not config.mcp.enabled:
         return []
     provider = Provider(router=services.router, prompts=services.prompts, config=services.config)
-    server = McpServer(provider, authenticator=services.authenticator, max_body_bytes=config.limits.max_body_bytes)
+    server = McpServer(
+        Methods(provider), authenticator=services.authenticator, max_body_bytes=config.limits.max_body_bytes
+    )
     return mcp_routes(server)
 
 

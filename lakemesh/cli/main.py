@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from lakemesh import __version__
-from lakemesh.cli import config, demo, execute, serve, sql, telemetry, top, traces, train_risk, workspace
+from lakemesh.cli import config, demo, execute, mcp, serve, sql, telemetry, top, traces, train_risk, workspace
 from lakemesh.errors import ConfigurationInvalid, LakemeshError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -14,6 +14,7 @@ app.command("serve")(serve.serve)
 app.command("execute")(execute.execute)
 app.command("sql")(sql.sql)
 app.command("demo")(demo.demo)
+app.command("mcp")(mcp.mcp)
 app.command("traces")(traces.traces)
 app.command("top")(top.top)
 app.command("train-risk")(train_risk.train_risk)

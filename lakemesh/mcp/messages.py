@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
 from lakemesh.errors import LakemeshError
+from lakemesh.schemas import Progress
 
 MODERN = "2026-07-28"
 HANDSHAKE = ("2025-11-25", "2025-06-18")
@@ -67,7 +68,7 @@ class Call:
 
 
 def read_call(body: bytes, headers: Mapping[str, str]) -> Call:
-    """The message of a POST. Raises `ProtocolError` for what is not one, and for headers that contradict it."""
+    """The message of a POST, or of a line when there are no headers. Raises `ProtocolError` for what is not one."""
     try:
         message = from_json(body)
     except ValueError:
@@ -82,16 +83,12 @@ def read_call(body: bytes, headers: Mapping[str, str]) -> Call:
         raise ProtocolError(INVALID_REQUEST, "'id' must not be null.")
     meta = params.get("_meta") if isinstance(params.get("_meta"), dict) else {}
     modern = VERSION_KEY in (meta or {}) or headers.get("mcp-protocol-version", "").strip() == MODERN
-    call = Call(id=request_id, method=message["method"], params=params, modern=modern)
-    if call.id is not None:
-        (check_modern if modern else check_handshake)(call, headers)
-    return call
+    return Call(id=request_id, method=message["method"], params=params, modern=modern)
 
 
 def check_modern(call: Call, headers: Mapping[str, str]) -> None:
-    """`_meta` names version and capabilities, and the routing headers say the same as the body."""
-    meta = call.params.get("_meta") or {}
-    version = meta.get(VERSION_KEY)
+    """The routing headers say the same as the body, whose `_meta` is complete."""
+    version = (call.params.get("_meta") or {}).get(VERSION_KEY)
     if version is None:
         raise ProtocolError(INVALID_PARAMS, f"'_meta' must name {VERSION_KEY}.")
     name_key = NAME_OF.get(call.method)
@@ -101,8 +98,14 @@ def check_modern(call: Call, headers: Mapping[str, str]) -> None:
     for header, value in expected.items():
         if headers.get(header, "").strip() != value:
             raise ProtocolError(HEADER_MISMATCH, f"The header {header} must repeat what the body says.")
-    if version != MODERN:
-        raise unsupported(version)
+    check_meta(call)
+
+
+def check_meta(call: Call) -> None:
+    """`_meta` of a request of 2026-07-28 names a version that this server speaks, and the client's capabilities."""
+    meta = call.params.get("_meta") or {}
+    if meta.get(VERSION_KEY) != MODERN:
+        raise unsupported(meta.get(VERSION_KEY))
     if not isinstance(meta.get(CAPABILITIES_KEY), dict):
         raise ProtocolError(INVALID_PARAMS, f"'_meta' must carry {CAPABILITIES_KEY}.")
 
@@ -134,6 +137,13 @@ def error_message(request_id: int | str | None, error: LakemeshError) -> dict[st
     if data:
         body["data"] = data
     return {"jsonrpc": "2.0", "id": request_id, "error": body}
+
+
+def progress_message(call: Call, event: Progress) -> dict[str, Any]:
+    params = {"progressToken": call.progress_token, "progress": event.progress}
+    params |= {"total": event.total} if event.total is not None else {}
+    params |= {"message": event.message} if event.message else {}
+    return {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
 
 
 def message_response(message: Mapping[str, Any], *, modern: bool = True) -> Response:

@@ -1,7 +1,8 @@
 """The MCP server at `/mcp`: Streamable HTTP over the engine, without state between requests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from pydantic_core import to_json
@@ -10,59 +11,35 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from lakemesh import __version__
-from lakemesh.agents.base import EventSink
 from lakemesh.agents.events import discard
 from lakemesh.errors import LakemeshError, PermissionDenied
 from lakemesh.governance.identity import Authenticator
 from lakemesh.http import is_same_origin, problem_response, read_json_body, trace_parent
 from lakemesh.mcp.messages import (
-    HANDSHAKE,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    MODERN,
     Call,
     ProtocolError,
+    check_handshake,
+    check_modern,
     error_message,
     message_response,
+    progress_message,
     read_call,
-    result_message,
 )
-from lakemesh.mcp.provider import PROMPT_URI, Provider
+from lakemesh.mcp.methods import Methods
 from lakemesh.schemas import Event, Identity, Progress
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
 PROGRESS_BUFFER = 256
-CAPABILITIES: Mapping[str, Any] = {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
-INSTRUCTIONS = "Each tool is an agent of this server. Prompts and their versions are resources too."
-CACHE: Mapping[str, Any] = {"ttlMs": 0, "cacheScope": "private"}
-CACHED = frozenset(
-    {"server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"}
-)
-
-Answer = Callable[[Call, Identity], dict[str, Any]]
 
 
 class McpServer:
     """One ASGI application. Reads a message, finds who sent it, and answers it in JSON; with a progress token, and a
     client that takes a stream, progress comes first."""
 
-    def __init__(self, provider: Provider, *, authenticator: Authenticator, max_body_bytes: int) -> None:
-        self._provider = provider
+    def __init__(self, methods: Methods, *, authenticator: Authenticator, max_body_bytes: int) -> None:
+        self._methods = methods
         self._authenticator = authenticator
         self._max_body_bytes = max_body_bytes
-        self._answers: dict[str, Answer] = {
-            "initialize": self._initialize,
-            "ping": lambda call, identity: {},
-            "server/discover": self._discover,
-            "tools/list": lambda call, identity: {"tools": provider.tools(identity)},
-            "prompts/list": lambda call, identity: {"prompts": provider.prompts()},
-            "prompts/get": lambda call, identity: provider.prompt(text(call, "name"), mapping(call, "arguments")),
-            "resources/list": lambda call, identity: {"resources": provider.resources()},
-            "resources/read": lambda call, identity: provider.resource(text(call, "uri")),
-            "resources/templates/list": self._templates,
-            "completion/complete": self._complete,
-        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
@@ -84,34 +61,19 @@ class McpServer:
             return message_response(error_message(None, error))
         if call.id is None:
             return Response(status_code=202)
+        try:
+            (check_modern if call.modern else check_handshake)(call, request.headers)
+        except ProtocolError as error:
+            return message_response(error_message(call.id, error))
         if call.method == "tools/call":
             return await self._call_tool(call, identity, request)
-        return message_response(self._answer(call, identity), modern=call.modern)
-
-    def _answer(self, call: Call, identity: Identity) -> dict[str, Any]:
-        try:
-            answer = self._answers.get(call.method)
-            if answer is None or (call.modern and call.method in ("initialize", "ping")):
-                raise ProtocolError(METHOD_NOT_FOUND, f"There is no method {call.method!r:.80}.")
-            result = answer(call, identity)
-        except LakemeshError as error:
-            return error_message(call.id, error)
-        return result_message(call, {**result, **CACHE} if call.modern and call.method in CACHED else result)
+        return message_response(self._methods.answer(call, identity), modern=call.modern)
 
     async def _call_tool(self, call: Call, identity: Identity, request: Request) -> Response:
         """In JSON, or with progress as server-sent events when the client asked for it."""
-        parent = trace_parent(request.headers)
-
-        async def run(on_progress: EventSink) -> dict[str, Any]:
-            try:
-                name, arguments = text(call, "name"), mapping(call, "arguments")
-                result = await self._provider.call_tool(name, arguments, identity, parent, on_progress)
-            except LakemeshError as error:
-                return error_message(call.id, error)
-            return result_message(call, result)
-
+        run = partial(self._methods.call_tool, call, identity, parent=trace_parent(request.headers))
         if call.progress_token is None or "text/event-stream" not in request.headers.get("accept", ""):
-            return message_response(await run(discard), modern=call.modern)
+            return message_response(await run(on_progress=discard), modern=call.modern)
         return StreamingResponse(with_progress(call, run), media_type="text/event-stream")
 
     def _check_source(self, request: Request) -> None:
@@ -123,64 +85,17 @@ class McpServer:
         if self._authenticator.trusts_anybody and host not in LOOPBACK:
             raise PermissionDenied("Without configured tokens this server answers to its loopback names only.")
 
-    def _initialize(self, call: Call, identity: Identity) -> dict[str, Any]:
-        wanted = call.params.get("protocolVersion")
-        if not isinstance(wanted, str):
-            raise ProtocolError(INVALID_PARAMS, "'protocolVersion' is missing.")
-        return {
-            "protocolVersion": wanted if wanted in HANDSHAKE else HANDSHAKE[0],
-            "capabilities": CAPABILITIES,
-            "serverInfo": {"name": "lakemesh", "version": __version__},
-            "instructions": INSTRUCTIONS,
-        }
 
-    def _discover(self, call: Call, identity: Identity) -> dict[str, Any]:
-        return {
-            "supportedVersions": [MODERN, *HANDSHAKE],
-            "capabilities": CAPABILITIES,
-            "instructions": INSTRUCTIONS,
-            "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "lakemesh", "version": __version__}},
-        }
-
-    def _templates(self, call: Call, identity: Identity) -> dict[str, Any]:
-        template = {"uriTemplate": f"{PROMPT_URI}{{name}}/{{version}}", "name": "prompt version"}
-        return {"resourceTemplates": [{**template, "mimeType": "text/plain"}]}
-
-    def _complete(self, call: Call, identity: Identity) -> dict[str, Any]:
-        values = self._provider.complete(mapping(call, "ref"), mapping(call, "argument"))
-        return {"completion": {"values": values, "total": len(values), "hasMore": False}}
-
-
-def text(call: Call, name: str) -> str:
-    value = call.params.get(name)
-    if not isinstance(value, str):
-        raise ProtocolError(INVALID_PARAMS, f"'{name}' must be a string.")
-    return value
-
-
-def mapping(call: Call, name: str) -> Mapping[str, Any]:
-    value = call.params.get(name, {})
-    if not isinstance(value, dict):
-        raise ProtocolError(INVALID_PARAMS, f"'{name}' must be an object.")
-    return value
-
-
-async def with_progress(call: Call, run: Callable[[EventSink], Awaitable[dict[str, Any]]]) -> AsyncIterator[bytes]:
+async def with_progress(call: Call, run: Callable[..., Awaitable[dict[str, Any]]]) -> AsyncIterator[bytes]:
     """Progress notifications while the tool runs, then the answer. A client that leaves cancels the tool; one that
     reads slowly misses progress, never the answer."""
-    waiting: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(PROGRESS_BUFFER)
-    steps = 0
+    waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(PROGRESS_BUFFER)
 
     def note(event: Event) -> None:
-        nonlocal steps
-        steps += 1
         if isinstance(event, Progress) and not waiting.full():
-            params = {"progressToken": call.progress_token, "progress": event.progress}
-            params |= {"total": event.total} if event.total is not None else {}
-            params |= {"message": event.message} if event.message else {}
-            waiting.put_nowait({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+            waiting.put_nowait(progress_message(call, event))
 
-    task = asyncio.ensure_future(run(note))
+    task = asyncio.ensure_future(run(on_progress=note))
     try:
         while not task.done() or not waiting.empty():
             step = asyncio.ensure_future(waiting.get())

@@ -1,22 +1,28 @@
 """Run in an environment of its own: the official MCP client against a server, at one revision family.
 
-Usage: mcp_client.py URL auto|legacy. Prints one JSON object of what it saw.
+Usage: mcp_client.py URL|COMMAND auto|legacy. Prints one JSON object of what it saw.
 """
 
 import asyncio
 import json
+import os
+import shlex
 import sys
 
-from mcp import Client
+from mcp import Client, StdioServerParameters
 
 
-async def main(url: str, mode: str) -> dict:
+async def main(target: str, mode: str) -> dict:
     progress: list[float] = []
 
     async def note(done: float, total: float | None, message: str | None) -> None:
         progress.append(done)
 
-    async with Client(url, mode=mode) as client:
+    server = target
+    if not target.startswith("http"):
+        command, *arguments = shlex.split(target)
+        server = StdioServerParameters(command=command, args=arguments, env=dict(os.environ))
+    async with Client(server, mode=mode) as client:
         tools = await client.list_tools()
         answer = await client.call_tool("echo", {"message": "hello"})
         wrong = await client.call_tool("echo", {"message": 5})

@@ -1,8 +1,11 @@
 """The official MCP client, in an environment of its own, does real work at both revision families."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ from tests.server import running_server, write_config
 from tests.services.conftest import AGENTS
 
 CLIENT = Path(__file__).parent / "mcp_client.py"
-CACHE = Path(__file__).parents[2] / ".cache/interop-mcp"
+REPOSITORY = Path(__file__).parents[2]
+CACHE = REPOSITORY / ".cache/interop-mcp"
 PACKAGE = "mcp==2.3.0"
 
 
@@ -28,14 +32,35 @@ def python() -> Path:
 
 
 @pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
-def test_official_client(python: Path, tmp_path: Path, mode: str, version: str) -> None:
+def test_official_client_over_http(python: Path, tmp_path: Path, mode: str, version: str) -> None:
     folder = write_config(tmp_path / "config", AGENTS)
     (folder / "prompts/ask_v1.txt").write_text("one {{ question }}")
     with running_server(tmp_path / "home", folder) as server:
-        command = [str(python), str(CLIENT), f"{server.url}/mcp", mode]
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        check_visit(visit(python, f"{server.url}/mcp", mode), version)
+
+
+@pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
+def test_official_client_over_stdio(python: Path, tmp_path: Path, mode: str, version: str) -> None:
+    folder = write_config(tmp_path / "config", AGENTS)
+    (folder / "prompts/ask_v1.txt").write_text("one {{ question }}")
+    environment = {
+        "LAKEMESH_HOME": str(tmp_path / "home"),
+        "LAKEMESH_CONFIG_FOLDER": str(folder),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    command = shlex.join([sys.executable, "-m", "lakemesh.cli", "mcp"])
+    check_visit(visit(python, command, mode, environment), version)
+
+
+def visit(python: Path, target: str, mode: str, environment: Mapping[str, str] | None = None) -> dict:
+    command = [str(python), str(CLIENT), target, mode]
+    environment = os.environ | (environment or {})
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert finished.returncode == 0, finished.stderr
-    seen = json.loads(finished.stdout)
+    return json.loads(finished.stdout)
+
+
+def check_visit(seen: dict, version: str) -> None:
     assert seen["version"] == version
     assert {"echo", "writer"} <= set(seen["tools"])
     assert (seen["structured"], seen["wrong"]) == ({"message": "hello"}, True)

@@ -101,6 +101,11 @@ def test_headers_must_say_what_the_body_says(server: Server) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
 
 
+def test_refusals_repeat_the_requests_id(server: Server) -> None:
+    assert modern(server, "tools/list", headers={"mcp-method": "ping"}).json()["id"] == 1
+    assert modern(server, "tools/list", _meta={}).json()["id"] == 1
+
+
 def test_unknown_version_names_those_there_are(server: Server) -> None:
     meta = META | {"io.modelcontextprotocol/protocolVersion": "2099-01-01"}
     answer = modern(server, "tools/list", headers={"mcp-protocol-version": "2099-01-01"}, _meta=meta)
