@@ -79,10 +79,12 @@ def read_call(body: bytes, headers: Mapping[str, str]) -> Call:
     request_id = message.get("id")
     if not isinstance(params, dict) or not isinstance(request_id, int | str | None) or isinstance(request_id, bool):
         raise ProtocolError(INVALID_REQUEST, "'params' is an object and 'id' a number or a string.")
+    meta = params.get("_meta") or {}
+    if not isinstance(meta, dict):
+        raise ProtocolError(INVALID_REQUEST, "'_meta' is an object.")
     if "id" in message and request_id is None:
         raise ProtocolError(INVALID_REQUEST, "'id' must not be null.")
-    meta = params.get("_meta") if isinstance(params.get("_meta"), dict) else {}
-    modern = VERSION_KEY in (meta or {}) or headers.get("mcp-protocol-version", "").strip() == MODERN
+    modern = VERSION_KEY in meta or headers.get("mcp-protocol-version", "").strip() == MODERN
     return Call(id=request_id, method=message["method"], params=params, modern=modern)
 
 

@@ -42,6 +42,7 @@ async def serve_stdio(methods: Methods, *, identity: Identity, max_line_bytes: i
         if not writing.done():
             await session.finish()
             await writing
+            reading.result()
     finally:
         reading.cancel()
         writing.cancel()
