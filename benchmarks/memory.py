@@ -46,7 +46,7 @@ async def measure(size: int, target: str) -> list[Row]:
         workspace = await open_workspace(Path(folder))
         config = MemoryConfig()
         await workspace.indexes.create(index_spec(config.index, DIMENSION))
-        empty = dict.fromkeys(INDEX_COLUMNS)
+        empty = dict.fromkeys(INDEX_COLUMNS) | {"embedding_model": "clustered"}
         for start in range(0, size, 5_000):
             rows = [
                 empty | {"memory_id": str(n), "agent_id": f"agent{n % AGENTS}", "text": "t", "embedding": stored[n]}

@@ -12,7 +12,7 @@ import structlog
 from opentelemetry.trace import Span, Tracer
 
 from lakemesh.config.memory import MemoryConfig
-from lakemesh.errors import InvalidRequest, LakemeshError, WorkspaceUnavailable
+from lakemesh.errors import Conflict, InvalidRequest, LakemeshError, WorkspaceUnavailable
 from lakemesh.lakehouse.indexes import Match
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory.tables import INDEX_COLUMNS, index_spec, memory_table
@@ -65,6 +65,7 @@ class Memory:
         self._writer = MemoryWriter(
             config, workspace=workspace, embed=embed, embedding_model=embedding_model, prepare=self._prepare
         )
+        self._other_model: str | None = None
         self._ready = False
         self._preparing = asyncio.Lock()
         self._warming: asyncio.Task[None] | None = None
@@ -114,47 +115,79 @@ class Memory:
         """The `top_k` nearest memories that pass the filters, best first. `filters` may name `session_id`, `user`
         and `created_at` (milliseconds), with the index' operators, and any key of the metadata (equality).
 
-        Raises `WorkspaceUnavailable` when neither index nor table answer; with one of them away the answer stands
-        on the other and the execution is marked as degraded.
+        Raises `WorkspaceUnavailable` when the index does not answer. With the table away the nearest memories are
+        still filtered, by the metadata the index carries; some that are further off may be missed, and the
+        execution is marked as degraded.
         """
         own, metadata = split_filters({**(filters or {}), **({"agent_id": agent_id} if agent_id else {})})
         with self._tracer.start_as_current_span("retrieve_memory") as span:
             span.set_attribute("lakemesh.memory.top_k", top_k)
             async with current_deadline(DEFAULT_SECONDS).timeout():
                 await self._prepare()
+                if self._other_model:
+                    own["embedding_model"] = self._embedding_model
                 vector = (await self._embed([query]))[0]
                 return await self._search(vector, own, metadata, top_k, span)
 
     async def forget(self, memory_ids: Sequence[str]) -> int:
         """Remove memories from the index and the table; how many there were. The rows' bytes leave the storage with
         the table's next vacuum."""
-        await self.flush()
-        await self._prepare()
         if not all(memory_id.isalnum() for memory_id in memory_ids):
             raise InvalidRequest("A memory id is letters and digits, as store() gave it.")
+        if not memory_ids:
+            return 0
+        await self._prepare()
+        unwritten = await self._writer.discard(set(memory_ids))
         await self._workspace.indexes.delete(self._config.index, list(memory_ids))
         listed = ", ".join(f"'{memory_id}'" for memory_id in memory_ids)
-        return await self._workspace.tables.delete_rows(self._config.table, f"memory_id IN ({listed})")
+        written = await self._workspace.tables.delete_rows(self._config.table, f"memory_id IN ({listed})")
+        return written + unwritten
 
     async def flush(self) -> bool:
         """Write everything stored so far; False when the workspace did not take it."""
         return await self._writer.flush()
 
     def health(self) -> dict[str, Any]:
-        return self._writer.health()
+        health = self._writer.health()
+        if self._other_model:
+            other = f"memories of the embedding model {self._other_model!r} are not found"
+            health["degraded"] = health["degraded"] or other
+        return health
 
     async def _search(
         self, vector: Sequence[float], own: dict[str, Any], metadata: dict[str, Any], top_k: int, span: Span
     ) -> list[MemoryMatch]:
         """The index alone, or index and table at once, met by id."""
-        fetch = top_k * OVERFETCH if metadata else top_k
-        nearest = self._workspace.indexes.query(self._config.index, vector, top_k=fetch, filters=own)
-        if not metadata:
-            matches = [as_match(match) for match in await nearest]
+        if metadata:
+            matches = await self._meet(vector, own, metadata, top_k)
         else:
-            found = await asyncio.gather(nearest, self._ids_with(own, metadata), return_exceptions=True)
-            matches = meet(*found)[:top_k]
+            matches = await self._nearest(vector, own, top_k)
         span.set_attribute("lakemesh.memory.hits", len(matches))
+        return matches
+
+    async def _nearest(self, vector: Sequence[float], own: Mapping[str, Any], top_k: int) -> list[MemoryMatch]:
+        found = await self._workspace.indexes.query(self._config.index, vector, top_k=top_k, filters=own)
+        return [as_match(match) for match in found]
+
+    async def _meet(
+        self, vector: Sequence[float], own: dict[str, Any], metadata: dict[str, Any], top_k: int
+    ) -> list[MemoryMatch]:
+        """The nearest by the index that the table finds too. Where too few of the nearest have the metadata, the index
+        is asked once more, for the table's memories alone."""
+        nearest, ids = await asyncio.gather(
+            self._nearest(vector, own, top_k * OVERFETCH), self._ids_with(own, metadata), return_exceptions=True
+        )
+        for outcome in (nearest, ids):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, LakemeshError):
+                raise outcome
+        if isinstance(nearest, BaseException):
+            raise WorkspaceUnavailable("The memory index does not answer.") from nearest
+        if isinstance(ids, BaseException):
+            degrade("memory: the metadata table is away; only the nearest memories were filtered")
+            return [match for match in nearest if has(match.metadata, metadata)][:top_k]
+        matches = [match for match in nearest if match.memory_id in ids][:top_k]
+        if len(matches) < min(top_k, len(ids)) and "memory_id" not in own:
+            matches = await self._nearest(vector, {**own, "memory_id": sorted(ids)}, top_k)
         return matches
 
     async def _ids_with(self, own: Mapping[str, Any], metadata: Mapping[str, Any]) -> set[str]:
@@ -165,9 +198,10 @@ class Memory:
             # The key goes into the path as a parameter too: names of metadata come from outside.
             conditions.append(f"get_json_object(metadata, :path_{place}) = :value_{place}")
             parameters |= {f"path_{place}": f'$."{key}"', f"value_{place}": as_text(value)}
-        if "agent_id" in own:
-            conditions.append("agent_id = :agent_id")
-            parameters["agent_id"] = own["agent_id"]
+        for column in own.keys() & {"agent_id", "session_id", "user"}:
+            if isinstance(own[column], str):
+                conditions.append(f"`{column}` = :{column}_value")
+                parameters[f"{column}_value"] = own[column]
         statement = (
             f"SELECT memory_id FROM {self._config.table} WHERE {' AND '.join(conditions)} "  # noqa: S608
             f"ORDER BY created_at DESC LIMIT {METADATA_CANDIDATES}"
@@ -178,18 +212,34 @@ class Memory:
     async def _warm_up(self) -> None:
         try:
             await self._prepare()
-            await self._workspace.indexes.count(self._config.index)
         except LakemeshError as error:
             logger.warning("memory not ready yet", reason=error.detail)
 
+    async def _find_other_model(self) -> str | None:
+        """An embedding model whose vectors the index holds beside this one's. Their distances mean nothing to each
+        other."""
+        found = await self._workspace.indexes.query(
+            self._config.index,
+            [1.0] * self._dimension,
+            top_k=1,
+            filters={"embedding_model NOT": self._embedding_model},
+            columns=["embedding_model"],
+        )
+        return str(found[0].row["embedding_model"]) if found else None
+
     async def _prepare(self) -> None:
-        """Make table and index, once."""
+        """Make table and index, and load it, once. Raises `WorkspaceUnavailable` for an index of another dimension:
+        its memories wait for the embedding model they were made with."""
         if self._ready:
             return
         async with self._preparing:
             if not self._ready:
                 await self._workspace.tables.create(memory_table(self._config.table))
-                await self._workspace.indexes.create(index_spec(self._config.index, self._dimension))
+                try:
+                    await self._workspace.indexes.create(index_spec(self._config.index, self._dimension))
+                except Conflict as error:
+                    raise WorkspaceUnavailable(error.detail) from error
+                self._other_model = await self._find_other_model()
                 self._ready = True
 
 
@@ -204,17 +254,8 @@ def split_filters(filters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     return own, metadata
 
 
-def meet(nearest: list[Match] | BaseException, ids: set[str] | BaseException) -> list[MemoryMatch]:
-    """Matches that both found. When one of the two is away, the other's answer stands and says that it is partial."""
-    for outcome in (nearest, ids):
-        if isinstance(outcome, BaseException) and not isinstance(outcome, LakemeshError):
-            raise outcome
-    if isinstance(nearest, BaseException):
-        raise WorkspaceUnavailable("The memory index does not answer.") from nearest
-    if isinstance(ids, BaseException):
-        degrade("memory: the metadata table is away; filters on metadata were not applied")
-        return [as_match(match) for match in nearest]
-    return [as_match(match) for match in nearest if match.row["memory_id"] in ids]
+def has(metadata: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(key in metadata and as_text(metadata[key]) == as_text(value) for key, value in wanted.items())
 
 
 def degrade(reason: str) -> None:

@@ -20,14 +20,13 @@ async def embed(texts) -> list[list[float]]:
     return [embed_text(text, 64) for text in texts]
 
 
-def make(workspace: Workspace, **config: object) -> Memory:
+def make(workspace: Workspace, *, buffer_size: int = 100, **arguments: object) -> Memory:
+    usual = {"embed": embed, "dimension": 64, "embedding_model": "hashed"}
     return Memory(
-        MemoryConfig(flush_seconds=60.0, **config),
+        MemoryConfig(flush_seconds=60.0, buffer_size=buffer_size),
         workspace=workspace,
-        embed=embed,
-        dimension=64,
-        embedding_model="hashed",
         tracer=NoOpTracerProvider().get_tracer("test"),
+        **usual | arguments,
     )
 
 
@@ -100,6 +99,7 @@ async def test_identity_and_session_come_from_the_execution(memory: Memory) -> N
 async def test_forgotten_is_gone_from_index_and_table(memory: Memory, workspace: Workspace) -> None:
     gone = memory.store("forget me", agent_id="a")
     memory.store("keep me", agent_id="a")
+    await memory.flush()
     assert await memory.forget([gone]) == 1
     assert [match.text for match in await memory.retrieve("me", top_k=9)] == ["keep me"]
     rows = await workspace.warehouse.query("SELECT text FROM main.agents.memory")
@@ -152,3 +152,116 @@ async def test_metadata_table_away_degrades_and_index_away_fails(memory: Memory,
 async def test_metadata_that_is_no_json_is_refused(memory: Memory) -> None:
     with pytest.raises(InvalidRequest):
         memory.store("x", agent_id="a", metadata={"k": object()})
+
+
+async def test_rare_metadata_is_found_behind_many_nearer_memories(memory: Memory) -> None:
+    for _ in range(60):
+        memory.store("the very same words", agent_id="a", metadata={"kind": "usual"})
+    memory.store("something else", agent_id="a", metadata={"kind": "rare"})
+    await memory.flush()
+    found = await memory.retrieve("the very same words", top_k=2, filters={"kind": "rare"})
+    assert [match.text for match in found] == ["something else"]
+
+
+async def test_filters_on_metadata_hold_while_the_table_is_away(memory: Memory, workspace: Workspace) -> None:
+    memory.store("hers", agent_id="a", metadata={"tenant": "x", "n": 1})
+    memory.store("theirs", agent_id="a", metadata={"tenant": "y", "n": 1})
+    await memory.flush()
+    partial = make(replace(workspace, warehouse=Away()))
+    assert [match.text for match in await partial.retrieve("hers", filters={"tenant": "x", "n": 1})] == ["hers"]
+
+
+async def test_what_is_forgotten_before_it_is_written_never_appears(workspace: Workspace) -> None:
+    up = True
+
+    async def embed_when_up(texts) -> list[list[float]]:
+        if not up:
+            raise WorkspaceUnavailable("no embeddings")
+        return await embed(texts)
+
+    memory = make(workspace, embed=embed_when_up)
+    up = False
+    gone, kept = memory.store("forget me", agent_id="a"), memory.store("keep me", agent_id="a")
+    assert not await memory.flush()
+    assert await memory.forget([gone]) == 1
+    assert await memory.forget([]) == 0
+    up = True
+    assert await memory.flush()
+    assert [match.memory_id for match in await memory.retrieve("me", top_k=9)] == [kept]
+
+
+class FailingAfter:
+    """Tables whose first append lands without its answer coming back."""
+
+    def __init__(self, tables: object) -> None:
+        self.tables = tables
+        self.failures = 1
+
+    def __getattr__(self, name: str):
+        return getattr(self.tables, name)
+
+    async def append(self, *args: object, **kwargs: object) -> bool:
+        added = await self.tables.append(*args, **kwargs)
+        if self.failures:
+            self.failures -= 1
+            raise WorkspaceUnavailable("the answer was lost")
+        return added
+
+
+async def test_append_whose_answer_was_lost_is_not_made_twice(workspace: Workspace) -> None:
+    memory = make(replace(workspace, tables=FailingAfter(workspace.tables)))
+    memory.store("first", agent_id="a")
+    assert not await memory.flush()
+    memory.store("second", agent_id="a")
+    assert await memory.flush()
+    rows = await workspace.warehouse.query("SELECT text FROM main.agents.memory ORDER BY text")
+    assert rows.rows == [("first",), ("second",)]
+    assert memory.health()["waiting"] == 0
+
+
+async def test_a_memory_at_fault_goes_alone(workspace: Workspace) -> None:
+    async def embed_most(texts) -> list[list[float]]:
+        return [[float("nan")] * 64 if text == "bad" else embed_text(text, 64) for text in texts]
+
+    memory = make(workspace, embed=embed_most)
+    for text in ("one", "bad", "two"):
+        memory.store(text, agent_id="a")
+    assert await memory.flush()
+    assert (memory.health()["refused"], memory.health()["waiting"]) == (1, 0)
+    rows = await workspace.warehouse.query("SELECT text FROM main.agents.memory ORDER BY text")
+    assert rows.rows == [("one",), ("two",)]
+
+
+async def test_a_fault_in_the_embedding_is_told_and_survived(workspace: Workspace) -> None:
+    broken = True
+
+    async def embed_later(texts) -> list[list[float]]:
+        if broken:
+            raise KeyError("a bug")
+        return await embed(texts)
+
+    memory = make(workspace, embed=embed_later)
+    memory.store("kept", agent_id="a")
+    assert not await memory.flush()
+    assert memory.health()["degraded"] == "writing memories failed: KeyError"
+    broken = False
+    assert await memory.flush()
+
+
+async def test_vectors_of_two_embedding_models_never_mix(workspace: Workspace) -> None:
+    first = make(workspace)
+    first.store("same words", agent_id="a")
+    await first.flush()
+    second = make(workspace, embedding_model="another")
+    await second.start()
+    second.store("same words", agent_id="b")
+    await second.flush()
+    assert [match.agent_id for match in await second.retrieve("same words")] == ["b"]
+    assert "'hashed'" in second.health()["degraded"]
+    await second.close()
+
+
+async def test_index_of_another_dimension_is_nobodys_request(workspace: Workspace) -> None:
+    await make(workspace).retrieve("x")
+    with pytest.raises(WorkspaceUnavailable, match="64"):
+        await make(workspace, dimension=32).retrieve("x")
