@@ -16,7 +16,7 @@ from lakemesh.config.schema import Config
 from lakemesh.errors import ConfigurationInvalid
 
 MAX_FILE_BYTES = 1024 * 1024
-VARIABLE = re.compile(r"\$(?:(\$)|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
+VARIABLE = re.compile(r"\$(?:(\$)|\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,13 @@ def interpolate(
         dollar, name, default = match.groups()
         if dollar:
             return "$"
+        if not name:
+            faults.append(f"{located(path, origins)}: not ${{NAME}} or ${{NAME:-default}}; a dollar sign is written $$")
+            return ""
         found = variables.get(name) or default
         if found is None:
-            faults.append(f"{located(path, origins)}: the environment variable {name} is not set")
+            problem = "is empty" if name in variables else "is not set"
+            faults.append(f"{located(path, origins)}: the environment variable {name} {problem}")
         return found or ""
 
     filled = VARIABLE.sub(fill, value)
@@ -137,7 +141,7 @@ def scalar(text: str) -> Any:
     """The YAML scalar that `text` is, or the text when it is none."""
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: what looks like a date and is none
         return text
     return value if isinstance(value, bool | int | float) else text
 

@@ -20,8 +20,8 @@ Subscriber = Callable[[Config], Awaitable[None] | None]
 
 
 class ConfigStore:
-    """`current` is always a valid configuration. A new one that is bad, or that a subscriber refuses, is reported
-    and not tried again until the files change."""
+    """`current` is always a valid configuration. A new one that is bad, or that a subscriber refuses as bad, is
+    reported and not tried again until the files change; what failed for another reason is tried at every refresh."""
 
     def __init__(
         self,
@@ -77,19 +77,27 @@ class ConfigStore:
                 if digest == self._digest:
                     self._faults = []  # the volume was away and is back
                 return False
-            self._seen_digest = digest
             config = parse_config(files, self._variables)
             for subscriber in self._subscribers:
                 outcome = subscriber(config)
                 if inspect.isawaitable(outcome):
                     await outcome
+        except ConfigurationInvalid as error:
+            self._seen_digest = digest
+            return self._refuse(error.errors)
         except LakemeshError as error:
-            self._faults = error.errors if isinstance(error, ConfigurationInvalid) else [error.detail]
-            logger.warning("configuration not refreshed", faults=self._faults)
-            return False
+            return self._refuse([error.detail])
+        except Exception as error:  # a subscriber's fault must not end the refreshing
+            logger.exception("configuration not refreshed")
+            return self._refuse([f"taking it failed: {type(error).__name__}"])
         self._accept(config, digest)
         logger.info("configuration refreshed", version=self._digest[:12])
         return True
+
+    def _refuse(self, faults: list[str]) -> bool:
+        self._faults = faults
+        logger.warning("configuration not refreshed", faults=faults)
+        return False
 
     def status(self) -> Mapping[str, Any]:
         """For readiness: the version in force, its age, and why a newer one is not."""

@@ -189,3 +189,39 @@ async def test_first_load_fails_loudly() -> None:
         await make(Files())
     with pytest.raises(ConfigurationInvalid):
         await make(Files({PATH: "agents: 5"}))
+
+
+async def test_a_subscriber_that_fails_is_told_and_asked_again() -> None:
+    files = Files({PATH: BASE})
+    store, failing = await make(files), [WorkspaceUnavailable("away"), KeyError("a bug")]
+
+    def take(config: object) -> None:
+        if failing:
+            raise failing.pop(0)
+
+    store.subscribe(take)
+    files[PATH] = BASE + "refresh_seconds: 9.0"
+    assert not await store.refresh()
+    assert store.status()["degraded"] == ["away"]
+    assert not await store.refresh()
+    assert store.status()["degraded"] == ["taking it failed: KeyError"]
+    assert store.current.refresh_seconds == 300.0
+    assert await store.refresh()
+    assert (store.current.refresh_seconds, store.status()["degraded"]) == (9.0, None)
+
+
+@pytest.mark.parametrize("value", ["2026-13-45", "[" * 5_000, "1" * 5_000, "a: b: c", "on", "\x00", "*x", "1:30"])
+def test_any_text_in_a_variable_is_a_configuration_or_a_fault(value: str) -> None:
+    try:
+        assert parse(BASE + "telemetry: {service_name: '${NAME}'}", NAME=value).telemetry.service_name == value
+    except ConfigurationInvalid as error:
+        assert error.errors[0].startswith("lakemesh.yaml: telemetry.service_name: ")
+        assert value not in error.errors[0]
+
+
+def test_variables_that_are_none_are_faults() -> None:
+    start = "lakemesh.yaml: memory.table: "
+    for value in ("${lower-case}", "${OPEN", "a${}", "${A:+b}"):
+        assert faults(BASE + f"memory: {{table: '{value}'}}")[0].startswith(start + "not ${NAME}")
+    assert faults(BASE + "memory: {table: '${EMPTY}'}", EMPTY="") == [start + "the environment variable EMPTY is empty"]
+    assert parse(BASE + "memory: {table: 'a$b$${c}'}").memory.table == "a$b${c}"
