@@ -72,13 +72,13 @@ class Services:
     metrics: CollectorRegistry
 
     async def apply(self, config: Config) -> None:
-        """Bring the running parts to a new configuration. An agent that cannot be loaded leaves all agents as
-        they were and is reported; the other parts take what is theirs."""
+        """Bring the running parts to a new configuration. Agents come first: one that cannot be loaded refuses the
+        whole version, and nothing of it is in force then."""
+        await self.registry.configure(config.agents)
         self.models.configure(config.models)
         self.prompts.configure(config.prompts)
         self.authenticator.configure(config.auth)
         self.router.configure(config)
-        await self.registry.configure(config.agents)
 
 
 async def open_workspace(settings: Settings) -> Workspace:
