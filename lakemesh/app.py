@@ -208,6 +208,7 @@ def doors(services: Services) -> list[BaseRoute]:
         *hot_routes(rest),
         WebSocketRoute("/api/ws", websocket.serve),
         *mcp_of(services),
+        *a2a_of(services),
         *console_of(services),
         Mount("/", api),
     ]
@@ -222,6 +223,22 @@ def mcp_of(services: Services) -> list[BaseRoute]:
         Methods(provider), authenticator=services.authenticator, max_body_bytes=config.limits.max_body_bytes
     )
     return mcp_routes(server)
+
+
+def a2a_of(services: Services) -> list[BaseRoute]:
+    config = services.config.current
+    if not config.a2a.enabled:
+        return []
+    from lakemesh.a2a.handler import EngineHandler
+    from lakemesh.a2a.server import create_a2a_routes
+
+    return create_a2a_routes(
+        config.a2a,
+        EngineHandler(config.a2a, router=services.router),
+        router=services.router,
+        authenticator=services.authenticator,
+        max_body_bytes=config.limits.max_body_bytes,
+    )
 
 
 def console_of(services: Services) -> list[BaseRoute]:

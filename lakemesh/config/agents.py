@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lakemesh.config.base import Section
 
-Door = Literal["api", "mcp"]
+Door = Literal["api", "mcp", "a2a"]
 """The doors of the network. The command line and jobs are not among them: who can run those owns the server."""
 
 

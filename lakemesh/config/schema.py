@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.agents import AgentConfig
 from lakemesh.config.base import Section
 from lakemesh.config.doors import ConsoleConfig, McpConfig
@@ -27,3 +28,4 @@ class Config(Section):
     auth: AuthConfig = AuthConfig()
     console: ConsoleConfig = ConsoleConfig()
     mcp: McpConfig = McpConfig()
+    a2a: A2aConfig = A2aConfig()

@@ -1,0 +1,50 @@
+"""The agent card: the agents as skills."""
+
+from collections.abc import Sequence
+
+from a2a.types.a2a_pb2 import (
+    AgentCapabilities,
+    AgentCard,
+    AgentInterface,
+    AgentSkill,
+    HTTPAuthSecurityScheme,
+    SecurityRequirement,
+    SecurityScheme,
+    StringList,
+)
+
+from lakemesh import __version__
+from lakemesh.agents.registry import AgentDescription
+
+MODES = ("application/json", "text/plain")
+INTERFACES = (
+    ("JSONRPC", "/a2a/rpc", "1.0"),
+    ("HTTP+JSON", "/a2a", "1.0"),
+    ("JSONRPC", "/a2a/rpc", "0.3"),
+    ("HTTP+JSON", "/a2a", "0.3"),
+)
+
+
+def make_card(agents: Sequence[AgentDescription], *, base_url: str, requires_token: bool) -> AgentCard:
+    card = AgentCard(
+        name="lakemesh",
+        description="Agents on the lakehouse. Name a skill in the message's metadata as 'skill'.",
+        version=__version__,
+        supported_interfaces=[
+            AgentInterface(url=base_url + path, protocol_binding=binding, protocol_version=version)
+            for binding, path, version in INTERFACES
+        ],
+        capabilities=AgentCapabilities(streaming=True, push_notifications=False, extended_agent_card=True),
+        default_input_modes=MODES,
+        default_output_modes=MODES,
+        skills=[skill_of(agent) for agent in agents],
+    )
+    if requires_token:
+        scheme = SecurityScheme(http_auth_security_scheme=HTTPAuthSecurityScheme(scheme="bearer"))
+        card.security_schemes["bearer"].CopyFrom(scheme)
+        card.security_requirements.append(SecurityRequirement(schemes={"bearer": StringList()}))
+    return card
+
+
+def skill_of(agent: AgentDescription) -> AgentSkill:
+    return AgentSkill(id=agent.name, name=agent.name, description=agent.description or agent.name, tags=["lakemesh"])
