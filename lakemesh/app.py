@@ -199,7 +199,7 @@ def doors(services: Services) -> list[BaseRoute]:
     api = FastAPI(
         title="lakemesh",
         version=__version__,
-        summary="Agents on the lakehouse: one engine behind REST and MCP doors.",
+        summary="Agents on the lakehouse: one engine behind REST, MCP and A2A doors.",
         exception_handlers={HTTPException: answer_http_exception},
     )
     api.include_router(documented_routes(rest))
