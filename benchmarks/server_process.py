@@ -31,10 +31,12 @@ class ServerProcess:
 
 
 @contextmanager
-def server_process(app: str, environment: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
-    """Run `uvicorn app` in a process of its own; ended by SIGTERM, as the platform does it."""
+def server_process(
+    app: str, environment: Mapping[str, str] | None = None, *, python: str = sys.executable
+) -> Iterator[ServerProcess]:
+    """Run `uvicorn app` in a process of its own, under `python`; ended by SIGTERM, as the platform does it."""
     options = ["--port", "0", "--no-access-log", "--loop", "uvloop", "--http", "httptools"]
-    command: Sequence[str] = [sys.executable, "-m", "uvicorn", app, *options]
+    command: Sequence[str] = [python, "-m", "uvicorn", app, *options]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
     )
