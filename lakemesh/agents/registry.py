@@ -85,8 +85,7 @@ def field_errors(error: ValidationError, *, prefix: str = "") -> list[dict[str, 
 
 
 class AgentRegistry:
-    """Name → agent. Local agents come from configuration; peers of other servers are added under
-    `peer:skill` by the doors that find them."""
+    """Name → agent, as configuration has them."""
 
     def __init__(self, services: AgentServices, runners: Runners) -> None:
         self._services = services
@@ -94,7 +93,7 @@ class AgentRegistry:
         self._agents: dict[str, RegisteredAgent] = {}
 
     async def configure(self, configs: Mapping[str, AgentConfig]) -> None:
-        """Bring the local agents to what `configs` says: new ones start, changed ones are replaced once the new
+        """Bring the agents to what `configs` says: new ones start, changed ones are replaced once the new
         one has started, missing ones are closed. Raises `ConfigurationInvalid` naming every agent that cannot
         be loaded, and then changes nothing."""
         changed = {name: config for name, config in configs.items() if self._config_of(name) != config}
@@ -103,17 +102,10 @@ class AgentRegistry:
             self.runners.check(name, agent, changed[name])
         started = await asyncio.gather(*(self._start(name, agent, changed[name]) for name, agent in built.items()))
         replaced = [self._agents[name] for name in changed if name in self._agents]
-        removed = [self._agents.pop(name) for name in list(self._agents) if ":" not in name and name not in configs]
+        removed = [self._agents.pop(name) for name in list(self._agents) if name not in configs]
         self._agents.update({registered.description.name: registered for registered in started})
         for registered in (*replaced, *removed):
             await registered.agent.close()
-
-    def add(self, agent: Agent[Any, Any], config: AgentConfig) -> None:
-        """Register an agent that is already running, such as a peer's skill; replaces one of that name."""
-        self._agents[agent.name] = register(agent, config)
-
-    def remove(self, name: str) -> None:
-        self._agents.pop(name, None)
 
     def get(self, name: str) -> RegisteredAgent:
         """Raises `UnknownAgent` with the names that exist."""

@@ -12,8 +12,6 @@ from lakemesh.config.models import ModelsConfig
 from lakemesh.config.prompts import PromptsConfig
 from lakemesh.config.telemetry import TelemetryConfig
 
-AgentName = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
-
 
 class Config(Section):
     """Everything a file may say. Sections that are left out take their defaults."""
