@@ -23,7 +23,6 @@ class EventBuffer:
     def __init__(self) -> None:
         self._waiting: deque[Event] = deque()
         self._arrived = asyncio.Event()
-        self.merged = 0
 
     def put(self, event: Event) -> None:
         if len(self._waiting) >= MAX_WAITING and self._merge(event):
@@ -39,7 +38,6 @@ class EventBuffer:
             self._waiting[-1] = event
         else:
             return False
-        self.merged += 1
         return True
 
     async def __aiter__(self) -> AsyncIterator[Event]:

@@ -17,10 +17,6 @@ RECENT = """
 SELECT timestamp, agent_id, door, round(latency_ms, 2) AS latency_ms, coalesce(error_code, 'ok') AS outcome, trace_id
 FROM {table} WHERE parent_execution_id IS NULL ORDER BY timestamp DESC LIMIT {limit}
 """
-SPANS = """
-SELECT span_id, parent_span_id, name, start_time_unix_nano, end_time_unix_nano, status.code AS code
-FROM {table} WHERE trace_id = :trace_id ORDER BY start_time_unix_nano LIMIT 1000
-"""
 
 
 def traces(
@@ -35,7 +31,9 @@ def traces(
     if trace_id is None:
         print_result(asyncio.run(ask("telemetry", RECENT, {}, limit)), "table")
         return
-    spans = asyncio.run(ask("traces", SPANS, {"trace_id": trace_id}, limit)).to_dicts()
+    from lakemesh.services.console.api import TRACE, span_views
+
+    spans = span_views(asyncio.run(ask("traces", TRACE, {"trace_id": trace_id}, limit)).to_dicts())
     if not spans:
         raise NotFound(f"No span of the trace {trace_id!r:.60} is in Delta.")
     Console().print(tree_of(spans, trace_id))
@@ -51,15 +49,12 @@ async def ask(view: str, statement: str, parameters: Mapping[str, Any], limit: i
 
 
 def tree_of(spans: Sequence[Mapping[str, Any]], title: str) -> "Tree":
-    """Spans below their parents, with their milliseconds; failed ones in red."""
+    """Spans in the order of the tree, each with its depth, its milliseconds, and red where it failed."""
     from rich.tree import Tree
 
-    root = Tree(title)
-    nodes: dict[str | None, Tree] = {}
+    path = [Tree(title)]
     for span in spans:
-        milliseconds = (span["end_time_unix_nano"] - span["start_time_unix_nano"]) / 1e6
-        failed = span["code"] == "STATUS_CODE_ERROR"
-        label = f"{span['name']}  {milliseconds:,.2f} ms{'  failed' if failed else ''}"
-        parent = nodes.get(span["parent_span_id"], root)
-        nodes[span["span_id"]] = parent.add(label, style="red" if failed else "")
-    return root
+        label = f"{span['name']}  {span['end_ms'] - span['start_ms']:,.2f} ms{'  failed' if span['failed'] else ''}"
+        del path[span["depth"] + 1 :]
+        path.append(path[-1].add(label, style="red" if span["failed"] else ""))
+    return path[0]
