@@ -173,8 +173,10 @@ async def mix_ups(home: Path) -> Row:
             table = f"main.users.{user}"
             await workspace.tables.create(TableSpec(name=table, columns=[Column("owner", "STRING")]))
             await workspace.tables.append(table, pa.table({"owner": [user]}))
-            change = {"changes": [{"principal": user, "add": ["SELECT"]}]}
-            served.call("PATCH", f"/api/2.1/unity-catalog/permissions/table/{table}", change)
+            needed = {"catalog/main": "USE_CATALOG", "schema/main.users": "USE_SCHEMA", f"table/{table}": "SELECT"}
+            for securable, privilege in needed.items():
+                change = {"changes": [{"principal": user, "add": [privilege]}]}
+                served.call("PATCH", f"/api/2.1/unity-catalog/permissions/{securable}", change)
 
         async def ask(user: str) -> bool:
             theirs = await workspace.on_behalf_of(Identity(user=user, token=f"token-{user}"))

@@ -23,7 +23,7 @@ def workspace(
     async def serve() -> None:
         opened = await open_workspace(home)
         try:
-            app = create_emulator(opened, latency_seconds=latency_ms / 1_000)
+            app = create_emulator(opened, home=home, latency_seconds=latency_ms / 1_000)
             await uvicorn.Server(uvicorn.Config(app, host=host, port=port, access_log=False)).serve()
         finally:
             await opened.close()

@@ -47,7 +47,7 @@ class Emulator:
 
 @contextlib.contextmanager
 def serve(home: Path, **options: Any) -> Iterator[Emulator]:
-    """`options` are those of `create_emulator`."""
+    """`options` are those of `create_emulator`, besides `home`."""
     listener = socket.create_server(("127.0.0.1", 0))
     ready = threading.Event()
     server: uvicorn.Server | None = None
@@ -55,7 +55,7 @@ def serve(home: Path, **options: Any) -> Iterator[Emulator]:
     async def run() -> None:
         nonlocal server
         workspace = await open_workspace(home)
-        app = create_emulator(workspace, **options)
+        app = create_emulator(workspace, home=home, **options)
         config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         ready.set()

@@ -19,9 +19,13 @@ BOB = Identity(user="bob@example.com", token="token-bob")
 
 
 def grant(emulator: Emulator, kind: str, name: str, principal: str, *privileges: str) -> None:
-    changes = [{"principal": principal, "add": list(privileges)}]
-    answer = emulator.call("PATCH", f"/api/2.1/unity-catalog/permissions/{kind}/{name}", {"changes": changes})
-    answer.raise_for_status()
+    """The privileges, and what it takes to use them: the catalog and the schema."""
+    catalog, schema, _ = name.split(".")
+    needed = [("catalog", catalog, ["USE_CATALOG"]), ("schema", f"{catalog}.{schema}", ["USE_SCHEMA"])]
+    for level, where, held in (*needed, (kind, name, privileges)):
+        changes = [{"principal": principal, "add": list(held)}]
+        answer = emulator.call("PATCH", f"/api/2.1/unity-catalog/permissions/{level}/{where}", {"changes": changes})
+        answer.raise_for_status()
 
 
 @pytest.fixture

@@ -101,22 +101,3 @@ async def test_catalogs_schemas_and_volumes_through_the_sdk(emulator: Emulator) 
         client.schemas.get("shop.nothing")
     with pytest.raises(NotFound):
         client.schemas.create("s", "no_such_catalog")
-
-
-async def test_apps_and_workspace_files_through_the_sdk(emulator: Emulator) -> None:
-    from databricks.sdk import WorkspaceClient
-    from databricks.sdk.service.apps import App, AppDeployment
-    from databricks.sdk.service.workspace import ImportFormat
-
-    client = WorkspaceClient(host=emulator.url, token="emulator-token", auth_type="pat")
-    client.workspace.mkdirs("/Workspace/shop")
-    client.workspace.upload("/Workspace/shop/app.py", b"print()", format=ImportFormat.AUTO, overwrite=True)
-    with client.workspace.download("/Workspace/shop/app.py") as stream:
-        assert stream.read() == b"print()"
-    assert [item.path for item in client.workspace.list("/Workspace/shop")] == ["/Workspace/shop/app.py"]
-    app = client.apps.create_and_wait(App(name="shop"))
-    assert app.compute_status.state.value == "ACTIVE"
-    deployed = client.apps.deploy_and_wait("shop", AppDeployment(source_code_path="/Workspace/shop"))
-    assert deployed.status.state.value == "SUCCEEDED"
-    assert client.apps.get("shop").app_status.state.value == "RUNNING"
-    client.apps.delete("shop")

@@ -1,8 +1,8 @@
 """Unity Catalog: what there is, and who may use it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import APIRouter, Request
 
@@ -10,7 +10,7 @@ from lakemesh.errors import InvalidRequest, LakemeshError
 from lakemesh.lakehouse.emulator.cells import column
 from lakemesh.lakehouse.emulator.errors import ApiError, not_found
 from lakemesh.lakehouse.emulator.identity import Grants, body_of
-from lakemesh.lakehouse.statements import full_name
+from lakemesh.lakehouse.statements import full_name, parse_statement
 from lakemesh.lakehouse.tables import TableInfo
 from lakemesh.lakehouse.workspace import Workspace
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 CONTAINERS = ("catalog", "schema", "volume")
+DETAILS = ("comment", "properties", "owner")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class FunctionDefinition:
     parameters: tuple[tuple[str, str], ...]
     returns: str
     body: "exp.Expr"
+    statement: str
     comment: str | None = None
 
     @classmethod
@@ -43,6 +45,7 @@ class FunctionDefinition:
             parameters=tuple((item.name, item.args["kind"].sql("databricks")) for item in statement.this.expressions),
             returns=returns.this.sql("databricks"),
             body=body,
+            statement=statement.sql("databricks"),
             comment=comment.this.name if comment else None,
         )
 
@@ -70,24 +73,36 @@ class FunctionDefinition:
 
 
 class Catalog:
-    """Catalogs, schemas, volumes and functions live in memory; tables are those of the workspace."""
+    """Catalogs, schemas and volumes with what was said about them, and functions by their statements, all in `kept`;
+    tables are those of the workspace."""
 
-    def __init__(self) -> None:
-        self._containers: dict[str, set[str]] = {kind: set() for kind in CONTAINERS}
+    def __init__(self, kept: dict[str, Any]) -> None:
+        self._containers: dict[str, dict[str, Any]] = {kind: kept.setdefault(kind, {}) for kind in CONTAINERS}
+        self._statements: dict[str, str] = kept.setdefault("function", {})
         self._functions: dict[str, FunctionDefinition] = {}
 
-    def add(self, kind: str, name: str) -> bool:
+    def add(self, kind: str, name: str, details: Mapping[str, Any] | None = None) -> bool:
         """False when it is there."""
         known = self._containers[kind]
         if name.lower() in known:
             return False
-        known.add(name.lower())
+        known[name.lower()] = {key: value for key, value in (details or {}).items() if key in DETAILS}
         return True
 
-    def remove(self, kind: str, name: str) -> None:
-        if name.lower() not in self._containers[kind]:
+    def change(self, kind: str, name: str, details: Mapping[str, Any]) -> None:
+        self.details(kind, name).update({key: value for key, value in details.items() if key in DETAILS})
+
+    def details(self, kind: str, name: str) -> dict[str, Any]:
+        found: dict[str, Any] | None = self._containers.get(kind, {}).get(name.lower())
+        if found is None:
             raise not_found(f"{kind.capitalize()} {name!r}")
-        self._containers[kind].discard(name.lower())
+        return found
+
+    def remove(self, kind: str, name: str) -> None:
+        self.details(kind, name)
+        for containers in self._containers.values():
+            for known in [known for known in containers if f"{known}.".startswith(f"{name.lower()}.")]:
+                del containers[known]
 
     def names(self, kind: str, parent: str = "") -> list[str]:
         prefix = f"{parent.lower()}." if parent else ""
@@ -98,15 +113,18 @@ class Catalog:
 
     def add_function(self, definition: FunctionDefinition) -> None:
         self._functions[definition.name] = definition
+        self._statements[definition.name] = definition.statement
 
     def function(self, name: str) -> FunctionDefinition:
-        found = self._functions.get(name.lower())
-        if found is None:
+        name = name.lower()
+        if name not in self._statements:
             raise not_found(f"Function {name!r}")
-        return found
+        if name not in self._functions:
+            self._functions[name] = FunctionDefinition.of(cast("exp.Create", parse_statement(self._statements[name])))
+        return self._functions[name]
 
     def functions(self, schema: str) -> list[FunctionDefinition]:
-        return [self._functions[name] for name in sorted(self._functions) if name.rpartition(".")[0] == schema.lower()]
+        return [self.function(name) for name in sorted(self._statements) if name.rpartition(".")[0] == schema.lower()]
 
     def expand_functions(self, statement: "exp.Expr", allow: Callable[[str], None]) -> None:
         """Put the bodies of our functions where the statement calls them."""
@@ -140,14 +158,17 @@ def routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
         parent = name.rpartition(".")[0]
         if kind != "catalog" and not catalog.has(CONTAINERS[CONTAINERS.index(kind) - 1], parent):
             raise not_found(f"The parent {parent!r}")
-        if not catalog.add(kind, name):
+        if not catalog.add(kind, name, body):
             raise ApiError(
                 409, f"{kind.capitalize()} {name!r} already exists.", error_code=f"{kind.upper()}_ALREADY_EXISTS"
             )
-        return container(kind, name)
+        return described(kind, name)
+
+    def described(kind: str, name: str) -> dict[str, Any]:
+        return catalog.details(kind, name) | container(kind, name)
 
     def listed(kind: str, parent: str) -> dict[str, Any]:
-        return {f"{kind}s": [container(kind, name) for name in catalog.names(kind, parent)]}
+        return {f"{kind}s": [described(kind, name) for name in catalog.names(kind, parent)]}
 
     @router.get("/catalogs")
     async def list_catalogs() -> dict[str, Any]:
@@ -191,9 +212,14 @@ def routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
         if kind == "function":
             grants.require(user, "EXECUTE", name)
             return function(catalog.function(name))
-        if kind not in CONTAINERS or not catalog.has(kind, name):
-            raise not_found(f"{kind.capitalize()} {name!r}")
-        return container(kind, name)
+        return described(kind, name)
+
+    @router.patch("/{kinds}/{name}")
+    async def change_securable(kinds: str, name: str, request: Request) -> dict[str, Any]:
+        kind = kinds.removesuffix("s")
+        grants.require(request.state.user, "MANAGE", name)
+        catalog.change(kind, name, body_of(await request.body()))
+        return described(kind, name)
 
     @router.delete("/{kinds}/{name}")
     async def delete_securable(kinds: str, name: str, request: Request) -> dict[str, Any]:
@@ -202,10 +228,22 @@ def routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
         if kind == "table":
             await workspace.tables.drop(name)
         elif kind in CONTAINERS:
-            catalog.remove(kind, name)
+            await remove_container(kind, name, force=request.query_params.get("force", "").lower() == "true")
         else:
             raise not_found(f"{kind.capitalize()} {name!r}")
+        grants.forget(name)
         return {}
+
+    async def remove_container(kind: str, name: str, *, force: bool) -> None:
+        catalog.details(kind, name)
+        schemas = {"catalog": catalog.names("schema", name), "schema": [name]}.get(kind, [])
+        tables = [table for schema in schemas for table in await workspace.tables.list_tables(schema)]
+        inside = [*tables, *(below for level in CONTAINERS for below in catalog.names(level, name))]
+        if inside and not force:
+            raise ApiError(400, f"{kind.capitalize()} {name!r} is not empty.", error_code="INVALID_STATE")
+        for table in tables:
+            await workspace.tables.drop(table)
+        catalog.remove(kind, name)
 
     async def found_table(name: str) -> TableInfo:
         try:

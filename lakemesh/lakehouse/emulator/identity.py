@@ -3,7 +3,6 @@
 import base64
 import json
 import secrets
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,47 +16,71 @@ EVERYBODY = "account users"
 
 
 class Grants:
-    """Privileges by securable and principal. Administrators need none."""
+    """Privileges by securable and principal, kept in `kept`. Administrators need none."""
 
-    def __init__(self, admins: frozenset[str]) -> None:
+    def __init__(self, admins: frozenset[str], kept: dict[str, dict[str, list[str]]]) -> None:
         self._admins = admins
-        self._privileges: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self._privileges = kept
 
     def change(self, full_name: str, principal: str, add: list[str], remove: list[str]) -> None:
-        held = self._privileges[full_name.lower()][principal]
-        held.update(privilege.upper().replace(" ", "_") for privilege in add)
-        held.difference_update(privilege.upper().replace(" ", "_") for privilege in remove)
+        on_it = self._privileges.setdefault(full_name.lower(), {})
+        held = set(on_it.get(principal, ())) | {spelled(privilege) for privilege in add}
+        on_it[principal] = sorted(held - {spelled(privilege) for privilege in remove})
+
+    def forget(self, full_name: str) -> None:
+        """What was granted on an object, and below it, goes with it."""
+        name = full_name.lower()
+        for known in [known for known in self._privileges if known == name or known.startswith(f"{name}.")]:
+            del self._privileges[known]
 
     def assignments(self, full_name: str) -> list[dict[str, Any]]:
         return [
-            {"principal": principal, "privileges": sorted(held)}
-            for principal, held in sorted(self._privileges[full_name.lower()].items())
+            {"principal": principal, "privileges": held}
+            for principal, held in sorted(self._privileges.get(full_name.lower(), {}).items())
             if held
         ]
 
     def allows(self, user: str, privilege: str, full_name: str) -> bool:
-        """Whether the user holds the privilege on the object, its schema or its catalog."""
+        """Whether the user holds the privilege on the object, its schema or its catalog, and may use both."""
         if user in self._admins:
             return True
         parts = full_name.lower().split(".")
-        for level in range(len(parts), 0, -1):
-            principals = self._privileges.get(".".join(parts[:level]), {})
-            held = principals.get(user, set()) | principals.get(EVERYBODY, set())
-            if held & {privilege, "ALL_PRIVILEGES"}:
-                return True
-        return False
+        held = [self._held(user, ".".join(parts[:level])) for level in range(1, len(parts) + 1)]
+        if len(parts) > 1 and not held[0] & {"USE_CATALOG", "ALL_PRIVILEGES"}:
+            return False
+        if len(parts) > 2 and not (held[0] | held[1]) & {"USE_SCHEMA", "ALL_PRIVILEGES"}:
+            return False
+        return bool(set().union(*held) & {privilege, "ALL_PRIVILEGES"})
+
+    def _held(self, user: str, full_name: str) -> set[str]:
+        principals = self._privileges.get(full_name, {})
+        return {*principals.get(user, ()), *principals.get(EVERYBODY, ())}
 
     def require(self, user: str, privilege: str, full_name: str) -> None:
         if not self.allows(user, privilege, full_name):
             raise ApiError(403, f"User does not have {privilege.replace('_', ' ')} on {full_name!r}.")
 
 
-class Tokens:
-    """Personal access tokens by user, and those given to service principals."""
+def spelled(privilege: str) -> str:
+    return privilege.upper().replace(" ", "_")
 
-    def __init__(self, users: Mapping[str, str], principals: Mapping[str, str]) -> None:
+
+class Tokens:
+    """Personal access tokens by user, and those given to service principals: `principals` with their secrets, and
+    those of apps, which are kept in `of_apps`."""
+
+    def __init__(self, users: Mapping[str, str], principals: Mapping[str, str], of_apps: dict[str, str]) -> None:
         self._user_of = dict(users)
-        self._secrets = dict(principals)
+        self._principals = principals
+        self._of_apps = of_apps
+
+    def add_principal(self, client_id: str) -> str:
+        """A service principal for an app; its secret."""
+        self._of_apps[client_id] = secrets.token_hex(16)
+        return self._of_apps[client_id]
+
+    def remove_principal(self, client_id: str) -> None:
+        self._of_apps.pop(client_id, None)
 
     def user_of(self, authorization: str | None) -> str:
         """Raises `ApiError` 401, as the platform does for unknown and expired tokens alike."""
@@ -74,7 +97,7 @@ class Tokens:
             client_id, _, secret = base64.b64decode(encoded).decode().partition(":")
         except ValueError:
             return None
-        known = self._secrets.get(client_id)
+        known = self._principals.get(client_id) or self._of_apps.get(client_id)
         if scheme.lower() != "basic" or known is None or not secrets.compare_digest(known, secret):
             return None
         token = f"oauth-{secrets.token_hex(16)}"

@@ -1,4 +1,4 @@
-"""The Jobs API: jobs are kept, their runs walk through their states and run nothing."""
+"""The Jobs API: jobs are kept in `jobs`; runs walk through their states and run nothing."""
 
 import itertools
 from typing import Any
@@ -11,17 +11,16 @@ from lakemesh.lakehouse.emulator.identity import body_of
 WALK = ("PENDING", "RUNNING", "TERMINATED")
 
 
-def routes() -> APIRouter:
+def routes(jobs: dict[str, dict[str, Any]]) -> APIRouter:
     router = APIRouter(prefix="/api/2.2/jobs")
-    jobs: dict[int, dict[str, Any]] = {}
     runs: dict[int, dict[str, Any]] = {}
     by_token: dict[str, int] = {}
-    ids = itertools.count(1)
+    ids = itertools.count(max(map(int, jobs), default=0) + 1)
 
     def job_of(job_id: Any) -> dict[str, Any]:
-        if int(job_id or 0) not in jobs:
+        if str(job_id) not in jobs:
             raise not_found(f"Job {job_id}")
-        return jobs[int(job_id)]
+        return jobs[str(job_id)]
 
     def start(job_id: int, tasks: list[dict[str, Any]], token: str | None) -> int:
         if token and token in by_token:
@@ -35,7 +34,7 @@ def routes() -> APIRouter:
     @router.post("/create")
     async def create(request: Request) -> dict[str, int]:
         job_id = next(ids)
-        jobs[job_id] = {"job_id": job_id, "settings": body_of(await request.body())}
+        jobs[str(job_id)] = {"job_id": job_id, "settings": body_of(await request.body())}
         return {"job_id": job_id}
 
     @router.get("/get")
@@ -56,7 +55,7 @@ def routes() -> APIRouter:
 
     @router.post("/delete")
     async def delete(request: Request) -> dict[str, Any]:
-        jobs.pop(job_of(body_of(await request.body()).get("job_id"))["job_id"])
+        del jobs[str(job_of(body_of(await request.body()).get("job_id"))["job_id"])]
         return {}
 
     @router.post("/run-now")

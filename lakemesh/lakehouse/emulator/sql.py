@@ -147,7 +147,7 @@ class Sql:
             target = statement.find(exp.Table)
             changed = target and target.db and full_name(target)
             if isinstance(statement, exp.Create) and changed:
-                kind = statement.kind or "TABLE"
+                kind = "TABLE" if statement.kind in (None, "VIEW") else statement.kind
                 self._grants.require(user, f"CREATE_{kind}", changed.rpartition(".")[0])
             elif changed:
                 self._grants.require(user, "MODIFY", changed)

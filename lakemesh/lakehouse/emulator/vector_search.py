@@ -1,7 +1,7 @@
 """AI Search (Vector Search): endpoints, direct-access indexes, and searches in them."""
 
 import json
-from dataclasses import dataclass, field
+import secrets
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,63 +12,77 @@ from lakemesh.lakehouse.emulator.identity import Grants, body_of
 from lakemesh.lakehouse.indexes import Indexes, IndexSpec
 
 
-@dataclass(slots=True)
 class Search:
-    """What the API knows beyond the embedded indexes: endpoints, and where each index lives."""
+    """What the API knows beyond the embedded indexes, in `kept`: endpoints, and of each index where it lives and how it
+    was asked for."""
 
-    indexes: Indexes
-    endpoints: set[str] = field(default_factory=set)
-    specs: dict[str, tuple[str, IndexSpec, dict[str, Any]]] = field(default_factory=dict)
+    def __init__(self, indexes: Indexes, kept: dict[str, Any]) -> None:
+        self.indexes = indexes
+        self.endpoints: dict[str, str] = kept.setdefault("endpoints", {})
+        self.bodies: dict[str, dict[str, Any]] = kept.setdefault("indexes", {})
 
-    def spec(self, name: str) -> tuple[str, IndexSpec, dict[str, Any]]:
-        found = self.specs.get(name.lower())
+    def body(self, name: str) -> dict[str, Any]:
+        found = self.bodies.get(name.lower())
         if found is None:
             raise not_found(f"Index {name!r}")
         return found
 
 
-def routes(indexes: Indexes, grants: Grants) -> APIRouter:
+def routes(indexes: Indexes, grants: Grants, kept: dict[str, Any]) -> APIRouter:
     router = APIRouter(prefix="/api/2.0/vector-search")
-    search = Search(indexes)
+    search = Search(indexes, kept)
+
+    def described(name: str) -> dict[str, Any]:
+        state = {"state": "ONLINE"}
+        return {"id": search.endpoints[name], "name": name, "endpoint_type": "STANDARD", "endpoint_status": state}
 
     @router.post("/endpoints")
     async def create_endpoint(request: Request) -> dict[str, Any]:
         name = str(body_of(await request.body()).get("name"))
         if name in search.endpoints:
             raise ApiError(409, f"Endpoint {name!r} already exists.")
-        search.endpoints.add(name)
-        return endpoint(name)
+        search.endpoints[name] = secrets.token_hex(8)
+        return described(name)
 
     @router.get("/endpoints")
     async def list_endpoints() -> dict[str, Any]:
-        return {"endpoints": [endpoint(name) for name in sorted(search.endpoints)]}
+        return {"endpoints": [described(name) for name in sorted(search.endpoints)]}
 
     @router.get("/endpoints/{name}")
     async def get_endpoint(name: str) -> dict[str, Any]:
         if name not in search.endpoints:
             raise not_found(f"Endpoint {name!r}")
-        return endpoint(name)
+        return described(name)
 
     @router.delete("/endpoints/{name}")
     async def delete_endpoint(name: str) -> dict[str, Any]:
-        search.endpoints.discard(name)
+        if search.endpoints.pop(name, None) is None:
+            raise not_found(f"Endpoint {name!r}")
         return {}
 
     @router.post("/endpoints/{name}/indexes")
-    async def create_index(name: str, request: Request) -> dict[str, Any]:
+    async def create_index_on(name: str, request: Request) -> dict[str, Any]:
+        return await create_index(name, body_of(await request.body()))
+
+    @router.post("/indexes")
+    async def create_index_of_body(request: Request) -> dict[str, Any]:
+        body = body_of(await request.body())
+        return await create_index(str(body.get("endpoint_name")), body)
+
+    async def create_index(name: str, body: dict[str, Any]) -> dict[str, Any]:
         if name not in search.endpoints:
             raise not_found(f"Endpoint {name!r}")
-        body = body_of(await request.body())
         spec = spec_of(body)
-        if spec.name in search.specs:
+        if spec.name in search.bodies:
             raise ApiError(409, f"Index {spec.name!r} already exists.")
         await indexes.create(spec)
-        search.specs[spec.name] = (name, spec, body)
+        search.bodies[spec.name] = body | {"endpoint_name": name}
         return await index(spec.name)
 
     @router.get("/endpoints/{name}/indexes")
     async def list_indexes(name: str) -> dict[str, Any]:
-        return {"vector_indexes": [await index(known) for known in search.specs if search.specs[known][0] == name]}
+        on_it = [known for known, body in search.bodies.items() if body["endpoint_name"] == name]
+        return {"vector_indexes": [await index(known) for known in on_it]}
 
     @router.get("/endpoints/{endpoint_name}/indexes/{name}")
     async def get_index(endpoint_name: str, name: str, request: Request) -> dict[str, Any]:
@@ -80,23 +94,26 @@ def routes(indexes: Indexes, grants: Grants) -> APIRouter:
         grants.require(request.state.user, "SELECT", name)
         return await index(name)
 
+    @router.delete("/indexes/{name}")
     @router.delete("/endpoints/{endpoint_name}/indexes/{name}")
-    async def delete_index(endpoint_name: str, name: str, request: Request) -> dict[str, Any]:
+    async def delete_index(name: str, request: Request) -> dict[str, Any]:
         grants.require(request.state.user, "MANAGE", name)
-        search.spec(name)
+        search.body(name)
         await indexes.drop(name)
-        del search.specs[name.lower()]
+        del search.bodies[name.lower()]
+        grants.forget(name)
         return {}
 
     async def index(name: str) -> dict[str, Any]:
-        endpoint_name, spec, body = search.spec(name)
+        body = search.body(name)
+        spec = spec_of(body)
         try:
             rows = await indexes.count(spec.name)
         except NotFound:
             raise not_found(f"Index {name!r}") from None
         return {
             "name": spec.name,
-            "endpoint_name": endpoint_name,
+            "endpoint_name": body["endpoint_name"],
             "primary_key": spec.primary_key,
             "index_type": "DIRECT_ACCESS",
             "direct_access_index_spec": body["direct_access_index_spec"],
@@ -114,7 +131,7 @@ def data_routes(search: Search, grants: Grants) -> APIRouter:
     @router.post("/indexes/{name}/upsert-data")
     async def upsert(name: str, request: Request) -> dict[str, Any]:
         grants.require(request.state.user, "MODIFY", name)
-        search.spec(name)
+        search.body(name)
         rows = json.loads(body_of(await request.body()).get("inputs_json") or "[]")
         await indexes.upsert(name, rows)
         return {"status": "SUCCESS", "result": {"success_row_count": len(rows), "failed_primary_keys": []}}
@@ -122,7 +139,7 @@ def data_routes(search: Search, grants: Grants) -> APIRouter:
     @router.delete("/indexes/{name}/delete-data")
     async def delete_data(name: str, request: Request) -> dict[str, Any]:
         grants.require(request.state.user, "MODIFY", name)
-        search.spec(name)
+        search.body(name)
         body = body_of(await request.body())
         keys = body.get("primary_keys") or request.query_params.getlist("primary_keys")
         await indexes.delete(name, keys)
@@ -132,7 +149,7 @@ def data_routes(search: Search, grants: Grants) -> APIRouter:
     @router.post("/indexes/{name}/query")
     async def query(name: str, request: Request) -> dict[str, Any]:
         grants.require(request.state.user, "SELECT", name)
-        search.spec(name)
+        search.body(name)
         return await answer_query(indexes, name, body_of(await request.body()))
 
     return router
@@ -183,7 +200,3 @@ def platform_score(cosine: float) -> float:
 
 def as_json(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-def endpoint(name: str) -> dict[str, Any]:
-    return {"name": name, "endpoint_type": "STANDARD", "endpoint_status": {"state": "ONLINE"}}

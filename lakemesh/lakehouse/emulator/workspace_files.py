@@ -1,6 +1,9 @@
-"""Workspace files: imported, exported, listed. They live in memory."""
+"""Workspace files: imported, exported, listed. They lie in a folder of the emulator's home."""
 
 import base64
+import shutil
+import zlib
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,53 +15,63 @@ from lakemesh.lakehouse.emulator.identity import body_of
 
 
 class Tree:
-    """Files by absolute path, and the folders above them."""
+    """Files by absolute path. `/Workspace/Users/...` and `/Users/...` are one place, as on the platform."""
 
-    def __init__(self) -> None:
-        self._files: dict[str, bytes] = {}
-        self._folders: set[str] = {"/"}
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def local(self, path: str) -> Path:
+        """Where a path lies. Raises `ApiError` for one that steps out of the workspace."""
+        parts = [part for part in path.removeprefix("/Workspace").split("/") if part]
+        if not path.startswith("/") or ".." in parts or "\0" in path:
+            raise ApiError(400, f"Path ({path!r:.200}) has to be absolute.")
+        return self._folder.joinpath(*parts)
 
     def write(self, path: str, content: bytes, *, overwrite: bool) -> None:
-        if path in self._files and not overwrite:
-            raise ApiError(409, f"{path!r} already exists.", error_code="RESOURCE_ALREADY_EXISTS")
-        self.make_folder(path.rpartition("/")[0])
-        self._files[path] = content
+        file = self.local(path)
+        if file.exists() and not overwrite:
+            raise ApiError(400, f"{path!r} already exists.", error_code="RESOURCE_ALREADY_EXISTS")
+        if not file.parent.is_dir():
+            raise not_found(f"The parent folder ({path.rpartition('/')[0]})")
+        file.write_bytes(content)
 
     def read(self, path: str) -> bytes:
-        if path not in self._files:
+        file = self.local(path)
+        if not file.is_file():
             raise not_found(f"Path {path!r}")
-        return self._files[path]
+        return file.read_bytes()
 
     def make_folder(self, path: str) -> None:
-        while path and path not in self._folders:
-            self._folders.add(path)
-            path = path.rpartition("/")[0]
+        self.local(path).mkdir(parents=True, exist_ok=True)
 
     def delete(self, path: str, *, recursive: bool) -> None:
         self.describe(path)
-        below = [name for name in (*self._files, *self._folders) if name.startswith(f"{path.rstrip('/')}/")]
-        if below and not recursive:
+        place = self.local(path)
+        if place.is_file():
+            place.unlink()
+        elif any(place.iterdir()) and not recursive:
             raise ApiError(400, f"The folder {path!r} is not empty.", error_code="DIRECTORY_NOT_EMPTY")
-        for name in (path, *below):
-            self._files.pop(name, None)
-            self._folders.discard(name)
+        else:
+            shutil.rmtree(place)
 
     def describe(self, path: str) -> dict[str, Any]:
-        if path not in self._files and path not in self._folders:
+        place = self.local(path)
+        if not place.exists():
             raise not_found(f"Path {path!r}")
-        kind = "FILE" if path in self._files else "DIRECTORY"
-        return {"path": path, "object_type": kind, "object_id": abs(hash(path)) % 10**12}
+        kind = "FILE" if place.is_file() else "DIRECTORY"
+        return {"path": path, "object_type": kind, "object_id": zlib.crc32(path.encode())}
 
     def children(self, path: str) -> list[dict[str, Any]]:
         self.describe(path)
-        prefix = f"{path.rstrip('/')}/"
-        names = {*self._files, *self._folders} - {"/"}
-        return [self.describe(name) for name in sorted(names) if name.rpartition("/")[0] + "/" == prefix]
+        return [
+            self.describe(f"{path.rstrip('/')}/{child.name}")
+            for child in sorted(self.local(path).iterdir(), key=lambda child: child.name)
+        ]
 
 
-def routes() -> APIRouter:
+def routes(tree: Tree) -> APIRouter:
     router = APIRouter(prefix="/api/2.0")
-    tree = Tree()
 
     @router.post("/workspace/import")
     async def import_file(request: Request) -> dict[str, Any]:
@@ -76,7 +89,9 @@ def routes() -> APIRouter:
     @router.post("/workspace-files/import-file/{path:path}")
     async def import_raw(path: str, request: Request) -> dict[str, Any]:
         overwrite = request.query_params.get("overwrite", "").lower() == "true"
-        tree.write(f"/{path.lstrip('/')}", await request.body(), overwrite=overwrite)
+        path = f"/{path.lstrip('/')}"
+        tree.make_folder(path.rpartition("/")[0])
+        tree.write(path, await request.body(), overwrite=overwrite)
         return {}
 
     @router.get("/workspace/export")
@@ -88,7 +103,7 @@ def routes() -> APIRouter:
 
     @router.post("/workspace/mkdirs")
     async def mkdirs(request: Request) -> dict[str, Any]:
-        tree.make_folder(str(body_of(await request.body())["path"]).rstrip("/"))
+        tree.make_folder(str(body_of(await request.body())["path"]))
         return {}
 
     @router.post("/workspace/delete")
