@@ -144,7 +144,7 @@ def test_a_deployment_that_fails_leaves_the_former_one_running(emulator: Emulato
 def test_the_log_is_streamed(url: str) -> None:
     httpx.get(f"{url}/log-first", headers=TOKEN)
     with connect(f"{url.replace('http', 'ws')}/logz/stream", additional_headers=TOKEN) as stream:
-        stream.send("/log-")
+        stream.send("asked /log-")
         assert json.loads(stream.recv(timeout=10))["message"] == "asked /log-first"
         httpx.get(f"{url}/log-second", headers=TOKEN)
         assert json.loads(stream.recv(timeout=10))["message"] == "asked /log-second"
