@@ -4,9 +4,11 @@ It runs when rows are made, never in the request's way.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from pydantic_core import to_json
@@ -59,14 +61,23 @@ class Redactor:
             for bag in bags
         ]
         encoded = [to_bytes(bag) for bag in bags]
-        if not self._is_suspicious(b"\n".join(encoded)) and max(map(len, encoded), default=0) <= self._limit:
-            return [text.decode() for text in encoded]
-        return [
-            to_bytes({key: self._value(value) for key, value in bag.items()}).decode()
-            if len(text) > self._limit or self._is_suspicious(text)
-            else text.decode()
-            for bag, text in zip(bags, encoded, strict=True)
-        ]
+        texts = [text.decode() for text in encoded]
+        for index in self._suspects(encoded):
+            texts[index] = to_bytes({key: self._value(value) for key, value in bags[index].items()}).decode()
+        return texts
+
+    def _suspects(self, texts: Sequence[bytes]) -> set[int]:
+        """Which texts are too long, or contain a hint."""
+        ends = list(accumulate(len(text) + 1 for text in texts))
+        plain = b"\n".join(texts).translate(DIGITS_AS_ZERO)
+        found = {index for index, text in enumerate(texts) if len(text) > self._limit}
+        for hint in self._hints:
+            at = plain.find(hint)
+            while at >= 0:
+                index = bisect_right(ends, at)
+                found.add(index)
+                at = plain.find(hint, ends[index])
+        return found
 
     def _is_suspicious(self, text: bytes) -> bool:
         plain = text.translate(DIGITS_AS_ZERO)

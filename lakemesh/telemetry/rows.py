@@ -140,38 +140,32 @@ class RowMaker:
         return {**point, "attributes": self._redactor.json(point["attributes"]), "exemplars": exemplars}
 
     def _executions(self, records: Sequence[ExecutionRecord]) -> Columns:
-        text = self._redactor.text
-        same = (
-            "execution_id", "parent_execution_id", "agent_id", "session_id", "door", "trace_id", "span_id",
-            "latency_ms", "queue_ms", "success", "error_code", "confidence", "degraded",
-        )  # fmt: skip
+        told = dict(zip(ExecutionRecord._fields, zip(*records, strict=True), strict=True))
+        uses, prompts = told["model_uses"], told["prompt_uses"]
+        texts = ("input_data", "output_data", "error_message")
+        sums = ("input_tokens", "output_tokens", "cost_usd")
         return {
-            **{name: [getattr(record, name) for record in records] for name in same},
-            **moments([record.timestamp_ns for record in records], "timestamp"),
-            "user_id": [record.user for record in records],
-            "input_data": [text(record.input_data) for record in records],
-            "output_data": [text(record.output_data) for record in records],
-            "error_message": [text(record.error_message) for record in records],
-            "models": [sorted({use.model for use in record.model_uses}) for record in records],
-            "prompts": [sorted({f"{use.name}_v{use.version}" for use in record.prompt_uses}) for record in records],
-            "input_tokens": [sum(use.input_tokens for use in record.model_uses) for record in records],
-            "output_tokens": [sum(use.output_tokens for use in record.model_uses) for record in records],
-            "cost_usd": [sum(use.cost_usd for use in record.model_uses) for record in records],
+            **told,
+            **moments(told["timestamp_ns"], "timestamp"),
+            "user_id": told["user"],
+            **{name: [self._redactor.text(text) for text in told[name]] for name in texts if any(told[name])},
+            "models": [sorted({use.model for use in some}) for some in uses],
+            "prompts": [sorted({f"{use.name}_v{use.version}" for use in some}) for some in prompts],
+            **{name: [sum(getattr(use, name) for use in some) for some in uses] for name in sums},
         }
 
     def _models(self, records: Sequence[ModelRecord]) -> Columns:
-        of_record = ("execution_id", "agent_id", "session_id", "trace_id")
+        told = dict(zip(ModelRecord._fields, zip(*records, strict=True), strict=True))
         of_use = (
             "endpoint", "model", "route", "input_tokens", "output_tokens", "cost_usd", "latency_ms", "finish_reason",
             "cached", "error_code",
         )  # fmt: skip
-        times = [record.timestamp_ns for record in records]
         return {
-            "record_id": time_ordered_ids(times),
-            **moments(times, "timestamp"),
-            "user_id": [record.user for record in records],
-            **{name: [getattr(record, name) for record in records] for name in of_record},
-            **{name: [getattr(record.use, name) for record in records] for name in of_use},
+            **told,
+            "record_id": time_ordered_ids(told["timestamp_ns"]),
+            **moments(told["timestamp_ns"], "timestamp"),
+            "user_id": told["user"],
+            **{name: [getattr(use, name) for use in told["use"]] for name in of_use},
         }
 
     def _first(self, times: Sequence[int], column: str) -> Columns:
