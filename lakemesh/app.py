@@ -176,6 +176,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with open_services(settings) as services:
             app.router.routes += doors(services)
+            assert app.middleware_stack is not None  # built by the call that runs this
+            app.middleware_stack = services.telemetry.observed(app.middleware_stack)
             services.config.start()
             spare_the_garbage_collector()
             with refresh_on_hangup(services.config):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -80,10 +81,10 @@ def idempotency_header(headers: Mapping[str, str]) -> str | None:
 
 
 def trace_parent(headers: Mapping[str, str]) -> Context | None:
-    """The caller's trace (W3C Trace Context `traceparent`); None without one, and a broken one is ignored, as
-    the specification asks."""
+    """The caller's trace (W3C Trace Context `traceparent`); None without one, or when the request has a span already.
+    A broken one is ignored, as the specification asks."""
     traceparent = headers.get("traceparent")
-    if traceparent is None:
+    if traceparent is None or get_current_span() is not INVALID_SPAN:
         return None
     carrier = {"traceparent": traceparent, "tracestate": headers.get("tracestate", "")}
     return TraceContextTextMapPropagator().extract(carrier, context=Context())

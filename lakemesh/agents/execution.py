@@ -37,20 +37,23 @@ class Execution:
         self.output = replace(answer, agent_name=self.scope.agent_name, metadata=self._metadata(answer))
         return self.output
 
-    def finish(self) -> float:
-        """End the span; the run's seconds."""
+    def finish(self, *, capture_content: bool) -> ExecutionRecord:
+        """End the span; the row of `agent_executions`. What went in and came out is kept only when configuration
+        asks for it, on the span by the names that MLflow shows."""
         seconds = time.perf_counter() - self._started
-        if self.failure is not None:
-            self.span.set_attribute("error.type", self.failure.code)
-            self.span.set_status(StatusCode.ERROR, self.failure.code)
-        if self.scope.degraded:
-            self.span.set_attribute("lakemesh.degraded", self.scope.degraded)
-        self.span.end()
-        return seconds
-
-    def to_record(self, seconds: float, *, capture_content: bool) -> ExecutionRecord:
-        """The row of `agent_executions`. Inputs and outputs are in it only when configuration asks for them."""
-        scope, failure, output = self.scope, self.failure, self.output
+        scope, failure, output, span = self.scope, self.failure, self.output, self.span
+        input_data = to_json(self.request.data).decode() if capture_content else None
+        output_data = to_json(output.result).decode() if capture_content and output else None
+        if input_data is not None:
+            span.set_attribute("mlflow.spanInputs", input_data)
+        if output_data is not None:
+            span.set_attribute("mlflow.spanOutputs", output_data)
+        if failure is not None:
+            span.set_attribute("error.type", failure.code)
+            span.set_status(StatusCode.ERROR, failure.code)
+        if scope.degraded:
+            span.set_attribute("lakemesh.degraded", scope.degraded)
+        span.end()
         return ExecutionRecord(
             execution_id=scope.execution_id,
             parent_execution_id=scope.parent_execution_id,
@@ -60,9 +63,9 @@ class Execution:
             user=scope.identity.user,
             door=scope.door,
             trace_id=self.trace_id,
-            span_id=format(self.span.get_span_context().span_id, "016x"),
-            input_data=to_json(self.request.data).decode() if capture_content else None,
-            output_data=to_json(output.result).decode() if capture_content and output else None,
+            span_id=format(span.get_span_context().span_id, "016x"),
+            input_data=input_data,
+            output_data=output_data,
             latency_ms=seconds * 1_000,
             queue_ms=scope.queue_ms,
             success=failure is None,

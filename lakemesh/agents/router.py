@@ -196,10 +196,8 @@ class AgentRouter:
             self._finish(execution)
 
     def _finish(self, execution: Execution) -> None:
-        seconds = execution.finish()
-        failure = execution.failure
-        self._metrics.executed(execution.scope.agent_name, failure.code if failure else "ok", seconds)
-        record = execution.to_record(seconds, capture_content=self._capture_content)
+        record = execution.finish(capture_content=self._capture_content)
+        self._metrics.executed(record.agent_id, record.error_code or "ok", record.latency_ms / 1_000)
         self._telemetry.record_execution(record)
         for observer in self._observers:
             observer(record)
@@ -243,17 +241,20 @@ class AgentRouter:
         )
 
     def _start_span(self, scope: ExecutionScope, parent: Context | None) -> Span:
-        """The execution's span, named and attributed by the GenAI agent span conventions."""
+        """The execution's span, named and attributed by the GenAI agent span conventions; the names of user and
+        session are OpenTelemetry's general ones, which MLflow groups traces by."""
+        attributes = {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": scope.agent_name,
+            "lakemesh.execution.id": scope.execution_id,
+            "lakemesh.door": scope.door,
+            "user.id": scope.identity.user,
+        }
+        if scope.session_id is not None:
+            attributes["session.id"] = attributes["gen_ai.conversation.id"] = scope.session_id
+        kind = SpanKind.SERVER if scope.depth == 0 else SpanKind.INTERNAL
         return self._tracer.start_span(
-            f"invoke_agent {scope.agent_name}",
-            context=parent,
-            kind=SpanKind.SERVER if scope.depth == 0 else SpanKind.INTERNAL,
-            attributes={
-                "gen_ai.operation.name": "invoke_agent",
-                "gen_ai.agent.name": scope.agent_name,
-                "lakemesh.execution.id": scope.execution_id,
-                "lakemesh.door": scope.door,
-            },
+            f"invoke_agent {scope.agent_name}", context=parent, kind=kind, attributes=attributes
         )
 
 

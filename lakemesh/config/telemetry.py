@@ -34,6 +34,11 @@ class OtlpConfig(Section):
     endpoint: str = Field(default="http://localhost:4318", pattern=r"^https?://")
     headers: dict[str, str] = Field(default={}, repr=False)
     table_header: str | None = None
+    signals: list[Literal["traces", "logs", "metrics"]] = Field(
+        default=["traces", "logs", "metrics"],
+        min_length=1,
+        description="what the endpoint takes; the rest is not sent there. MLflow takes traces",
+    )
     timeout_seconds: float = Field(default=10.0, gt=0)
 
 
@@ -68,6 +73,10 @@ class TelemetryConfig(Section):
     redaction: RedactionConfig = RedactionConfig()
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(
         default="info", description="log lines from this level on become rows; none with null"
+    )
+    instrument: list[str] = Field(
+        default=[],
+        description="OpenTelemetry instrumentors: asgi for requests, httpx, any that is installed",
     )
     metrics_seconds: float = Field(default=60.0, gt=0, description="how often metrics are read")
     maintenance_hours: float = Field(default=6.0, gt=0, description="how often tables are compacted and vacuumed")

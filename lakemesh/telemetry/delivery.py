@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import structlog
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 
 from lakemesh.breaker import CircuitBreaker
 from lakemesh.errors import LakemeshError
@@ -45,7 +46,15 @@ class Delivery:
         self.last_error: str | None = None
 
     async def drain(self) -> bool:
-        """Deliver until the spool is empty; False when the sink failed and the rest has to wait."""
+        """Deliver until the spool is empty; False when the sink failed and the rest has to wait. What it sends is not
+        traced, or each delivery would make the spans of the next one."""
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        try:
+            return await self._drain()
+        finally:
+            detach(token)
+
+    async def _drain(self) -> bool:
         while True:
             try:
                 async with asyncio.timeout(DELIVER_SECONDS):

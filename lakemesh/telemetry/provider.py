@@ -7,24 +7,23 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Observation
 from opentelemetry.trace import NoOpTracerProvider, Tracer, TracerProvider, get_current_span
+from starlette.types import ASGIApp
 
 from lakemesh import __version__
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.scope import ModelUse, current_scope
+from lakemesh.telemetry.instrumentation import Instrumentation
 from lakemesh.telemetry.maintenance import Maintenance
 from lakemesh.telemetry.pipeline import Pipeline
 from lakemesh.telemetry.records import ExecutionRecord, ModelRecord, SpanRecord
 from lakemesh.telemetry.sampling import HeadSampling, TailSampling, head_sampling
 from lakemesh.telemetry.sinks import make_sink
 from lakemesh.telemetry.tracer import LeanTracer
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.metrics import MeterProvider
 
 
 class Telemetry:
@@ -41,7 +40,8 @@ class Telemetry:
         self.meter: Meter = NoOpMeterProvider().get_meter("lakemesh")
         self._pipeline: Pipeline | None = None
         self._handler: logging.Handler | None = None
-        self._meter_provider: MeterProvider | None = None
+        self._meter_provider: Any = None
+        self._instrumentation: Instrumentation | None = None
         if not config.enabled or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return
         self._config = config
@@ -56,17 +56,27 @@ class Telemetry:
         self.tracer_provider = make_tracer_provider(self._resource, sampling, put)
 
     async def start(self) -> None:
-        """Begin to deliver. Metrics and log lines are taken from here on."""
+        """Begin to deliver. Metrics, log lines and what other libraries do are taken from here on. Raises
+        `ConfigurationInvalid` for an instrumentor that is not installed."""
         if self._pipeline is None:
             return
         self._pipeline.start()
         self._maintenance.start()
         self._start_metrics(self._pipeline)
+        if self._config.instrument:
+            self._instrumentation = Instrumentation(
+                self._config.instrument, tracer_provider=self.tracer_provider, meter_provider=self._meter_provider
+            )
+            self._instrumentation.start()
         if self._config.log_level is not None:
             from lakemesh.telemetry.logs import BufferHandler
 
             self._handler = BufferHandler(partial(self._pipeline.buffer.put, "logs"), level=self._config.log_level)
             logging.getLogger().addHandler(self._handler)
+
+    def observed(self, app: ASGIApp) -> ASGIApp:
+        """`app` with a span around every request, when configuration asks for it."""
+        return self._instrumentation.observed(app) if self._instrumentation else app
 
     def record_execution(self, record: ExecutionRecord) -> None:
         if self._pipeline is not None:
@@ -99,6 +109,8 @@ class Telemetry:
             return
         if self._handler is not None:
             logging.getLogger().removeHandler(self._handler)
+        if self._instrumentation is not None:
+            self._instrumentation.stop()
         if self._meter_provider is not None:
             await asyncio.to_thread(self._meter_provider.shutdown)
             self._meter_provider = None
