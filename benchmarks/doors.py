@@ -1,7 +1,8 @@
-"""The price of the MCP door: `tools/call` of an echo agent, our whole engine on, against the SDK's bare server.
+"""The price of the MCP and the A2A door: one call of an echo agent, our whole engine on, against the official SDKs.
 
-Claim: at least the SDK's requests a second at revision 2026-07-28, and twice those of its stateless handshake mode. One
-server process each, 16 keep-alive connections, rounds in turn.
+MCP `tools/call`: at least the requests a second of the SDK's bare server at revision 2026-07-28, and twice those of its
+stateless handshake mode. A2A `SendMessage`: at least four times the SDK's own request handler with its in-memory store,
+and 0.15 of a bare Starlette echo. One server process each, 16 keep-alive connections, rounds in turn.
 """
 
 import json
@@ -9,6 +10,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -24,6 +28,7 @@ ROUNDS = 3
 PEER_ENVIRONMENT = Path(__file__).parents[1] / ".cache/benchmark-mcp"
 PEER_PACKAGES = ("mcp==2.3.0", "uvicorn", "uvloop", "httptools")
 MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
+MCP_ANSWER, A2A_ANSWER = b'"structuredContent":{"message":"helloworld"}', b'"data":{"message":"helloworld"}'
 META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
 
 
@@ -47,40 +52,73 @@ def call(request_id: int, version: str) -> bytes:
     return post("/mcp", json.dumps(body).encode(), **headers)
 
 
-def per_second(server: ServerProcess, version: str) -> float:
-    """One round, every request under an id of its own."""
+def send_message(request_id: int) -> bytes:
+    part = {"data": {"message": "hello world"}, "mediaType": "application/json"}
+    message = {"messageId": f"m{request_id}", "role": "ROLE_USER", "parts": [part], "metadata": {"skill": "echo"}}
+    body = {"jsonrpc": "2.0", "id": request_id, "method": "SendMessage", "params": {"message": message}}
+    return post("/a2a/rpc", json.dumps(body).encode(), a2a_version="1.0")
+
+
+def per_second(server: ServerProcess, make: Callable[[int], bytes], answer: bytes) -> float:
+    """One round, every request under an id of its own, every answer checked."""
     starts = range(0, CONNECTIONS * REQUESTS_PER_CONNECTION, REQUESTS_PER_CONNECTION)
-    requests = [[call(start + i, version) for i in range(REQUESTS_PER_CONNECTION)] for start in starts]
+    requests = [[make(start + i) for i in range(REQUESTS_PER_CONNECTION)] for start in starts]
     failed = 0
 
     def check(connection: int, place: int, head: bytes, body: bytes) -> None:
         nonlocal failed
-        failed += b'"structuredContent":{"message":"hello world"}' not in body
+        failed += answer not in body.replace(b" ", b"")
 
     result = uvloop.run(run_load(server.port, requests, timeout_seconds=120, on_answer=check))
     assert result.errors == failed == 0
     return result.per_second
 
 
-def mcp() -> list[Row]:
+@contextmanager
+def lakemesh() -> Iterator[ServerProcess]:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config")
         config.mkdir()
-        (config / "lakemesh.yaml").write_text(CONFIG)
+        opened = CONFIG.replace("EchoAgent}", "EchoAgent, expose: [mcp, a2a]}")
+        (config / "lakemesh.yaml").write_text(f"{opened}a2a: {{enabled: true}}\n")
         environment = {"LAKEMESH_HOME": f"{folder}/home", "LAKEMESH_CONFIG_FOLDER": str(config)}
-        python = peer_python()
-        with (
-            server_process("benchmarks.mcp_peer:modern_app", python=python) as modern,
-            server_process("benchmarks.mcp_peer:handshake_app", python=python) as handshake,
-            server_process("app:app", environment) as ours,
-        ):
-            servers = ((ours, MODERN), (modern, MODERN), (ours, HANDSHAKE), (handshake, HANDSHAKE))
-            rounds = [[per_second(*each) for each in servers] for _ in range(ROUNDS + 1)][1:]
+        with server_process("app:app", environment) as server:
+            yield server
+
+
+def mcp() -> list[Row]:
+    python = peer_python()
+    with (
+        server_process("benchmarks.mcp_peer:modern_app", python=python) as modern,
+        server_process("benchmarks.mcp_peer:handshake_app", python=python) as handshake,
+        lakemesh() as ours,
+    ):
+        servers = ((ours, MODERN), (modern, MODERN), (ours, HANDSHAKE), (handshake, HANDSHAKE))
+        rounds = [
+            [per_second(server, partial(call, version=version), MCP_ANSWER) for server, version in servers]
+            for _ in range(ROUNDS + 1)
+        ][1:]
     return [
         ratio("2026-07-28: lakemesh / SDK", [(own, peer) for own, peer, _, _ in rounds], ">= 1"),
         ratio("2025-11-25: lakemesh / SDK, stateless", [(own, peer) for _, _, own, peer in rounds], ">= 2"),
         Row("2026-07-28: lakemesh, requests/s", statistics.median(own for own, _, _, _ in rounds)),
         Row("2026-07-28: SDK, requests/s", statistics.median(peer for _, peer, _, _ in rounds)),
+    ]
+
+
+def a2a() -> list[Row]:
+    with (
+        server_process("benchmarks.a2a_peer:app") as sdk,
+        server_process("benchmarks.peers:starlette_app") as echo,
+        lakemesh() as ours,
+    ):
+        servers = (ours, sdk, echo)
+        rounds = [[per_second(server, send_message, A2A_ANSWER) for server in servers] for _ in range(ROUNDS + 1)][1:]
+    return [
+        ratio("A2A: lakemesh / SDK's request handler", [(own, sdk) for own, sdk, _ in rounds], ">= 4"),
+        ratio("A2A: lakemesh / bare Starlette echo", [(own, echo) for own, _, echo in rounds], ">= 0.15"),
+        Row("A2A: lakemesh, requests/s", statistics.median(own for own, _, _ in rounds)),
+        Row("A2A: SDK's request handler, requests/s", statistics.median(sdk for _, sdk, _ in rounds)),
     ]
 
 
@@ -90,7 +128,7 @@ def ratio(name: str, pairs: list[tuple[float, float]], target: str) -> Row:
 
 
 def main() -> None:
-    report("doors", "MCP tools/call of an echo agent", mcp())
+    report("doors", "MCP tools/call and A2A SendMessage of an echo agent", [*mcp(), *a2a()])
 
 
 if __name__ == "__main__":

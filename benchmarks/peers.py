@@ -4,6 +4,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 
 class Body(BaseModel):
@@ -23,3 +27,15 @@ def fastapi_echo() -> FastAPI:
 
 
 fastapi_app = fastapi_echo()
+
+
+def starlette_echo() -> Starlette:
+    """A bare Starlette echo of a JSON body."""
+
+    async def echo(request: Request) -> Response:
+        return JSONResponse(await request.json())
+
+    return Starlette(routes=[Route("/a2a/rpc", echo, methods=["POST"])])
+
+
+starlette_app = starlette_echo()
