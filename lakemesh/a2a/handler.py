@@ -28,6 +28,7 @@ from a2a.utils.errors import (
     TaskNotCancelableError,
     UnsupportedOperationError,
 )
+from a2a.utils.proto_utils import validate_proto_required_fields
 
 from lakemesh.a2a.card import make_card
 from lakemesh.a2a.parts import choose_skill, data_of
@@ -51,14 +52,12 @@ class EngineHandler(RequestHandler):
         self._router = router
         self._tasks = Tasks(max_tasks=config.max_tasks, ttl_seconds=config.task_ttl_seconds)
 
-    @validate_request_params
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Task:
         run = await self._start(params, context)
         if not params.configuration.return_immediately:
             await run.wait()
         return shortened(run.task, params.configuration)
 
-    @validate_request_params
     async def on_message_send_stream(
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> AsyncGenerator[Task | Update]:
@@ -131,6 +130,7 @@ class EngineHandler(RequestHandler):
     async def _start(self, params: SendMessageRequest, context: ServerCallContext) -> TaskRun:
         """A running task. What the engine refuses (limits, policy) is an error, not a task."""
         message = params.message
+        require_members(params)
         identity: Identity = context.state["identity"]
         if message.task_id:
             self._tasks.get(message.task_id, identity.user)
@@ -152,6 +152,18 @@ class EngineHandler(RequestHandler):
         run = TaskRun(task, identity.user, events)
         self._tasks.add(run)
         return run
+
+
+def require_members(params: SendMessageRequest) -> None:
+    """What the protocol requires of a message. The SDK's own check reads every descriptor of every part again, which
+    costs as much as the rest of the request. Raises `InvalidParamsError`."""
+    message = params.message
+    required = {"messageId": message.message_id, "role": message.role, "parts": message.parts}
+    missing = [name for name, value in required.items() if not value]
+    if missing:
+        raise InvalidParamsError(f"The message has no {', '.join(missing)}.")
+    if params.HasField("configuration"):
+        validate_proto_required_fields(params.configuration)
 
 
 @contextmanager

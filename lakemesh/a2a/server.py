@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from a2a.server.context import ServerCallContext
 from a2a.server.request_handlers.response_helpers import agent_card_to_dict
-from a2a.server.routes import create_jsonrpc_routes, create_rest_routes
+from a2a.server.routes import create_rest_routes
 from a2a.server.routes.common import DefaultServerCallContextBuilder
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lakemesh.a2a.card import make_card
 from lakemesh.a2a.handler import DOOR, EngineHandler
+from lakemesh.a2a.jsonrpc import JsonRpc
 from lakemesh.agents.router import AgentRouter
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.errors import LakemeshError, PermissionDenied
@@ -82,9 +83,8 @@ def create_a2a_routes(
         return json_response(agent_card_to_dict(made))
 
     builder = ContextBuilder(base_url, authenticator)
-    protocol: list[BaseRoute] = []
-    for path in ("/a2a/rpc", "/a2a"):
-        protocol += create_jsonrpc_routes(handler, path, context_builder=builder, enable_v0_3_compat=True)
+    rpc = JsonRpc(handler, builder)
+    protocol: list[BaseRoute] = [Route(path, rpc.respond, methods=["POST"]) for path in ("/a2a/rpc", "/a2a")]
     # The SDK also mounts `/{tenant}` at the root, whatever the prefix; only its routes are taken.
     protocol += create_rest_routes(handler, builder, enable_v0_3_compat=True, path_prefix="/a2a")
     return [
