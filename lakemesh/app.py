@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import FastAPI
@@ -52,6 +52,9 @@ from lakemesh.services.rest import RestApi, documented_routes, hot_routes
 from lakemesh.services.websocket import WebSocketApi
 from lakemesh.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from lakemesh.a2a.peers import Peers
+
 logger = structlog.get_logger(__name__)
 
 
@@ -70,6 +73,7 @@ class Services:
     router: AgentRouter
     authenticator: Authenticator
     metrics: CollectorRegistry
+    peers: "Peers | None"
 
     async def apply(self, config: Config) -> None:
         """Bring the running parts to a new configuration. Agents come first: one that cannot be loaded refuses the
@@ -79,6 +83,8 @@ class Services:
         self.prompts.configure(config.prompts)
         self.authenticator.configure(config.auth)
         self.router.configure(config)
+        if self.peers is not None:
+            await self.peers.configure(config.a2a.peers)
 
 
 async def open_workspace(settings: Settings) -> Workspace:
@@ -151,6 +157,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             metrics=EngineMetrics(metrics),
             config=config,
         )
+        peers = await open_peers(config, registry, agent_services)
+        if peers is not None:
+            stack.push_async_callback(peers.close)
         services = Services(
             settings=settings,
             workspace=workspace,
@@ -163,9 +172,21 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             router=router,
             authenticator=Authenticator(config.auth, behind_platform_proxy=settings.behind_platform_proxy),
             metrics=metrics,
+            peers=peers,
         )
         config_store.subscribe(services.apply)
         yield services
+
+
+async def open_peers(config: Config, registry: AgentRegistry, services: AgentServices) -> "Peers | None":
+    """The servers whose agents join ours. Imported where there are any, since the SDK costs its imports."""
+    if not config.a2a.peers:
+        return None
+    from lakemesh.a2a.peers import Peers
+
+    peers = Peers(registry, services)
+    await peers.configure(config.a2a.peers)
+    return peers
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -288,6 +309,8 @@ def health_of(services: Services) -> Health:
         "memory": services.memory.health,
         "telemetry": services.telemetry.health,
     }
+    if services.peers is not None:
+        checks["peers"] = services.peers.health
     return Health(checks=checks, accepting=lambda: not services.router.admission.draining, registry=services.metrics)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from a2a.types.a2a_pb2 import (
     AgentCapabilities,
     AgentCard,
+    AgentExtension,
     AgentInterface,
     AgentSkill,
     HTTPAuthSecurityScheme,
@@ -12,11 +13,14 @@ from a2a.types.a2a_pb2 import (
     SecurityScheme,
     StringList,
 )
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
 
 from lakemesh import __version__
 from lakemesh.agents.registry import AgentDescription
 
 MODES = ("application/json", "text/plain")
+SCHEMAS_URI = "urn:lakemesh:skill-schemas:1"
 INTERFACES = (
     ("JSONRPC", "/a2a/rpc", "1.0"),
     ("HTTP+JSON", "/a2a", "1.0"),
@@ -34,7 +38,9 @@ def make_card(agents: Sequence[AgentDescription], *, base_url: str, requires_tok
             AgentInterface(url=base_url + path, protocol_binding=binding, protocol_version=version)
             for binding, path, version in INTERFACES
         ],
-        capabilities=AgentCapabilities(streaming=True, push_notifications=False, extended_agent_card=True),
+        capabilities=AgentCapabilities(
+            streaming=True, push_notifications=False, extended_agent_card=True, extensions=[schemas_of(agents)]
+        ),
         default_input_modes=MODES,
         default_output_modes=MODES,
         skills=[skill_of(agent) for agent in agents],
@@ -44,6 +50,16 @@ def make_card(agents: Sequence[AgentDescription], *, base_url: str, requires_tok
         card.security_schemes["bearer"].CopyFrom(scheme)
         card.security_requirements.append(SecurityRequirement(schemes={"bearer": StringList()}))
     return card
+
+
+def schemas_of(agents: Sequence[AgentDescription]) -> AgentExtension:
+    """The JSON schemas of what the skills take and give, by skill, which the protocol has no place for."""
+    schemas = {agent.name: {"input": agent.input_schema, "output": agent.output_schema} for agent in agents}
+    return AgentExtension(
+        uri=SCHEMAS_URI,
+        description="JSON schemas of each skill's input and output",
+        params=ParseDict(schemas, Struct()),
+    )
 
 
 def skill_of(agent: AgentDescription) -> AgentSkill:

@@ -36,7 +36,7 @@ from lakemesh.a2a.tasks import TaskRun, Tasks, Update, snapshot
 from lakemesh.agents.router import AgentRouter
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.errors import CallerError, LakemeshError
-from lakemesh.http import trace_parent
+from lakemesh.http import timeout_header, trace_parent
 from lakemesh.schemas import AgentInput, Identity
 
 DOOR = "a2a"
@@ -139,9 +139,15 @@ class EngineHandler(RequestHandler):
             raise PushNotificationNotSupportedError
         agent = choose_skill(params, self._router.registry.visible_to(identity, DOOR), self._config.default_skill)
         context_id = message.context_id or uuid.uuid4().hex
-        request = AgentInput(agent_name=agent.name, data=data_of(message, agent.input_schema), session_id=context_id)
-        parent = trace_parent(context.state["headers"])
+        headers = context.state["headers"]
+        parent = trace_parent(headers)
         with protocol_errors():
+            request = AgentInput(
+                agent_name=agent.name,
+                data=data_of(message, agent.input_schema),
+                session_id=context_id,
+                timeout_seconds=timeout_header(headers),
+            )
             self._tasks.require_room()
             events = self._router.stream(request, identity=identity, door=DOOR, parent=parent)
             await anext(events)

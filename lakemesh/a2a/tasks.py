@@ -82,10 +82,10 @@ class TaskRun:
         """The task as it is now, then every update until its end."""
         buffer = EventBuffer()
         self._listeners.add(buffer)
-        append = bool(self.task.artifacts)
+        append, ended = bool(self.task.artifacts), self.ended_at is not None
         try:
             yield snapshot(self.task)
-            if self.ended_at is not None:
+            if ended:
                 return
             async for event in buffer:
                 for update in updates_of(event, self.task.id, self.task.context_id, append=append):

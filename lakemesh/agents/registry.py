@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from lakemesh.agents.base import Agent, AgentServices
 from lakemesh.agents.runners import Runners
 from lakemesh.config.agents import AgentConfig, Door
-from lakemesh.errors import AgentFailed, ConfigurationInvalid, UnknownAgent, ValidationFailed
+from lakemesh.errors import AgentFailed, ConfigurationInvalid, Unavailable, UnknownAgent, ValidationFailed
 from lakemesh.governance.policy import may_call, require_may_call
 from lakemesh.schemas import Identity
 
@@ -85,12 +85,13 @@ def field_errors(error: ValidationError, *, prefix: str = "") -> list[dict[str, 
 
 
 class AgentRegistry:
-    """Name → agent, as configuration has them."""
+    """Name → agent: those of configuration, and those of peers."""
 
     def __init__(self, services: AgentServices, runners: Runners) -> None:
         self._services = services
         self.runners = runners
         self._agents: dict[str, RegisteredAgent] = {}
+        self._remote: dict[str, dict[str, RegisteredAgent]] = {}
 
     async def configure(self, configs: Mapping[str, AgentConfig]) -> None:
         """Bring the agents to what `configs` says: new ones start, changed ones are replaced once the new
@@ -107,30 +108,50 @@ class AgentRegistry:
         for registered in (*replaced, *removed):
             await registered.agent.close()
 
+    def set_remote(self, peer: str, agents: Iterable[RegisteredAgent]) -> None:
+        """The agents of another server, named `peer:skill`; they replace what it offered before."""
+        self._remote[peer] = {agent.description.name: agent for agent in agents}
+
+    def forget_remote(self, peer: str) -> None:
+        del self._remote[peer]
+
     def get(self, name: str) -> RegisteredAgent:
-        """Raises `UnknownAgent` with the names that exist."""
-        registered = self._agents.get(name)
+        """Raises `UnknownAgent` with the names that exist, or `Unavailable` for one of a peer never seen."""
+        registered = self._find(name)
         if registered is None:
-            raise UnknownAgent(name, sorted(self._agents))
+            raise UnknownAgent(name, sorted(self._all()))
         return registered
+
+    def _find(self, name: str) -> RegisteredAgent | None:
+        registered = self._agents.get(name)
+        if registered is not None or not self._remote:
+            return registered
+        peer = name.partition(":")[0]
+        if self._remote.get(peer) == {}:
+            raise Unavailable(f"The peer {peer!r} has not been reached yet; try again, or see /health/ready.")
+        return self._remote.get(peer, {}).get(name)
+
+    def _all(self) -> dict[str, RegisteredAgent]:
+        remote = [agent for agents in self._remote.values() for agent in agents.items()]
+        return {**self._agents, **dict(remote)}
 
     def get_for(self, name: str, identity: Identity, door: str) -> RegisteredAgent:
         """The agent as seen through a door of the network. Raises `UnknownAgent`, naming only what this caller
         may call, and `PermissionDenied`."""
-        registered = self._agents.get(name)
+        registered = self._find(name)
         if registered is None or (door in DOORS and door not in registered.config.expose):
             raise UnknownAgent(name, [agent.name for agent in self.visible_to(identity, door)])
         require_may_call(identity, name, registered.config)
         return registered
 
     def describe(self) -> list[AgentDescription]:
-        return [self._agents[name].description for name in sorted(self._agents)]
+        return [registered.description for _, registered in sorted(self._all().items())]
 
     def visible_to(self, identity: Identity, door: str) -> list[AgentDescription]:
         """The agents this caller may call through this door."""
         return [
             registered.description
-            for _, registered in sorted(self._agents.items())
+            for _, registered in sorted(self._all().items())
             if (door in registered.config.expose or door not in DOORS) and may_call(identity, registered.config)
         ]
 

@@ -94,6 +94,14 @@ async def test_stream(server: Server, binding: str, version: str) -> None:
 
 
 @pytest.mark.parametrize(("binding", "version"), WAYS)
+async def test_the_stream_of_an_agent_that_answers_at_once_is_whole(server: Server, binding: str, version: str) -> None:
+    async with connected(server.url, binding, version) as client:
+        updates = [item async for item in client.send_message(asking("echo", {"message": "hello"}))]
+        assert updates[-1].status_update.status.state == TaskState.TASK_STATE_COMPLETED
+        assert dict(updates[-2].artifact_update.artifact.parts[0].data.struct_value)["message"] == "hello"
+
+
+@pytest.mark.parametrize(("binding", "version"), WAYS)
 async def test_resubscribe_and_cancel(server: Server, binding: str, version: str) -> None:
     async with connected(server.url, binding, version) as client:
         stream = client.send_message(asking("trouble", {"mode": "hang"}))
