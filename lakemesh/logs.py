@@ -5,6 +5,9 @@ import sys
 
 import structlog
 
+CHATTY = ("httpx", "httpcore", "databricks")
+"""Loggers that say at level info what they do for each request; below a warning they are heard only when debugging."""
+
 
 def configure_logging(level: str) -> None:
     """Send structlog and the standard library's loggers to stderr through one formatter."""
@@ -29,6 +32,8 @@ def configure_logging(level: str) -> None:
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -6,10 +6,25 @@ import typer
 from rich.console import Console
 
 from lakemesh import __version__
-from lakemesh.cli import config, demo, execute, mcp, serve, sql, telemetry, top, traces, train_risk, workspace
+from lakemesh.cli import (
+    config,
+    demo,
+    deploy,
+    execute,
+    init,
+    mcp,
+    serve,
+    sql,
+    telemetry,
+    top,
+    traces,
+    train_risk,
+    workspace,
+)
 from lakemesh.errors import ConfigurationInvalid, LakemeshError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command("init")(init.init)
 app.command("serve")(serve.serve)
 app.command("execute")(execute.execute)
 app.command("sql")(sql.sql)
@@ -19,6 +34,16 @@ app.command("traces")(traces.traces)
 app.command("top")(top.top)
 app.command("train-risk")(train_risk.train_risk)
 app.command("workspace")(workspace.workspace)
+for command in (
+    deploy.plan,
+    deploy.apply,
+    deploy.sync,
+    deploy.status,
+    deploy.verify,
+    deploy.logs,
+    deploy.destroy,
+):
+    app.command(command.__name__)(command)
 app.add_typer(config.config, name="config")
 app.add_typer(telemetry.telemetry, name="telemetry")
 
@@ -34,6 +59,7 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
 def main() -> None:
     """Exit codes: 0 done, 1 a designed error (printed as one sentence to stderr), 2 wrong usage."""
     console = Console(stderr=True, highlight=False)
+    sys.path.insert(0, "")  # agents are found in the current folder, as under `python -m`
     try:
         app()
     except ConfigurationInvalid as error:

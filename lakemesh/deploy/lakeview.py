@@ -1,7 +1,7 @@
 """The AI/BI dashboard: `lakemesh.dashboards` in the format of Databricks' `.lvdash.json` files.
 
 Each question becomes a dataset over the last week, and a widget: a chart where there is one to draw, and its table.
-Run as a module it writes `dashboards/lakemesh.lvdash.json`, which the bundle deploys.
+Run as a module it writes `dashboards/agents.lvdash.json`, which the bundle deploys.
 """
 
 import json
@@ -11,7 +11,8 @@ from typing import Any
 
 from lakemesh.dashboards import Dashboard, dashboards
 
-FILE = Path("dashboards/lakemesh.lvdash.json")
+FILE = Path("dashboards/agents.lvdash.json")
+SCHEMA = "main.agents"
 WINDOW = {"start": "current_timestamp() - INTERVAL '7' DAY", "end": "current_timestamp()", "bucket_seconds": "3600"}
 CAST = re.compile(r"CAST\(:(start|end) AS TIMESTAMP\)")
 WIDTH, CHART_HEIGHT, TABLE_HEIGHT = 12, 6, 6
@@ -32,12 +33,13 @@ def lakeview() -> dict[str, Any]:
         for widget, height in widgets(dashboard):
             layout.append({"widget": widget, "position": {"x": 0, "y": row, "width": WIDTH, "height": height}})
             row += height
-    page = {"name": "lakemesh", "displayName": "lakemesh", "pageType": "PAGE_TYPE_CANVAS", "layout": layout}
+    page = {"name": "agents", "displayName": "Agents", "pageType": "PAGE_TYPE_CANVAS", "layout": layout}
     return {"datasets": [dataset(dashboard) for dashboard in dashboards().values()], "pages": [page]}
 
 
 def dataset(dashboard: Dashboard) -> dict[str, Any]:
-    lines = statement(dashboard).splitlines(keepends=True)
+    """Tables without catalog and schema, which the bundle gives (`dataset_catalog`, `dataset_schema`)."""
+    lines = statement(dashboard).replace(f"{SCHEMA}.", "").splitlines(keepends=True)
     return {"name": dashboard.name, "displayName": dashboard.title, "queryLines": lines}
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from opentelemetry.trace import get_current_span
 
+from lakemesh.logs import CHATTY
 from lakemesh.telemetry.records import LogRecord
 
 OWN = "lakemesh.telemetry"
-CHATTY = ("httpx", "httpcore")
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Severity numbers of the OpenTelemetry log data model ("Mapping of SeverityNumber").
 SEVERITIES = ((50, 21, "FATAL"), (40, 17, "ERROR"), (30, 13, "WARN"), (20, 9, "INFO"), (0, 5, "DEBUG"))
@@ -17,7 +17,8 @@ SEVERITIES = ((50, 21, "FATAL"), (40, 17, "ERROR"), (30, 13, "WARN"), (20, 9, "I
 
 class BufferHandler(logging.Handler):
     """A handler of the standard library's logging (structlog ends there too) that keeps each line as a record.
-    Telemetry's own lines are left out, and the HTTP client's below a warning: a sink must not feed itself."""
+    Telemetry's own lines are left out, and those of the clients it writes with below a warning: a sink must not feed
+    itself."""
 
     def __init__(self, put: Callable[[LogRecord], None], *, level: str) -> None:
         super().__init__(level.upper())

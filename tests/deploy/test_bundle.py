@@ -12,7 +12,9 @@ import yaml
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.dashboards import dashboards
 from lakemesh.deploy.lakeview import FILE, columns_of, lakeview, statement
+from lakemesh.deploy.scaffold import rendered
 from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.memory.tables import index_spec
 from lakemesh.telemetry import Telemetry
 
 pytestmark = pytest.mark.anyio
@@ -20,6 +22,8 @@ pytestmark = pytest.mark.anyio
 REPOSITORY = Path(__file__).parents[2]
 BUNDLE_FILES = [REPOSITORY / "databricks.yml", *sorted((REPOSITORY / "resources").glob("*.yml"))]
 SCHEMA = os.environ.get("LAKEMESH_BUNDLE_SCHEMA")
+VARIABLES = {"catalog": "main", "schema": "agents", "spend_limit_usd": "50"}
+OF_THE_TEMPLATE = ("resources/", "kubernetes/", "jobs/", "dashboards/", "app.yaml", "config/lakemesh.prod.yaml")
 
 
 def load(file: Path) -> dict:
@@ -40,6 +44,26 @@ def test_app_is_started_the_same_way_by_bundle_and_by_file() -> None:
     alone = load(REPOSITORY / "app.yaml")
     assert app["config"]["command"] == alone["command"]
     assert [entry["name"] for entry in app["config"]["env"]] == [entry["name"] for entry in alone["env"]]
+
+
+def test_this_repository_is_an_app_as_init_makes_them() -> None:
+    """What both have is one source: the template."""
+    made = rendered("lakemesh", catalog="main")
+    shared = [path for path in made if path.startswith(OF_THE_TEMPLATE)]
+    assert len(shared) >= 8
+    for path in shared:
+        assert (REPOSITORY / path).read_text() == made[path], f"write it again: {path}"
+    assert (REPOSITORY / "Dockerfile").read_text() == made["Dockerfile"].replace("COPY wheels wheels\n", "")
+
+
+def test_memory_index_is_declared_as_the_server_makes_it() -> None:
+    (index,) = load(REPOSITORY / "resources/search.yml")["resources"]["vector_search_indexes"].values()
+    config = load(REPOSITORY / "config/lakemesh.yaml")
+    spec = index_spec("main.agents.memory_index", config["models"]["embedding_dimension"])
+    declared = index["direct_access_index_spec"]
+    assert index["primary_key"] == spec.primary_key
+    assert declared["embedding_vector_columns"] == [{"name": spec.vector_column, "embedding_dimension": spec.dimension}]
+    assert json.loads(declared["schema_json"]) == {**spec.columns, spec.vector_column: "array<float>"}
 
 
 def test_dashboard_file_is_what_the_statements_make() -> None:
@@ -67,7 +91,7 @@ async def test_every_statement_of_the_bundle_runs(workspace: Workspace, tmp_path
     statements = {name: alert["query_text"] for name, alert in alerts.items()}
     statements |= {name: statement(dashboard) for name, dashboard in dashboards().items()}
     for name, text in statements.items():
-        filled = re.sub(r"\$\{var\.(\w+)\}", lambda match: {"catalog": "main"}.get(match[1], "50"), text)
+        filled = re.sub(r"\$\{var\.(\w+)\}", lambda match: VARIABLES[match[1]], text)
         result = await workspace.warehouse.query(filled)
         if name in alerts:
             assert list(result.columns) == [alerts[name]["evaluation"]["source"]["name"]]

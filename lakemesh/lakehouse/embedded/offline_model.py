@@ -17,6 +17,9 @@ from lakemesh.lakehouse.endpoints import EndpointError
 
 MODEL = "offline"
 DIMENSION = 384
+DIMENSIONS = {"databricks-gte-large-en": 1024, "databricks-bge-large-en": 1024}
+"""What stands in for a known model gives vectors of its size, so that one configuration fits both."""
+
 MAX_EXTRACT = 400
 MAX_INLINE_TEXTS = 64
 
@@ -69,15 +72,15 @@ class OfflineEndpoint:
 
     async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> list[list[float]]:
         if len(inputs) > MAX_INLINE_TEXTS:
-            return await asyncio.to_thread(embed_all, inputs)
-        return embed_all(inputs)
+            return await asyncio.to_thread(self._embed_all, inputs)
+        return self._embed_all(inputs)
+
+    def _embed_all(self, texts: Sequence[str]) -> list[list[float]]:
+        dimension = DIMENSIONS.get(self.name, DIMENSION)
+        return [embed_text(text, dimension) for text in texts]
 
     async def close(self) -> None:
         pass
-
-
-def embed_all(texts: Sequence[str]) -> list[list[float]]:
-    return [embed_text(text, DIMENSION) for text in texts]
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def create_emulator(
         app_proxy.routes(tokens, deployed.process, client),
         secrets.routes(scopes),
         dashboards.routes(state.section("dashboards"), state.section("alerts")),
-        permissions.routes(state.section("permissions")),
+        permissions.routes(state.section("permissions"), {"apps": deployed.app}),
     ):
         app.include_router(router)
     return app

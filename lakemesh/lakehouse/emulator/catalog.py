@@ -1,6 +1,7 @@
 """Unity Catalog: what there is, and who may use it."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -243,7 +244,18 @@ def routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
             raise ApiError(400, f"{kind.capitalize()} {name!r} is not empty.", error_code="INVALID_STATE")
         for table in tables:
             await workspace.tables.drop(table)
+        for volume in [name] if kind == "volume" else catalog.names("volume", name):
+            await empty(f"/Volumes/{volume.replace('.', '/')}")
         catalog.remove(kind, name)
+
+    async def empty(folder: str) -> None:
+        """A managed volume's files go with it."""
+        with suppress(LakemeshError):
+            for entry in await workspace.volumes.list_directory(folder):
+                if entry.is_directory:
+                    await empty(entry.path)
+                else:
+                    await workspace.volumes.delete(entry.path)
 
     async def found_table(name: str) -> TableInfo:
         try:

@@ -1,5 +1,6 @@
 """The Permissions API: access lists of jobs, apps, endpoints and the like. They are kept; nothing asks them."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,10 +12,13 @@ PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 Entries = list[dict[str, str]]
 
 
-def routes(kept: dict[str, Entries]) -> APIRouter:
+def routes(kept: dict[str, Entries], require: Mapping[str, Callable[[str], object]]) -> APIRouter:
+    """`require` has, by kind, what raises `ApiError` for an object that is not there."""
     router = APIRouter(prefix="/api/2.0/permissions")
 
     def described(kind: str, object_id: str) -> dict[str, Any]:
+        if kind in require:
+            require[kind](object_id)
         entries = [
             {name: value for name, value in entry.items() if name in PRINCIPALS}
             | {"all_permissions": [{"permission_level": entry["permission_level"], "inherited": False}]}

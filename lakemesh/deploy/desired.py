@@ -1,0 +1,160 @@
+"""Everything a deployment is made of, in the order in which it is made."""
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from lakemesh.config.loader import ConfigFile, parse_config
+from lakemesh.config.schema import Config
+from lakemesh.deploy.bundle import Bundle
+from lakemesh.deploy.resources.access import Permissions, SecretAcls, SecretScope
+from lakemesh.deploy.resources.app import App, AppDeployment, AppSource, folder_of
+from lakemesh.deploy.resources.base import Body, Resource, Target
+from lakemesh.deploy.resources.catalog import Catalog, Grants, Schema, Table, Volume
+from lakemesh.deploy.resources.jobs import Job
+from lakemesh.deploy.resources.observability import Alert, Dashboard
+from lakemesh.deploy.resources.search import SearchEndpoint, SearchIndex
+from lakemesh.deploy.resources.serving import ServingEndpoint
+from lakemesh.deploy.resources.volume_files import VolumeFiles
+from lakemesh.deploy.source import Source
+from lakemesh.errors import ConfigurationInvalid
+from lakemesh.lakehouse.tables import TableSpec
+from lakemesh.memory.tables import memory_table
+from lakemesh.telemetry.tables import table_specs
+
+CONFIG_FOLDER = "config"
+KINDS = {
+    "catalogs",
+    "schemas",
+    "volumes",
+    "secret_scopes",
+    "vector_search_endpoints",
+    "vector_search_indexes",
+    "model_serving_endpoints",
+    "apps",
+    "dashboards",
+    "alerts",
+    "jobs",
+}
+
+
+def desired_resources(target: Target) -> list[Resource]:
+    """What others stand on comes first. Raises `ConfigurationInvalid` for what cannot be deployed."""
+    bundle = target.bundle
+    faults = [f"resources.{kind}: lakemesh does not deploy this kind" for kind in set(bundle.resources) - KINDS]
+    apps = dict(bundle.each("apps"))
+    if len(apps) != 1:
+        faults.append("resources.apps: a bundle has exactly one app")
+    if faults:
+        raise ConfigurationInvalid(sorted(faults))
+    ((key, app),) = apps.items()
+    source = Source(bundle.folder, target.fill(app.get("config") or {}))
+    target.facts["workspace.file_path"] = folder_of(source, target)
+    return [
+        *containers(target),
+        *search_and_models(target),
+        *files(target),
+        App(f"apps.{key}", app, target),
+        *access(target),
+        AppSource(f"apps.{key}", source, target),
+        *(Job(f"jobs.{name}", body, target) for name, body in bundle.each("jobs")),
+        *(Dashboard(f"dashboards.{name}", body, target) for name, body in bundle.each("dashboards")),
+        *(Alert(f"alerts.{name}", body, target) for name, body in bundle.each("alerts")),
+        AppDeployment(f"apps.{key}", app, source, target),
+    ]
+
+
+def files(target: Target) -> list[Resource]:
+    """Configuration and prompts; prompts first, because the configuration may choose a new one."""
+    config, folder = read_config(target), target.bundle.folder / CONFIG_FOLDER
+    volume = app_environment(target)["LAKEMESH_CONFIG"].rpartition("/")[0]
+    found = [
+        VolumeFiles(config.prompts.volume, files_in(folder / "prompts"), target, versioned=True),
+        VolumeFiles(volume, files_in(folder), target),
+    ]
+    return [resource for resource in found if resource.desired]
+
+
+def containers(target: Target) -> Iterator[Resource]:
+    bundle = target.bundle
+    yield from (Catalog(f"catalogs.{key}", body, target) for key, body in bundle.each("catalogs"))
+    yield from (Schema(f"schemas.{key}", body, target) for key, body in bundle.each("schemas"))
+    yield from (Volume(f"volumes.{key}", body, target) for key, body in bundle.each("volumes"))
+    yield from (SecretScope(f"secret_scopes.{key}", body, target) for key, body in bundle.each("secret_scopes"))
+    yield from (Table(spec, target) for spec in tables(read_config(target)))
+
+
+def tables(config: Config) -> list[TableSpec]:
+    """Those the server writes."""
+    return [*table_specs(config.telemetry).values(), memory_table(config.memory.table)]
+
+
+def search_and_models(target: Target) -> Iterator[Resource]:
+    each = target.bundle.each
+    yield from (
+        SearchEndpoint(f"vector_search_endpoints.{key}", body, target) for key, body in each("vector_search_endpoints")
+    )
+    yield from (
+        SearchIndex(f"vector_search_indexes.{key}", body, target) for key, body in each("vector_search_indexes")
+    )
+    yield from (
+        ServingEndpoint(f"model_serving_endpoints.{key}", body, target) for key, body in each("model_serving_endpoints")
+    )
+
+
+def access(target: Target) -> Iterator[Resource]:
+    """Who may do what: made after the app, whose service principal most of it is for."""
+    each = target.bundle.each
+    for kind, securable in {"catalogs": "catalog", "schemas": "schema", "volumes": "volume"}.items():
+        yield from (Grants(securable, f"{kind}.{key}", body, target) for key, body in each(kind) if body.get("grants"))
+    for key, body in each("secret_scopes"):
+        if body.get("permissions"):
+            yield SecretAcls(f"secret_scopes.{key}", body, target)
+    for key, body in each("vector_search_endpoints"):
+        if body.get("permissions"):
+            endpoint = SearchEndpoint(key, body, target)
+            yield Permissions(
+                "vector-search-endpoints", f"vector_search_endpoints.{key}", body, endpoint.identifier, target
+            )
+    for key, body in each("model_serving_endpoints"):
+        if body.get("permissions"):
+            model = ServingEndpoint(key, body, target)
+            yield Permissions("serving-endpoints", f"model_serving_endpoints.{key}", body, model.identifier, target)
+    for key, body in each("apps"):
+        if body.get("permissions"):
+            yield Permissions("apps", f"apps.{key}", body, partial(str, body["name"]), target)
+
+
+def read_config(target: Target) -> Config:
+    """The app's configuration as it will be on the target. Raises `ConfigurationInvalid`."""
+    environment = app_environment(target)
+    name = environment.get("LAKEMESH_ENVIRONMENT", target.bundle.target)
+    folder = target.bundle.folder / CONFIG_FOLDER
+    found = [folder / "lakemesh.yaml", folder / f"lakemesh.{name}.yaml"]
+    if not found[0].is_file():
+        raise ConfigurationInvalid([f"{CONFIG_FOLDER}/lakemesh.yaml: there is no such file"])
+    files = [ConfigFile(file.name, file.read_bytes()) for file in found if file.is_file()]
+    return parse_config(files, {**os.environ, **environment})
+
+
+def app_environment(target: Target) -> dict[str, str]:
+    """The variables of the app. What a `value_from` will be is not known here and stands for itself."""
+    ((_, app),) = target.bundle.each("apps")
+    entries: list[Body] = target.fill(app.get("config") or {}).get("env") or []
+    found = {str(entry["name"]): str(entry.get("value", entry.get("value_from", ""))) for entry in entries}
+    if "LAKEMESH_CONFIG" not in found:
+        raise ConfigurationInvalid(["resources.apps: config.env lacks LAKEMESH_CONFIG, the configuration's place"])
+    return found
+
+
+def files_in(folder: Path) -> Mapping[str, Path]:
+    if not folder.is_dir():
+        return {}
+    return {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")}
+
+
+def bundle_app(bundle: Bundle) -> str:
+    """The name of the app in the workspace."""
+    ((_, app),) = bundle.each("apps")
+    return str(app["name"])
