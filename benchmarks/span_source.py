@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from opentelemetry.trace import Tracer
 from starlette.applications import Starlette
@@ -44,9 +44,12 @@ class SpanSource:
 def create_app() -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_services(Settings()) as services:
+        async with open_services(Settings()) as services, AsyncExitStack() as closing:
             source = SpanSource(services.telemetry.tracer)
-            app.router.routes += [Route("/spans/{per_second:int}", source.set_rate, methods=["POST"]), *doors(services)]
+            app.router.routes += [
+                Route("/spans/{per_second:int}", source.set_rate, methods=["POST"]),
+                *doors(services, closing),
+            ]
             spare_the_garbage_collector()
             running = asyncio.ensure_future(source.run())
             yield

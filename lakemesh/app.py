@@ -195,8 +195,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_services(settings) as services:
-            app.router.routes += doors(services)
+        async with open_services(settings) as services, AsyncExitStack() as closing:
+            app.router.routes += doors(services, closing)
             assert app.middleware_stack is not None  # built by the call that runs this
             app.middleware_stack = services.telemetry.observed(app.middleware_stack)
             services.config.start()
@@ -211,8 +211,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
     )
 
 
-def doors(services: Services) -> list[BaseRoute]:
-    """Every door over the same engine, the most used first; what none of them takes goes to the documented API."""
+def doors(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:
+    """Every door over the same engine, the most used first; what none of them takes goes to the documented API. What
+    a door holds open is let go of by `closing`."""
     config, router, authenticator = services.config, services.router, services.authenticator
     limits = config.current.limits
     rest = RestApi(router=router, authenticator=authenticator, limits=limits)
@@ -231,7 +232,7 @@ def doors(services: Services) -> list[BaseRoute]:
         *hot_routes(rest),
         WebSocketRoute("/api/ws", websocket.serve),
         *mcp_of(services),
-        *a2a_of(services),
+        *a2a_of(services, closing),
         *console_of(services),
         Mount("/", api),
     ]
@@ -248,16 +249,19 @@ def mcp_of(services: Services) -> list[BaseRoute]:
     return mcp_routes(server)
 
 
-def a2a_of(services: Services) -> list[BaseRoute]:
+def a2a_of(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:
     config = services.config.current
     if not config.a2a.enabled:
         return []
     from lakemesh.a2a.handler import EngineHandler
+    from lakemesh.a2a.push import Push
     from lakemesh.a2a.server import create_a2a_routes
 
+    push = Push(allow_private=config.a2a.push_to_private, metrics=services.metrics)
+    closing.push_async_callback(push.close)
     return create_a2a_routes(
         config.a2a,
-        EngineHandler(config.a2a, router=services.router),
+        EngineHandler(config.a2a, router=services.router, push=push),
         router=services.router,
         authenticator=services.authenticator,
         max_body_bytes=config.limits.max_body_bytes,

@@ -39,7 +39,7 @@ def make_card(agents: Sequence[AgentDescription], *, base_url: str, requires_tok
             for binding, path, version in INTERFACES
         ],
         capabilities=AgentCapabilities(
-            streaming=True, push_notifications=False, extended_agent_card=True, extensions=[schemas_of(agents)]
+            streaming=True, push_notifications=True, extended_agent_card=True, extensions=[schemas_of(agents)]
         ),
         default_input_modes=MODES,
         default_output_modes=MODES,

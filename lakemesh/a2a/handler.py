@@ -10,13 +10,18 @@ from a2a.server.request_handlers.request_handler import RequestHandler, validate
 from a2a.types.a2a_pb2 import (
     AgentCard,
     CancelTaskRequest,
+    DeleteTaskPushNotificationConfigRequest,
     GetExtendedAgentCardRequest,
+    GetTaskPushNotificationConfigRequest,
     GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest,
+    ListTaskPushNotificationConfigsResponse,
     ListTasksRequest,
     ListTasksResponse,
     SendMessageRequest,
     SubscribeToTaskRequest,
     Task,
+    TaskPushNotificationConfig,
     TaskState,
     TaskStatus,
 )
@@ -24,7 +29,6 @@ from a2a.utils.errors import (
     A2AError,
     InternalError,
     InvalidParamsError,
-    PushNotificationNotSupportedError,
     TaskNotCancelableError,
     UnsupportedOperationError,
 )
@@ -32,6 +36,7 @@ from a2a.utils.proto_utils import validate_proto_required_fields
 
 from lakemesh.a2a.card import make_card
 from lakemesh.a2a.parts import choose_skill, data_of
+from lakemesh.a2a.push import Push
 from lakemesh.a2a.tasks import TaskRun, Tasks, Update, snapshot
 from lakemesh.agents.router import AgentRouter
 from lakemesh.config.a2a import A2aConfig
@@ -47,9 +52,10 @@ MAX_PAGE = 100
 class EngineHandler(RequestHandler):
     """A task is an execution of the engine, owned by the identity that asked for it."""
 
-    def __init__(self, config: A2aConfig, *, router: AgentRouter) -> None:
+    def __init__(self, config: A2aConfig, *, router: AgentRouter, push: Push) -> None:
         self._config = config
         self._router = router
+        self._push = push
         self._tasks = Tasks(max_tasks=config.max_tasks, ttl_seconds=config.task_ttl_seconds)
 
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Task:
@@ -115,17 +121,33 @@ class EngineHandler(RequestHandler):
         agents = self._router.registry.visible_to(context.state["identity"], DOOR)
         return make_card(agents, base_url=context.state["base_url"], requires_token=context.state["requires_token"])
 
-    async def on_create_task_push_notification_config(self, params: Any, context: ServerCallContext) -> Any:
-        raise PushNotificationNotSupportedError
+    @validate_request_params
+    async def on_create_task_push_notification_config(
+        self, params: TaskPushNotificationConfig, context: ServerCallContext
+    ) -> TaskPushNotificationConfig:
+        run = self._tasks.get(params.task_id, owner_of(context))
+        await self._push.check(params)
+        return self._push.add(run, params, legacy=is_legacy(context))
 
-    async def on_get_task_push_notification_config(self, params: Any, context: ServerCallContext) -> Any:
-        raise PushNotificationNotSupportedError
+    @validate_request_params
+    async def on_get_task_push_notification_config(
+        self, params: GetTaskPushNotificationConfigRequest, context: ServerCallContext
+    ) -> TaskPushNotificationConfig:
+        return self._push.get(self._tasks.get(params.task_id, owner_of(context)).task.id, params.id)
 
-    async def on_list_task_push_notification_configs(self, params: Any, context: ServerCallContext) -> Any:
-        raise PushNotificationNotSupportedError
+    @validate_request_params
+    async def on_list_task_push_notification_configs(
+        self, params: ListTaskPushNotificationConfigsRequest, context: ServerCallContext
+    ) -> ListTaskPushNotificationConfigsResponse:
+        """All of them: there are at most `MAX_CONFIGS`."""
+        configs = self._push.of(self._tasks.get(params.task_id, owner_of(context)).task.id)
+        return ListTaskPushNotificationConfigsResponse(configs=configs)
 
-    async def on_delete_task_push_notification_config(self, params: Any, context: ServerCallContext) -> None:
-        raise PushNotificationNotSupportedError
+    @validate_request_params
+    async def on_delete_task_push_notification_config(
+        self, params: DeleteTaskPushNotificationConfigRequest, context: ServerCallContext
+    ) -> None:
+        self._push.remove(self._tasks.get(params.task_id, owner_of(context)).task.id, params.id)
 
     async def _start(self, params: SendMessageRequest, context: ServerCallContext) -> TaskRun:
         """A running task. What the engine refuses (limits, policy) is an error, not a task."""
@@ -135,8 +157,10 @@ class EngineHandler(RequestHandler):
         if message.task_id:
             self._tasks.get(message.task_id, identity.user)
             raise UnsupportedOperationError("A task takes one message; send the next with its context_id alone.")
+        push = None
         if params.configuration.HasField("task_push_notification_config"):
-            raise PushNotificationNotSupportedError
+            push = params.configuration.task_push_notification_config
+            await self._push.check(push)
         agent = choose_skill(params, self._router.registry.visible_to(identity, DOOR), self._config.default_skill)
         context_id = message.context_id or uuid.uuid4().hex
         headers = context.state["headers"]
@@ -157,6 +181,8 @@ class EngineHandler(RequestHandler):
         task.history[0].task_id, task.history[0].context_id = task.id, context_id
         run = TaskRun(task, identity.user, events)
         self._tasks.add(run)
+        if push is not None:
+            self._push.add(run, push, legacy=is_legacy(context))
         return run
 
 
@@ -184,6 +210,11 @@ def a2a_error(error: LakemeshError) -> A2AError:
     """A2A has no codes for limits and policy; the stable code travels in `data`."""
     kind = InvalidParamsError if isinstance(error, CallerError) else InternalError
     return kind(error.detail, data={"code": error.code})
+
+
+def is_legacy(context: ServerCallContext) -> bool:
+    version: str = context.state["headers"].get("a2a-version", "0.3")
+    return version.startswith("0.")
 
 
 def owner_of(context: ServerCallContext) -> str:

@@ -4,7 +4,7 @@ Its own dispatcher, since the SDK's spends more on a request than the engine doe
 protocol 0.3 go to the SDK's adapter.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -61,11 +61,11 @@ class JsonRpc:
     def __init__(self, handler: EngineHandler, context_builder: ServerCallContextBuilder) -> None:
         self._build_context = context_builder.build
         self._legacy = JSONRPC03Adapter(handler, context_builder)
-        self._streams = {
+        self._streams: Mapping[str, Callable[[Any, ServerCallContext], AsyncGenerator[Any]]] = {
             "SendStreamingMessage": handler.on_message_send_stream,
             "SubscribeToTask": handler.on_subscribe_to_task,
         }
-        self._methods = {
+        self._methods: Mapping[str, Callable[[Any, ServerCallContext], Awaitable[Any]]] = {
             "SendMessage": handler.on_message_send,
             "GetTask": handler.on_get_task,
             "ListTasks": handler.on_list_tasks,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from a2a.types.a2a_pb2 import (
@@ -33,6 +33,7 @@ class TaskRun:
         self.owner = owner
         self.ended_at: float | None = None
         self._listeners: set[EventBuffer] = set()
+        self._forgetters: list[Callable[[], None]] = []
         self._events = events
         self._running = asyncio.create_task(self._run())
 
@@ -66,6 +67,14 @@ class TaskRun:
         else:
             self.task.artifacts.append(text_artifact(text))
 
+    def when_forgotten(self, action: Callable[[], None]) -> None:
+        """Have `action` called when the task is no longer kept."""
+        self._forgetters.append(action)
+
+    def forget(self) -> None:
+        for action in self._forgetters:
+            action()
+
     async def wait(self) -> None:
         """Until the task has ended. Who waits may leave; the task goes on."""
         await asyncio.shield(self._running)
@@ -78,7 +87,7 @@ class TaskRun:
             await self._events.aclose()
             self._take(Failed(error=Cancelled("The task was cancelled.").to_problem()))
 
-    async def listen(self) -> AsyncIterator[Task | Update]:
+    async def listen(self) -> AsyncGenerator[Task | Update]:
         """The task as it is now, then every update until its end."""
         buffer = EventBuffer()
         self._listeners.add(buffer)
@@ -111,7 +120,7 @@ class Tasks:
         ended = next((key for key, run in self._runs.items() if run.ended_at is not None), None)
         if ended is None:
             raise Overloaded("All places for tasks are taken by running ones.", retry_after_seconds=1.0)
-        del self._runs[ended]
+        self._runs.pop(ended).forget()
 
     def add(self, run: TaskRun) -> None:
         self._runs[run.task.id] = run
@@ -137,7 +146,7 @@ class Tasks:
             ended_at = self._runs[oldest].ended_at
             if ended_at is None or ended_at > limit:
                 return
-            del self._runs[oldest]
+            self._runs.pop(oldest).forget()
 
 
 def snapshot(task: Task) -> Task:

@@ -30,4 +30,7 @@ class A2aConfig(Section):
     default_skill: str | None = Field(default=None, description="the agent of messages that name no skill")
     max_tasks: int = Field(default=10_000, ge=1, description="tasks kept, running ones included")
     task_ttl_seconds: float = Field(default=3_600.0, gt=0, description="how long an ended task can be read")
+    push_to_private: bool = Field(
+        default=False, description="let push notifications go to addresses that are not public"
+    )
     peers: dict[str, PeerConfig] = Field(default={}, description="A2A servers whose skills are agents here")
