@@ -1,5 +1,7 @@
 """Bad days of a workspace, through the real SDKs: what recovers, what fails as designed, and inside which time."""
 
+import asyncio
+
 import pyarrow as pa
 import pytest
 
@@ -58,7 +60,7 @@ def in_time(seconds: float):
 async def test_refusals_are_translated_and_not_repeated(
     workspace: Workspace, emulator: Emulator, file: str, status: int, error: type[LakemeshError]
 ) -> None:
-    emulator.fault(path=FILES, status=status, times=READ_ATTEMPTS if status == 401 else 1)
+    emulator.fault(path=FILES, status=status, times=2 if status == 401 else 1)  # one more with a new token
     with pytest.raises(error):
         await workspace.volumes.read(file)
     emulator.clear()
@@ -66,6 +68,39 @@ async def test_refusals_are_translated_and_not_repeated(
 
 
 READ_ATTEMPTS = 3
+
+
+async def test_a_withdrawn_token_is_renewed_once_and_nobody_notices(
+    workspace: Workspace, emulator: Emulator, file: str
+) -> None:
+    name = "main.faults.renewed"
+    await workspace.indexes.create(IndexSpec(name=name, dimension=2))
+    model = workspace.endpoints.serving_endpoint("chat")
+    question = {"messages": [{"role": "user", "content": "Still there?"}]}
+    emulator.clear()
+    withdrawn = emulator.call("DELETE", "/emulator/tokens").json()["withdrawn"]
+    assert withdrawn >= 1
+    contents = await asyncio.gather(*(workspace.volumes.read(file) for _ in range(20)))
+    assert {len(content) for content in contents} == {7_000}
+    asked = [request for request in emulator.requests() if request["path"] == "/oidc/v1/token"]
+    assert len(asked) == 1
+
+    emulator.call("DELETE", "/emulator/tokens")
+    assert (await model.chat(question, timeout_seconds=10))["choices"]
+    emulator.call("DELETE", "/emulator/tokens")
+    assert [chunk async for chunk in model.stream_chat(question, timeout_seconds=10)]
+    emulator.call("DELETE", "/emulator/tokens")
+    assert await model.embed(["still"], timeout_seconds=10)
+    emulator.call("DELETE", "/emulator/tokens")
+    assert await workspace.indexes.query(name, [1.0, 0.0]) == []
+
+
+async def test_ping_asks_once(workspace: Workspace, emulator: Emulator) -> None:
+    """The health page waits for it, and would wait for the SDK's retries."""
+    emulator.fault(path="/api/2.0/preview/scim/v2/Me", status=503, retry_after_seconds=0, times=10)
+    with pytest.raises(WorkspaceUnavailable):
+        await workspace.ping()
+    assert len(emulator.requests()) == 1
 
 
 async def test_a_users_expired_token_is_the_users_to_renew(workspace: Workspace, emulator: Emulator) -> None:

@@ -24,11 +24,17 @@ class GaveUp(Exception):
     """The SDK wanted to wait for longer than its caller does; the context holds what it wanted to retry."""
 
 
-class Patience:
-    """How long one call may go on: until its deadline, or until nobody waits for it any more."""
+class CredentialsRefused(WorkspaceUnavailable):
+    """The application's own token was refused, a new one too: waiting does not help."""
 
-    def __init__(self, deadline: Deadline) -> None:
+
+class Patience:
+    """How long one call may go on: until its deadline, or until nobody waits for it any more. Without `retries` it
+    ends with the first answer, or without one."""
+
+    def __init__(self, deadline: Deadline, *, retries: bool = True) -> None:
         self._deadline = deadline
+        self._retries = retries
         self._left = threading.Event()
 
     def leave(self) -> None:
@@ -39,7 +45,7 @@ class Patience:
         return self._left.is_set()
 
     def sleep(self, seconds: float) -> None:
-        if seconds >= self._deadline.remaining_seconds() or self._left.wait(seconds):
+        if not self._retries or seconds >= self._deadline.remaining_seconds() or self._left.wait(seconds):
             raise GaveUp
 
 
@@ -74,6 +80,9 @@ class SdkCalls:
         self._slots = asyncio.Semaphore(WORKERS)
         self._waiting = 0
         self._on_behalf_of_user = False
+        self._renew: Callable[[], None] | None = None
+        self._renewed_at = 0.0
+        self._renewing = threading.Lock()
 
     async def run(
         self,
@@ -81,17 +90,19 @@ class SdkCalls:
         *,
         deadline: Deadline,
         repeatable: bool = False,
+        retries: bool = True,
         when_late: Callable[[T], None] | None = None,
     ) -> T:
         """The result of `call`, run in a thread. A `repeatable` call (one that only reads) is made again when its
-        answer was lost on the way. `when_late` gets, in the thread, a result nobody waits for any more.
+        answer was lost on the way; without `retries` not even the SDK makes it again. `when_late` gets, in the
+        thread, a result nobody waits for any more.
 
         Raises what `translate` makes of the SDK's error, `DeadlineExceeded`, and `Overloaded` when `MAX_WAITING`
         calls wait for a thread.
         """
         if self._waiting >= MAX_WAITING:
             raise Overloaded("Too many calls to the workspace wait for their turn.", retry_after_seconds=1)
-        patience = Patience(deadline)
+        patience = Patience(deadline, retries=retries)
         attempts = READ_ATTEMPTS if repeatable else 1
         try:
             async with deadline.timeout():
@@ -110,13 +121,18 @@ class SdkCalls:
         """Calls with a user's own credentials, on the same threads."""
         calls = copy.copy(self)
         calls._on_behalf_of_user = True
+        calls._renew = None
         return calls
+
+    def renew_with(self, renew: Callable[[], None]) -> None:
+        """How the application gets a new token when the workspace refuses the one it has."""
+        self._renew = renew
 
     def designed(self, error: Exception) -> Exception:
         """`error` translated. That the application's own credentials are refused is not the caller's fault."""
         known = translate(error)
         if isinstance(known, Unauthenticated) and not self._on_behalf_of_user:
-            return WorkspaceUnavailable("The workspace refuses the application's credentials.")
+            return CredentialsRefused("The workspace refuses the application's credentials.")
         return known
 
     def close(self) -> None:
@@ -141,7 +157,7 @@ class SdkCalls:
         self.clock.begin(patience)
         for attempt in range(1, attempts + 1):
             try:
-                result = call()
+                result = self._with_fresh_token(call)
                 break
             except GaveUp as error:
                 raise self._last_error(error) from error
@@ -152,6 +168,25 @@ class SdkCalls:
         if when_late is not None and patience.left:
             when_late(result)
         return result
+
+    def _with_fresh_token(self, call: Callable[[], T]) -> T:
+        """A refused token may have been withdrawn before its time: one new one is fetched, by the first call that
+        meets the refusal, and each call is made once more. Nothing that was refused had an effect."""
+        started = time.monotonic()
+        try:
+            return call()
+        except Exception as error:
+            if self._renew is None or not isinstance(self.designed(error), CredentialsRefused):
+                raise
+            self.renew_token(started)
+            return call()
+
+    def renew_token(self, known_since: float) -> None:
+        """In a thread: a new token, unless one was fetched after `known_since` (of the monotonic clock)."""
+        with self._renewing:
+            if self._renew is not None and self._renewed_at <= known_since:
+                self._renew()
+                self._renewed_at = time.monotonic()
 
     def _wait(self, patience: Patience, attempt: int) -> bool:
         try:

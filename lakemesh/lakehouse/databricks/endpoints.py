@@ -1,12 +1,15 @@
 """Model Serving, through its OpenAI-compatible routes."""
 
-from typing import TYPE_CHECKING
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
 
 from lakemesh.deadline import Deadline
 from lakemesh.lakehouse.databricks.calls import SdkCalls
-from lakemesh.lakehouse.endpoints import ModelEndpoint
+from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoint
 from lakemesh.lakehouse.openai_endpoint import OpenAIEndpoint
 
 if TYPE_CHECKING:
@@ -14,6 +17,55 @@ if TYPE_CHECKING:
 
 TOKEN_SECONDS = 10.0
 TOKEN_KEPT_SECONDS = 20.0
+
+Token = Callable[[], Awaitable[str]]
+Renew = Callable[[float], Awaitable[None]]
+"""Fetches a new token, unless one was fetched since the given moment of the monotonic clock."""
+
+
+class ServedModel(OpenAIEndpoint):
+    """A serving endpoint; a token that it refuses is renewed, and the call made once more."""
+
+    def __init__(self, base_url: str, name: str, token: Token, renew: Renew) -> None:
+        super().__init__(base_url, model=name, api_key=token)
+        self._renew = renew
+
+    async def chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
+        started = time.monotonic()
+        try:
+            return await super().chat(request, timeout_seconds=timeout_seconds)
+        except EndpointError as error:
+            await self._renew_if_refused(error, started)
+        return await super().chat(request, timeout_seconds=timeout_seconds)
+
+    async def stream_chat(
+        self, request: Mapping[str, Any], *, timeout_seconds: float
+    ) -> AsyncGenerator[dict[str, Any]]:
+        started = time.monotonic()
+        try:
+            async with aclosing(super().stream_chat(request, timeout_seconds=timeout_seconds)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        except EndpointError as error:  # a refusal comes before the first chunk
+            await self._renew_if_refused(error, started)
+        async with aclosing(super().stream_chat(request, timeout_seconds=timeout_seconds)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> list[list[float]]:
+        started = time.monotonic()
+        try:
+            return await super().embed(inputs, timeout_seconds=timeout_seconds)
+        except EndpointError as error:
+            await self._renew_if_refused(error, started)
+        return await super().embed(inputs, timeout_seconds=timeout_seconds)
+
+    async def _renew_if_refused(self, error: EndpointError, started: float) -> None:
+        """Raises the error unless it is a refusal."""
+        if error.http_status != 401:
+            raise error
+        await self._renew(started)
 
 
 class ServingEndpoints:
@@ -30,7 +82,7 @@ class ServingEndpoints:
     def serving_endpoint(self, name: str) -> ModelEndpoint:
         if name not in self._serving:
             base_url = f"{self._config.host}/serving-endpoints"
-            self._serving[name] = OpenAIEndpoint(base_url, model=name, api_key=self._token)
+            self._serving[name] = ServedModel(base_url, name, self._token, self._renew_token)
         return self._serving[name]
 
     def external_endpoint(self, base_url: str, *, model: str, api_key: str | None) -> ModelEndpoint:
@@ -44,6 +96,10 @@ class ServingEndpoints:
             await endpoint.close()
         self._serving.clear()
         self._external.clear()
+
+    async def _renew_token(self, known_since: float) -> None:
+        self._known_token.clear()
+        await self._calls.run(lambda: self._calls.renew_token(known_since), deadline=Deadline.after(TOKEN_SECONDS))
 
     async def _token(self) -> str:
         token = self._known_token.get(None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lakemesh.deadline import Deadline
 from lakemesh.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound, WorkspaceUnavailable
-from lakemesh.lakehouse.databricks.calls import SdkCalls
+from lakemesh.lakehouse.databricks.calls import CredentialsRefused, SdkCalls
 from lakemesh.lakehouse.indexes import Filters, IndexSpec, Match
 from lakemesh.lakehouse.names import split_name
 from lakemesh.scope import current_deadline
@@ -59,15 +59,16 @@ class SearchIndexes:
         prepared = [prepare(row, known.spec) for row in rows]
         for start in range(0, len(prepared), UPSERT_ROWS):
             batch = prepared[start : start + UPSERT_ROWS]
-            answer = await self._bounded(lambda batch=batch: known.index.upsert(batch))  # type: ignore[misc]
+            answer = await self._use(name, lambda index, batch=batch: index.upsert(batch))  # type: ignore[misc]
             if answer.get("status", "SUCCESS") != "SUCCESS":
                 failed = len(answer.get("result", {}).get("failed_primary_keys", ()))
                 raise WorkspaceUnavailable(f"The index {name!r} did not take {failed} of {len(batch)} rows.")
 
     async def delete(self, name: str, keys: Sequence[str]) -> None:
-        known = await self._index(name)
         if keys:
-            await self._bounded(lambda: known.index.delete(list(keys)))
+            await self._use(name, lambda index: index.delete(list(keys)))
+        else:
+            await self._index(name)
 
     async def query(
         self,
@@ -82,8 +83,9 @@ class SearchIndexes:
         known = await self._index(name)
         wanted = list(columns) if columns is not None else list(known.spec.columns)
         direction = normalised(vector, known.spec.dimension)
-        answer = await self._bounded(
-            lambda: known.index.similarity_search(
+        answer = await self._use(
+            name,
+            lambda index: index.similarity_search(
                 columns=wanted,
                 query_vector=direction,
                 query_text=text,
@@ -92,13 +94,12 @@ class SearchIndexes:
                 num_results=top_k,
                 disable_notice=True,
                 total_retries=2,
-            )
+            ),
         )
         return matches_of(answer, wanted, hybrid=text is not None)
 
     async def count(self, name: str) -> int:
-        known = await self._index(name)
-        answer = await self._bounded(known.index.describe)
+        answer = await self._use(name, lambda index: index.describe())
         return int(answer.get("status", {}).get("indexed_row_count") or 0)
 
     async def drop(self, name: str) -> None:
@@ -118,6 +119,18 @@ class SearchIndexes:
             description = await self._bounded(index.describe)
             self._open[name] = OpenIndex(index, spec_of(name, description))
         return self._open[name]
+
+    async def _use(self, name: str, call: "Callable[[AsyncAISearchIndex], Awaitable[T]]") -> T:
+        """The client keeps tokens of its own: when one is refused, client and index are opened anew."""
+        known = await self._index(name)
+        try:
+            return await self._bounded(lambda: call(known.index))
+        except CredentialsRefused:
+            if self._open.get(name) is known:
+                self._open.clear()
+                self._client = None
+        opened = await self._index(name)
+        return await self._bounded(lambda: call(opened.index))
 
     async def _bounded(self, call: Callable[[], Awaitable[T]]) -> T:
         """The async client has no time limit of its own."""

@@ -86,6 +86,8 @@ async def connect(settings: Settings, credentials: Credentials, calls: SdkCalls,
     """Every port with these credentials; closing it leaves `calls` and `http`, which carries none, open."""
     deadline = current_deadline(CONNECT_SECONDS).sooner(CONNECT_SECONDS)
     client = await calls.run(lambda: sdk_client(settings, credentials, calls), deadline=deadline)
+    if credentials["auth_type"] == "oauth-m2m":
+        calls.renew_with(client.config.init_auth)
     return ports(settings, client, calls, credentials, http)
 
 
@@ -112,7 +114,7 @@ def ports(
 
     async def ping() -> None:
         try:
-            await calls.run(client.current_user.me, deadline=Deadline.after(PING_SECONDS))
+            await calls.run(client.current_user.me, deadline=Deadline.after(PING_SECONDS), retries=False)
         except LakemeshError as error:
             raise WorkspaceUnavailable(error.detail) from error
 

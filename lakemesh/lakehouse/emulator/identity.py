@@ -71,6 +71,7 @@ class Tokens:
 
     def __init__(self, users: Mapping[str, str], principals: Mapping[str, str], of_apps: dict[str, str]) -> None:
         self._user_of = dict(users)
+        self._issued: set[str] = set()
         self._principals = principals
         self._of_apps = of_apps
 
@@ -90,6 +91,13 @@ class Tokens:
             raise ApiError(401, "Credential was not sent or was of an unsupported type for this API.")
         return user
 
+    def withdraw(self) -> int:
+        """Tokens that were given out are refused from now on; how many there were."""
+        count = len(self._issued)
+        while self._issued:
+            del self._user_of[self._issued.pop()]
+        return count
+
     def issue(self, authorization: str | None) -> dict[str, Any] | None:
         """An access token for a service principal's Basic credentials, or None when they are wrong."""
         scheme, _, encoded = (authorization or "").partition(" ")
@@ -102,6 +110,7 @@ class Tokens:
             return None
         token = f"oauth-{secrets.token_hex(16)}"
         self._user_of[token] = client_id
+        self._issued.add(token)
         return {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
 
 
@@ -129,6 +138,10 @@ def routes(tokens: Tokens, grants: Grants) -> APIRouter:
             refusal = {"error": "invalid_client", "error_description": "Client authentication failed"}
             return JSONResponse(refusal, 401)
         return JSONResponse(answer)
+
+    @router.delete("/emulator/tokens")
+    async def withdraw_tokens() -> dict[str, int]:
+        return {"withdrawn": tokens.withdraw()}
 
     @router.get("/api/2.0/preview/scim/v2/Me")
     async def me(request: Request) -> dict[str, Any]:
