@@ -31,6 +31,7 @@ from lakemesh.agents.metrics import EngineMetrics
 from lakemesh.agents.registry import AgentRegistry
 from lakemesh.agents.router import AgentRouter
 from lakemesh.agents.runners import Runners
+from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
@@ -54,6 +55,7 @@ from lakemesh.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from lakemesh.a2a.peers import Peers
+    from lakemesh.a2a.task_store import TaskStore
 
 logger = structlog.get_logger(__name__)
 
@@ -259,13 +261,25 @@ def a2a_of(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:
 
     push = Push(allow_private=config.a2a.push_to_private, metrics=services.metrics)
     closing.push_async_callback(push.close)
+    store = open_task_store(config.a2a)
+    closing.push_async_callback(store.close)
     return create_a2a_routes(
         config.a2a,
-        EngineHandler(config.a2a, router=services.router, push=push),
+        EngineHandler(config.a2a, router=services.router, push=push, store=store),
         router=services.router,
         authenticator=services.authenticator,
         max_body_bytes=config.limits.max_body_bytes,
     )
+
+
+def open_task_store(config: A2aConfig) -> "TaskStore":
+    if config.database_url is None:
+        from lakemesh.a2a.task_store import MemoryTaskStore
+
+        return MemoryTaskStore(max_tasks=config.max_tasks, ttl_seconds=config.task_ttl_seconds)
+    from lakemesh.a2a.postgres_task_store import PostgresTaskStore
+
+    return PostgresTaskStore(config.database_url, ttl_seconds=config.task_ttl_seconds)
 
 
 def console_of(services: Services) -> list[BaseRoute]:

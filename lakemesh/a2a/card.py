@@ -1,6 +1,7 @@
 """The agent card: the agents as skills."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from a2a.types.a2a_pb2 import (
     AgentCapabilities,
@@ -18,6 +19,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from lakemesh import __version__
 from lakemesh.agents.registry import AgentDescription
+from lakemesh.config.a2a import A2aConfig
 
 MODES = ("application/json", "text/plain")
 SCHEMAS_URI = "urn:lakemesh:skill-schemas:1"
@@ -64,3 +66,13 @@ def schemas_of(agents: Sequence[AgentDescription]) -> AgentExtension:
 
 def skill_of(agent: AgentDescription) -> AgentSkill:
     return AgentSkill(id=agent.name, name=agent.name, description=agent.description or agent.name, tags=["lakemesh"])
+
+
+def sign(card: AgentCard, config: A2aConfig) -> AgentCard:
+    """The card with its signature (A2A 1.0, section 8.4: JWS over canonical JSON), where a key is configured."""
+    if config.signing_key is None:
+        return card
+    from a2a.utils.signing import create_agent_card_signer
+
+    header: Any = {"alg": "ES256", "typ": "JOSE", "kid": config.signing_key_id, "jku": None}
+    return create_agent_card_signer(config.signing_key, header)(card)

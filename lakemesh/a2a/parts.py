@@ -1,11 +1,12 @@
 """Messages and what they mean to an agent."""
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from a2a.types.a2a_pb2 import Artifact, Message, Part, SendMessageRequest
-from a2a.utils.errors import ContentTypeNotSupportedError, InvalidParamsError
+from a2a.utils.errors import A2AError, ContentTypeNotSupportedError, InvalidParamsError
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Value
 from pydantic_core import to_json
@@ -14,27 +15,44 @@ from lakemesh.agents.registry import AgentDescription
 
 SKILL_KEY = "skill"
 DEFAULT_TEXT_FIELD = "message"
+FILES_FIELD = "files"
 
 
 def choose_skill(
     request: SendMessageRequest, agents: Sequence[AgentDescription], default: str | None
 ) -> AgentDescription:
-    """The agent named by `metadata.skill` of the message or of the request; else the configured default; else the
-    only one there is. Raises `InvalidParamsError`, which names the skills there are."""
+    """The agent named by `metadata.skill` of the message or of the request; else the configured default; else the only
+    one there is, or the only one whose input the message's data fits. Raises `InvalidParamsError`, which names the
+    skills there are."""
     by_name = {agent.name: agent for agent in agents}
     metadata = {**MessageToDict(request.metadata), **MessageToDict(request.message.metadata)}
-    name = metadata.get(SKILL_KEY) or default or (agents[0].name if len(agents) == 1 else None)
+    name = metadata.get(SKILL_KEY) or default
     if name in by_name:
         return by_name[name]
+    fitting = agents if len(agents) == 1 else [agent for agent in agents if fits(request.message, agent.input_schema)]
+    if not name and len(fitting) == 1:
+        return fitting[0]
     known = ", ".join(by_name) or "none"
     raise InvalidParamsError(f"Name a skill in the message's metadata as {SKILL_KEY!r}; there are: {known}.")
 
 
-def data_of(message: Message, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The agent's input. Data parts are joined; text goes into the first string field the agent requires. Raises
-    `ContentTypeNotSupportedError` for files and `InvalidParamsError` for data that is no object."""
+def fits(message: Message, schema: Mapping[str, Any]) -> bool:
+    """Whether the message has what the schema requires and nothing it does not know."""
+    try:
+        given = data_of(message, schema).keys()
+    except A2AError:
+        return False
+    known = schema.get("properties", {}).keys()
+    return bool(known) and given <= known and set(schema.get("required", ())) <= given
+
+
+def data_of(message: Message, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The agent's input. Data parts are joined; text goes into the first string field the agent requires; files go
+    into `files`, where the agent has that field, by content (base64) or by URL, which is not read here. Raises
+    `ContentTypeNotSupportedError` for files an agent does not take, and `InvalidParamsError` for data that is no
+    object."""
     data: dict[str, Any] = {}
-    texts = []
+    texts, files = [], []
     for part in message.parts:
         kind = part.WhichOneof("content")
         if kind == "text":
@@ -45,15 +63,24 @@ def data_of(message: Message, schema: Mapping[str, Any] | None) -> dict[str, Any
                 raise InvalidParamsError("A data part holds a JSON object.")
             data.update(value)
         else:
-            raise ContentTypeNotSupportedError("Send text or data parts; files are not read.")
+            files.append(file_of(part))
     if texts:
         data.setdefault(text_field(schema), "\n".join(texts))
+    if files:
+        if FILES_FIELD not in schema.get("properties", {}):
+            raise ContentTypeNotSupportedError(f"The skill takes no files: its input has no {FILES_FIELD!r}.")
+        data.setdefault(FILES_FIELD, files)
     return data
 
 
-def text_field(schema: Mapping[str, Any] | None) -> str:
-    properties = (schema or {}).get("properties", {})
-    for name in (schema or {}).get("required", ()):
+def file_of(part: Part) -> dict[str, str]:
+    content = {"url": part.url} if part.WhichOneof("content") == "url" else {"content": b64encode(part.raw).decode()}
+    return {"name": part.filename, "media_type": part.media_type, **content}
+
+
+def text_field(schema: Mapping[str, Any]) -> str:
+    properties = schema.get("properties", {})
+    for name in schema.get("required", ()):
         if properties.get(name, {}).get("type") == "string":
             return str(name)
     return DEFAULT_TEXT_FIELD

@@ -60,7 +60,6 @@ class Push:
             raise InvalidParamsError(f"A task has at most {MAX_CONFIGS} push notification configurations.")
         key = (run.task.id, kept.id)
         self._deliveries[key] = (kept, asyncio.create_task(self._deliver(run, kept, legacy)))
-        run.when_forgotten(lambda: self.remove(*key))
         return kept
 
     def get(self, task_id: str, config_id: str) -> TaskPushNotificationConfig:
@@ -85,6 +84,7 @@ class Push:
         await self._http.aclose()
 
     async def _deliver(self, run: TaskRun, config: TaskPushNotificationConfig, legacy: bool) -> None:
+        """Until the task has ended and the receiver knows; nothing is kept of it then."""
         async with aclosing(notices(run)) as updates:
             async for update in updates:
                 await self._send(

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lakemesh.a2a.card import make_card
+from lakemesh.a2a.card import make_card, sign
 from lakemesh.a2a.handler import DOOR, EngineHandler
 from lakemesh.a2a.jsonrpc import JsonRpc
 from lakemesh.agents.router import AgentRouter
@@ -80,7 +80,7 @@ def create_a2a_routes(
     async def card(request: Request) -> Response:
         agents = router.registry.visible_to(ANYBODY, DOOR)
         made = make_card(agents, base_url=base_url(request), requires_token=authenticator.requires_token)
-        return json_response(agent_card_to_dict(made))
+        return json_response(agent_card_to_dict(sign(made, config)))
 
     builder = ContextBuilder(base_url, authenticator)
     rpc = JsonRpc(handler, builder)

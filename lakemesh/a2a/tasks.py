@@ -1,8 +1,7 @@
-"""Tasks: the engine's executions as A2A shows them, kept in memory for who made them."""
+"""A running task: an execution of the engine as A2A shows it."""
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from a2a.types.a2a_pb2 import (
@@ -15,26 +14,34 @@ from a2a.types.a2a_pb2 import (
     TaskStatus,
     TaskStatusUpdateEvent,
 )
-from a2a.utils.errors import TaskNotFoundError
 
 from lakemesh.a2a.parts import result_artifact, text_artifact
 from lakemesh.agents.events import EventBuffer
-from lakemesh.errors import Cancelled, Overloaded
+from lakemesh.errors import Cancelled
 from lakemesh.schemas import Completed, Event, Failed, Progress, TextDelta
+
+MAX_TEXT = 1_000_000
 
 Update = TaskStatusUpdateEvent | TaskArtifactUpdateEvent
 
 
 class TaskRun:
-    """One task. It runs to its end whether or not somebody listens, at most for the agent's time limit."""
+    """One task. It runs to its end whether or not somebody listens, at most for the agent's time limit. `on_end` is
+    awaited with it before those who wait for its end go on."""
 
-    def __init__(self, task: Task, owner: str, events: AsyncGenerator[Event]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        owner: str,
+        events: AsyncGenerator[Event],
+        on_end: "Callable[[TaskRun], Awaitable[None]]",
+    ) -> None:
         self.task = task
         self.owner = owner
-        self.ended_at: float | None = None
+        self.ended = False
         self._listeners: set[EventBuffer] = set()
-        self._forgetters: list[Callable[[], None]] = []
         self._events = events
+        self._on_end = on_end
         self._running = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
@@ -43,9 +50,12 @@ class TaskRun:
                 self._take(event)
         except asyncio.CancelledError:
             await self._events.aclose()
-        finally:
-            if self.ended_at is None:
-                self._take(Failed(error=Cancelled("The task was cancelled.").to_problem()))
+        await self._end()
+
+    async def _end(self) -> None:
+        if not self.ended:
+            self._take(Failed(error=Cancelled("The task was cancelled.").to_problem()))
+        await self._on_end(self)
 
     def _take(self, event: Event) -> None:
         if not isinstance(event, Progress | TextDelta | Completed | Failed):
@@ -55,25 +65,20 @@ class TaskRun:
         elif isinstance(event, Completed):
             self.task.artifacts.append(result_artifact(event.output.result))
         if isinstance(event, Completed | Failed):
-            self.ended_at = time.monotonic()
+            self.ended = True
         if not isinstance(event, TextDelta):
             self.task.status.CopyFrom(status_of(event))
         for listener in self._listeners:
             listener.put(event)
 
     def _add_text(self, text: str) -> None:
-        if self.task.artifacts:
-            self.task.artifacts[0].parts[0].text += text
-        else:
-            self.task.artifacts.append(text_artifact(text))
-
-    def when_forgotten(self, action: Callable[[], None]) -> None:
-        """Have `action` called when the task is no longer kept."""
-        self._forgetters.append(action)
-
-    def forget(self) -> None:
-        for action in self._forgetters:
-            action()
+        """What the task keeps of its text is bounded; its listeners get all of it."""
+        if not self.task.artifacts:
+            self.task.artifacts.append(text_artifact(""))
+        part = self.task.artifacts[0].parts[0]
+        room = MAX_TEXT - len(part.text)
+        if room > 0:
+            part.text += text[:room]
 
     async def wait(self) -> None:
         """Until the task has ended. Who waits may leave; the task goes on."""
@@ -83,15 +88,15 @@ class TaskRun:
         """Reaches the agent; returns when it has let go."""
         self._running.cancel()
         await asyncio.wait([self._running])
-        if self.ended_at is None:  # it was cancelled before its first step
+        if not self.ended:  # it was cancelled before its first step
             await self._events.aclose()
-            self._take(Failed(error=Cancelled("The task was cancelled.").to_problem()))
+            await self._end()
 
     async def listen(self) -> AsyncGenerator[Task | Update]:
         """The task as it is now, then every update until its end."""
         buffer = EventBuffer()
         self._listeners.add(buffer)
-        append, ended = bool(self.task.artifacts), self.ended_at is not None
+        append, ended = bool(self.task.artifacts), self.ended
         try:
             yield snapshot(self.task)
             if ended:
@@ -102,51 +107,6 @@ class TaskRun:
                 append = append or isinstance(event, TextDelta)
         finally:
             self._listeners.discard(buffer)
-
-
-class Tasks:
-    """The tasks of this process, bounded in number and, once ended, in age."""
-
-    def __init__(self, *, max_tasks: int, ttl_seconds: float) -> None:
-        self._max_tasks = max_tasks
-        self._ttl_seconds = ttl_seconds
-        self._runs: dict[str, TaskRun] = {}
-
-    def require_room(self) -> None:
-        """Raises `Overloaded` when every place is taken by a running task."""
-        self._forget_old()
-        if len(self._runs) < self._max_tasks:
-            return
-        ended = next((key for key, run in self._runs.items() if run.ended_at is not None), None)
-        if ended is None:
-            raise Overloaded("All places for tasks are taken by running ones.", retry_after_seconds=1.0)
-        self._runs.pop(ended).forget()
-
-    def add(self, run: TaskRun) -> None:
-        self._runs[run.task.id] = run
-
-    def get(self, task_id: str, owner: str) -> TaskRun:
-        """Raises `TaskNotFoundError`, also for the tasks of others."""
-        self._forget_old()
-        run = self._runs.get(task_id)
-        if run is None or run.owner != owner:
-            raise TaskNotFoundError(f"There is no task {task_id!r:.80} of yours.")
-        return run
-
-    def of(self, owner: str) -> list[Task]:
-        """The newest first."""
-        self._forget_old()
-        return [run.task for run in reversed(self._runs.values()) if run.owner == owner]
-
-    def _forget_old(self) -> None:
-        """Looks at the oldest only, so it costs nothing; a long task delays the end of younger ones at most."""
-        limit = time.monotonic() - self._ttl_seconds
-        while self._runs:
-            oldest = next(iter(self._runs))
-            ended_at = self._runs[oldest].ended_at
-            if ended_at is None or ended_at > limit:
-                return
-            self._runs.pop(oldest).forget()
 
 
 def snapshot(task: Task) -> Task:

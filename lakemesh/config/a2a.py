@@ -30,7 +30,12 @@ class A2aConfig(Section):
     default_skill: str | None = Field(default=None, description="the agent of messages that name no skill")
     max_tasks: int = Field(default=10_000, ge=1, description="tasks kept, running ones included")
     task_ttl_seconds: float = Field(default=3_600.0, gt=0, description="how long an ended task can be read")
+    database_url: str | None = Field(
+        default=None, repr=False, pattern=r"^postgres(ql)?://", description="PostgreSQL that keeps tasks; else memory"
+    )
     push_to_private: bool = Field(
         default=False, description="let push notifications go to addresses that are not public"
     )
+    signing_key: str | None = Field(default=None, repr=False, description="PEM of an EC P-256 key that signs the cards")
+    signing_key_id: str = Field(default="lakemesh", description="`kid` of the signatures")
     peers: dict[str, PeerConfig] = Field(default={}, description="A2A servers whose skills are agents here")

@@ -129,3 +129,16 @@ class TableListAgent(Agent[dict, dict]):
     async def process(self, request: AgentInput[dict], context: AgentContext) -> AgentOutput[dict]:
         workspace = await context.workspace()
         return AgentOutput(agent_name=self.name, result={"tables": await workspace.tables.list_tables("main.people")})
+
+
+class Files(BaseModel):
+    files: list[dict[str, str]]
+
+
+class FileAgent(Agent[Files, dict]):
+    """Says what it was sent."""
+
+    input_model = Files
+
+    async def process(self, request: AgentInput[Files], context: AgentContext) -> AgentOutput[dict]:
+        return AgentOutput(agent_name=self.name, result={"files": request.data.files})
