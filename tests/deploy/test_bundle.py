@@ -30,13 +30,19 @@ def load(file: Path) -> dict:
     return yaml.safe_load(file.read_text())
 
 
-@pytest.mark.skipif(SCHEMA is None, reason="set LAKEMESH_BUNDLE_SCHEMA to `databricks bundle schema`'s output")
+def validator() -> jsonschema.Draft202012Validator:
+    if SCHEMA is None:
+        pytest.skip("set LAKEMESH_BUNDLE_SCHEMA to `databricks bundle schema`'s output")
+    text = Path(SCHEMA).read_text()
+    # Python's `re` has no Unicode classes by name; these are the two the schema uses.
+    return jsonschema.Draft202012Validator(
+        json.loads(text.replace(r"\\p{L}", r"[^\\W\\d_]").replace(r"\\p{N}", r"\\d"))
+    )
+
+
 @pytest.mark.parametrize("file", BUNDLE_FILES, ids=lambda file: file.name)
 def test_bundle_keeps_the_schema(file: Path) -> None:
-    text = Path(str(SCHEMA)).read_text()
-    # Python's `re` has no Unicode classes by name; these are the two the schema uses.
-    schema = json.loads(text.replace(r"\\p{L}", r"[^\\W\\d_]").replace(r"\\p{N}", r"\\d"))
-    jsonschema.Draft202012Validator(schema).validate(load(file))
+    validator().validate(load(file))
 
 
 def test_app_is_started_the_same_way_by_bundle_and_by_file() -> None:
