@@ -8,6 +8,7 @@ opposite one.
 import asyncio
 import gc
 import os
+import secrets
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -32,6 +33,7 @@ from lakemesh.agents.registry import AgentRegistry
 from lakemesh.agents.router import AgentRouter
 from lakemesh.agents.runners import Runners
 from lakemesh.config.a2a import A2aConfig
+from lakemesh.config.doors import McpConfig
 from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
@@ -41,8 +43,8 @@ from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.http import problem_response
 from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.mcp.engine_provider import EngineProvider
 from lakemesh.mcp.methods import Methods
-from lakemesh.mcp.provider import Provider
 from lakemesh.mcp.server import McpServer, mcp_routes
 from lakemesh.memory import Memory
 from lakemesh.models import ModelClient
@@ -244,11 +246,21 @@ def mcp_of(services: Services) -> list[BaseRoute]:
     config = services.config.current
     if not config.mcp.enabled:
         return []
-    provider = Provider(router=services.router, prompts=services.prompts, config=services.config)
+    provider = EngineProvider(router=services.router, prompts=services.prompts, config=services.config)
+    key = sealing_key(config.mcp)
     server = McpServer(
-        Methods(provider), authenticator=services.authenticator, max_body_bytes=config.limits.max_body_bytes
+        Methods(provider, key=key),
+        key=key,
+        authenticator=services.authenticator,
+        max_body_bytes=config.limits.max_body_bytes,
+        allowed_hosts=config.mcp.allowed_hosts,
     )
     return mcp_routes(server)
+
+
+def sealing_key(config: McpConfig) -> bytes:
+    """What sessions and states are signed with: the same for all replicas when configured, this process' own else."""
+    return config.key.encode() if config.key is not None else secrets.token_bytes(32)
 
 
 def a2a_of(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:

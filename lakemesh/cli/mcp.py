@@ -1,6 +1,7 @@
 """`lakemesh mcp`: the MCP server on standard input and output, for an IDE that starts it."""
 
 import asyncio
+import secrets
 
 
 def mcp() -> None:
@@ -13,14 +14,14 @@ async def serve_here() -> None:
     from lakemesh.config.settings import Settings
     from lakemesh.governance.identity import LOCAL
     from lakemesh.logs import configure_logging
+    from lakemesh.mcp.engine_provider import EngineProvider
     from lakemesh.mcp.methods import Methods
-    from lakemesh.mcp.provider import Provider
     from lakemesh.mcp.stdio import serve_stdio
 
     settings = Settings()
     configure_logging(settings.log_level)
     async with open_services(settings) as services:
         services.config.start()
-        provider = Provider(router=services.router, prompts=services.prompts, config=services.config)
+        provider = EngineProvider(router=services.router, prompts=services.prompts, config=services.config)
         max_line_bytes = services.config.current.limits.max_body_bytes
-        await serve_stdio(Methods(provider), identity=LOCAL, max_line_bytes=max_line_bytes)
+        await serve_stdio(Methods(provider, key=secrets.token_bytes(32)), identity=LOCAL, max_line_bytes=max_line_bytes)

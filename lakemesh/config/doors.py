@@ -1,5 +1,7 @@
 """The doors besides REST: MCP and the console."""
 
+from pydantic import Field
+
 from lakemesh.config.base import Section
 
 
@@ -7,6 +9,10 @@ class McpConfig(Section):
     """The MCP server at `/mcp`."""
 
     enabled: bool = True
+    allowed_hosts: list[str] = Field(default=[], description="names it answers to, besides loopback ones; else any")
+    key: str | None = Field(
+        default=None, repr=False, min_length=32, description="signs sessions and states; the same on every replica"
+    )
 
 
 class ConsoleConfig(Section):

@@ -1,10 +1,10 @@
 """JSON-RPC 2.0 as the Model Context Protocol uses it, on Streamable HTTP.
 
 Two eras share one URL. In revision 2026-07-28 every request carries its version and capabilities in `_meta` and mirrors
-its routing in headers; before it (2025-06-18, 2025-11-25) a client shakes hands first. lakemesh keeps no state between
-requests in either, so any replica can answer.
+its routing in headers; before it (2025-06-18, 2025-11-25) a client shakes hands first.
 """
 
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,6 @@ from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
 from lakemesh.errors import LakemeshError
-from lakemesh.schemas import Progress
 
 MODERN = "2026-07-28"
 HANDSHAKE = ("2025-11-25", "2025-06-18")
@@ -62,23 +61,59 @@ class Call:
     modern: bool
 
     @property
+    def meta(self) -> Mapping[str, Any]:
+        return self.params.get("_meta") or {}
+
+    @property
     def progress_token(self) -> int | str | None:
-        token = (self.params.get("_meta") or {}).get("progressToken")
+        token = self.meta.get("progressToken")
         return token if isinstance(token, int | str) else None
 
 
-def read_call(body: bytes, headers: Mapping[str, str]) -> Call:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a client answers to a request of the server's."""
+
+    id: int | str
+    result: Any
+    error: Mapping[str, Any] | None
+
+
+class InputRequired(Exception):
+    """The call needs answers of the client first (2026-07-28): it ends, and comes again with them."""
+
+    def __init__(self, requests: Mapping[str, Any]) -> None:
+        super().__init__("input required")
+        self.requests = requests
+
+
+def read_message(body: bytes, headers: Mapping[str, str]) -> Call | Reply:
     """The message of a POST, or of a line when there are no headers. Raises `ProtocolError` for what is not one."""
     try:
         message = from_json(body)
     except ValueError:
         raise ProtocolError(PARSE_ERROR, "The body is not JSON.") from None
-    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or not isinstance(message.get("method"), str):
-        raise ProtocolError(INVALID_REQUEST, "The body is not one JSON-RPC 2.0 request.")
-    params = message.get("params", {})
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+        raise ProtocolError(INVALID_REQUEST, "The body is not one JSON-RPC 2.0 message.")
     request_id = message.get("id")
-    if not isinstance(params, dict) or not isinstance(request_id, int | str | None) or isinstance(request_id, bool):
-        raise ProtocolError(INVALID_REQUEST, "'params' is an object and 'id' a number or a string.")
+    if not isinstance(request_id, int | str | None) or isinstance(request_id, bool):
+        raise ProtocolError(INVALID_REQUEST, "'id' is a number or a string.")
+    if "method" not in message and ("result" in message or "error" in message):
+        return read_reply(message, request_id)
+    return read_call(message, request_id, headers)
+
+
+def read_reply(message: Mapping[str, Any], request_id: int | str | None) -> Reply:
+    error = message.get("error")
+    if request_id is None or not isinstance(error, dict | None):
+        raise ProtocolError(INVALID_REQUEST, "An answer has the 'id' of its request, and an 'error' is an object.")
+    return Reply(id=request_id, result=message.get("result"), error=error)
+
+
+def read_call(message: Mapping[str, Any], request_id: int | str | None, headers: Mapping[str, str]) -> Call:
+    params = message.get("params", {})
+    if not isinstance(message.get("method"), str) or not isinstance(params, dict):
+        raise ProtocolError(INVALID_REQUEST, "'method' is a string and 'params' an object.")
     meta = params.get("_meta") or {}
     if not isinstance(meta, dict):
         raise ProtocolError(INVALID_REQUEST, "'_meta' is an object.")
@@ -90,7 +125,7 @@ def read_call(body: bytes, headers: Mapping[str, str]) -> Call:
 
 def check_modern(call: Call, headers: Mapping[str, str]) -> None:
     """The routing headers say the same as the body, whose `_meta` is complete."""
-    version = (call.params.get("_meta") or {}).get(VERSION_KEY)
+    version = call.meta.get(VERSION_KEY)
     if version is None:
         raise ProtocolError(INVALID_PARAMS, f"'_meta' must name {VERSION_KEY}.")
     name_key = NAME_OF.get(call.method)
@@ -103,12 +138,40 @@ def check_modern(call: Call, headers: Mapping[str, str]) -> None:
     check_meta(call)
 
 
+def check_parameter_headers(call: Call, schema: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+    """Arguments whose schema has `x-mcp-header` are repeated in `Mcp-Param-<name>` (SEP-2243). Raises `ProtocolError`
+    for one that is missing, or says something else."""
+    arguments = call.params.get("arguments") or {}
+    for name, member in schema.get("properties", {}).items():
+        mirrored = member.get("x-mcp-header") if isinstance(member, dict) else None
+        if mirrored is None:
+            continue
+        sent = headers.get(f"mcp-param-{mirrored}".lower())
+        value = arguments.get(name)
+        if (None if sent is None else decoded(sent)) != (None if value is None else header_text(value)):
+            raise ProtocolError(HEADER_MISMATCH, f"The header Mcp-Param-{mirrored} must repeat the argument {name!r}.")
+
+
+def header_text(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value).decode()
+
+
+def decoded(value: str) -> str:
+    """A header's text, which is `=?base64?...?=` where it is not plain ASCII. Raises `ProtocolError`."""
+    value = value.strip()
+    if not (value.startswith("=?base64?") and value.endswith("?=")):
+        return value
+    try:
+        return b64decode(value[9:-2], validate=True).decode()
+    except ValueError:
+        raise ProtocolError(HEADER_MISMATCH, "A header's base64 cannot be read.") from None
+
+
 def check_meta(call: Call) -> None:
     """`_meta` of a request of 2026-07-28 names a version that this server speaks, and the client's capabilities."""
-    meta = call.params.get("_meta") or {}
-    if meta.get(VERSION_KEY) != MODERN:
-        raise unsupported(meta.get(VERSION_KEY))
-    if not isinstance(meta.get(CAPABILITIES_KEY), dict):
+    if call.meta.get(VERSION_KEY) != MODERN:
+        raise unsupported(call.meta.get(VERSION_KEY))
+    if not isinstance(call.meta.get(CAPABILITIES_KEY), dict):
         raise ProtocolError(INVALID_PARAMS, f"'_meta' must carry {CAPABILITIES_KEY}.")
 
 
@@ -125,9 +188,23 @@ def unsupported(version: Any) -> ProtocolError:
     )
 
 
+def text(call: Call, name: str) -> str:
+    value = call.params.get(name)
+    if not isinstance(value, str):
+        raise ProtocolError(INVALID_PARAMS, f"'{name}' must be a string.")
+    return value
+
+
+def mapping(call: Call, name: str) -> Mapping[str, Any]:
+    value = call.params.get(name, {})
+    if not isinstance(value, dict):
+        raise ProtocolError(INVALID_PARAMS, f"'{name}' must be an object.")
+    return value
+
+
 def result_message(call: Call, result: Mapping[str, Any]) -> dict[str, Any]:
     """The answer. `resultType` is part of every result since 2026-07-28, and older peers reject it."""
-    body = {**result, "resultType": "complete"} if call.modern else result
+    body = {"resultType": "complete", **result} if call.modern else result
     return {"jsonrpc": "2.0", "id": call.id, "result": body}
 
 
@@ -139,13 +216,6 @@ def error_message(request_id: int | str | None, error: LakemeshError) -> dict[st
     if data:
         body["data"] = data
     return {"jsonrpc": "2.0", "id": request_id, "error": body}
-
-
-def progress_message(call: Call, event: Progress) -> dict[str, Any]:
-    params = {"progressToken": call.progress_token, "progress": event.progress}
-    params |= {"total": event.total} if event.total is not None else {}
-    params |= {"message": event.message} if event.message else {}
-    return {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
 
 
 def message_response(message: Mapping[str, Any], *, modern: bool = True) -> Response:

@@ -1,113 +1,157 @@
 """The methods of the MCP server, whatever carries the messages: HTTP at `/mcp`, or standard input and output."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from opentelemetry.context import Context
+from pydantic_core import to_json
 
 from lakemesh import __version__
-from lakemesh.agents.base import EventSink
 from lakemesh.errors import LakemeshError
+from lakemesh.mcp.exchange import Exchange
 from lakemesh.mcp.messages import (
     HANDSHAKE,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     MODERN,
     Call,
+    InputRequired,
     ProtocolError,
     error_message,
+    mapping,
     result_message,
+    text,
 )
-from lakemesh.mcp.provider import PROMPT_URI, Provider
+from lakemesh.mcp.provider import Provider
+from lakemesh.mcp.sealed import Seal
 from lakemesh.schemas import Identity
 
-CAPABILITIES: Mapping[str, Any] = {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
-INSTRUCTIONS = "Each tool is an agent of this server. Prompts and their versions are resources too."
+CAPABILITIES: Mapping[str, Any] = {
+    "tools": {"listChanged": True},
+    "prompts": {"listChanged": True},
+    "resources": {"subscribe": True, "listChanged": True},
+    "completions": {},
+}
 CACHE: Mapping[str, Any] = {"ttlMs": 0, "cacheScope": "private"}
 CACHED = frozenset(
     {"server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"}
 )
+ASKING = frozenset({"tools/call", "prompts/get", "resources/read"})
+"""What may answer with `InputRequiredResult` (SEP-2322), and may send messages before its answer."""
+MODERN_ONLY = frozenset({"server/discover"})
+HANDSHAKE_ONLY = frozenset({"initialize", "ping"})
+STATE_SECONDS = 3_600.0
 
-Answer = Callable[[Call, Identity], dict[str, Any]]
+Answer = Callable[[Call, Exchange], Awaitable[dict[str, Any]]]
 
 
 class Methods:
-    """Turns one request into its answer. Keeps nothing between requests."""
+    """Turns one request into its answer. Keeps nothing between requests: what a call of 2026-07-28 was answered before
+    travels with the client, sealed."""
 
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
+    def __init__(self, provider: Provider, *, key: bytes) -> None:
+        self.provider = provider
+        self._seal = Seal(key, "mcp request state")
         self._answers: dict[str, Answer] = {
             "initialize": self._initialize,
-            "ping": lambda call, identity: {},
+            "ping": self._ping,
             "server/discover": self._discover,
-            "tools/list": lambda call, identity: {"tools": provider.tools(identity)},
-            "prompts/list": lambda call, identity: {"prompts": provider.prompts()},
-            "prompts/get": lambda call, identity: provider.prompt(text(call, "name"), mapping(call, "arguments")),
-            "resources/list": lambda call, identity: {"resources": provider.resources()},
-            "resources/read": lambda call, identity: provider.resource(text(call, "uri")),
-            "resources/templates/list": self._templates,
+            "tools/list": self._list_tools,
+            "tools/call": self._call_tool,
+            "prompts/list": self._list_prompts,
+            "prompts/get": self._get_prompt,
+            "resources/list": self._list_resources,
+            "resources/templates/list": self._list_templates,
+            "resources/read": self._read_resource,
             "completion/complete": self._complete,
         }
 
-    async def call_tool(
-        self, call: Call, identity: Identity, *, parent: Context | None, on_progress: EventSink
-    ) -> dict[str, Any]:
-        """The answer to `tools/call`. Cancelling the coroutine cancels the agent."""
-        try:
-            name, arguments = text(call, "name"), mapping(call, "arguments")
-            result = await self._provider.call_tool(name, arguments, identity, parent, on_progress)
-        except LakemeshError as error:
-            return error_message(call.id, error)
-        return result_message(call, result)
-
-    def answer(self, call: Call, identity: Identity) -> dict[str, Any]:
-        """The answer to every other method."""
+    async def answer(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        """The message that answers the call, a refusal included. Cancelling the coroutine cancels what it does."""
         try:
             answer = self._answers.get(call.method)
-            if answer is None or (call.modern and call.method in ("initialize", "ping")):
+            if answer is None or call.method in (HANDSHAKE_ONLY if call.modern else MODERN_ONLY):
                 raise ProtocolError(METHOD_NOT_FOUND, f"There is no method {call.method!r:.80}.")
-            result = answer(call, identity)
+            if call.modern and call.method in ASKING:
+                exchange.answers = self._answers_so_far(call, exchange.identity)
+            result = await answer(call, exchange)
+        except InputRequired as required:
+            return result_message(call, self._input_required(call, exchange, required))
         except LakemeshError as error:
             return error_message(call.id, error)
         return result_message(call, {**result, **CACHE} if call.modern and call.method in CACHED else result)
 
-    def _initialize(self, call: Call, identity: Identity) -> dict[str, Any]:
-        wanted = call.params.get("protocolVersion")
-        if not isinstance(wanted, str):
-            raise ProtocolError(INVALID_PARAMS, "'protocolVersion' is missing.")
+    def _input_required(self, call: Call, exchange: Exchange, required: InputRequired) -> dict[str, Any]:
+        """What the client is asked, and what it has answered, for it to bring back."""
+        state = {"call": fingerprint(call, exchange.identity), "answers": dict(exchange.answers)}
+        sealed = self._seal.close(state, seconds=STATE_SECONDS)
+        return {"resultType": "input_required", "inputRequests": required.requests, "requestState": sealed}
+
+    def _answers_so_far(self, call: Call, identity: Identity) -> Mapping[str, Any]:
+        """Raises `ProtocolError` for a state that this server did not give out for this very call."""
+        responses = call.params.get("inputResponses", {})
+        if not isinstance(responses, dict):
+            raise ProtocolError(INVALID_PARAMS, "'inputResponses' must be an object.")
+        if "requestState" not in call.params:
+            return responses
+        state = self._seal.open(call.params["requestState"])
+        if state is None or state["call"] != fingerprint(call, identity):
+            raise ProtocolError(INVALID_PARAMS, "'requestState' is not what this server gave out for this call.")
+        return {**state["answers"], **responses}
+
+    async def _initialize(self, call: Call, exchange: Exchange) -> dict[str, Any]:
         return {
-            "protocolVersion": wanted if wanted in HANDSHAKE else HANDSHAKE[0],
-            "capabilities": CAPABILITIES,
+            "protocolVersion": negotiated(call),
+            "capabilities": {**CAPABILITIES, "logging": {}},
             "serverInfo": {"name": "lakemesh", "version": __version__},
-            "instructions": INSTRUCTIONS,
+            "instructions": self.provider.instructions,
         }
 
-    def _discover(self, call: Call, identity: Identity) -> dict[str, Any]:
+    async def _ping(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        return {}
+
+    async def _discover(self, call: Call, exchange: Exchange) -> dict[str, Any]:
         return {
             "supportedVersions": [MODERN, *HANDSHAKE],
             "capabilities": CAPABILITIES,
-            "instructions": INSTRUCTIONS,
+            "instructions": self.provider.instructions,
             "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "lakemesh", "version": __version__}},
         }
 
-    def _templates(self, call: Call, identity: Identity) -> dict[str, Any]:
-        template = {"uriTemplate": f"{PROMPT_URI}{{name}}/{{version}}", "name": "prompt version"}
-        return {"resourceTemplates": [{**template, "mimeType": "text/plain"}]}
+    async def _list_tools(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        return {"tools": await self.provider.tools(exchange.identity)}
 
-    def _complete(self, call: Call, identity: Identity) -> dict[str, Any]:
-        values = self._provider.complete(mapping(call, "ref"), mapping(call, "argument"))
-        return {"completion": {"values": values, "total": len(values), "hasMore": False}}
+    async def _call_tool(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        return await self.provider.call_tool(text(call, "name"), mapping(call, "arguments"), exchange)
+
+    async def _list_prompts(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        return {"prompts": await self.provider.prompts(exchange.identity)}
+
+    async def _get_prompt(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        return await self.provider.prompt(text(call, "name"), mapping(call, "arguments"), exchange)
+
+    async def _list_resources(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        return {"resources": await self.provider.resources(exchange.identity)}
+
+    async def _list_templates(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        return {"resourceTemplates": await self.provider.resource_templates(exchange.identity)}
+
+    async def _read_resource(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        return await self.provider.resource(text(call, "uri"), exchange)
+
+    async def _complete(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        values = await self.provider.complete(mapping(call, "ref"), mapping(call, "argument"), exchange.identity)
+        shown = list(values[:100])
+        return {"completion": {"values": shown, "total": len(values), "hasMore": len(values) > len(shown)}}
 
 
-def text(call: Call, name: str) -> str:
-    value = call.params.get(name)
-    if not isinstance(value, str):
-        raise ProtocolError(INVALID_PARAMS, f"'{name}' must be a string.")
-    return value
+def negotiated(call: Call) -> str:
+    """The revision of a handshake: the client's when we speak it, else our newest. Raises `ProtocolError`."""
+    wanted = text(call, "protocolVersion")
+    return wanted if wanted in HANDSHAKE else HANDSHAKE[0]
 
 
-def mapping(call: Call, name: str) -> Mapping[str, Any]:
-    value = call.params.get(name, {})
-    if not isinstance(value, dict):
-        raise ProtocolError(INVALID_PARAMS, f"'{name}' must be an object.")
-    return value
+def fingerprint(call: Call, identity: Identity) -> str:
+    """Whose call it is and what it asks, so that answers given for one are not used for another."""
+    asked = {name: call.params.get(name) for name in ("name", "uri", "arguments")}
+    return hashlib.sha256(to_json([identity.user, call.method, asked])).hexdigest()

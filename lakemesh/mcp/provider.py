@@ -1,145 +1,45 @@
-"""What the MCP door offers: agents as tools, prompts as prompts, prompts and configuration as resources."""
+"""What an MCP server offers: the port between the protocol and whoever has tools, prompts and resources."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from pydantic_core import to_json, to_jsonable_python
+from lakemesh.mcp.changes import Changes
+from lakemesh.mcp.exchange import Exchange
+from lakemesh.schemas import Identity
 
-from lakemesh.agents.base import EventSink
-from lakemesh.agents.registry import AgentDescription
-from lakemesh.agents.router import AgentRouter
-from lakemesh.config.schema import Config
-from lakemesh.config.store import ConfigStore
-from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, UnknownAgent
-from lakemesh.mcp.messages import INVALID_PARAMS, ProtocolError
-from lakemesh.prompts import PromptStore
-from lakemesh.schemas import AgentInput, Completed, Failed, Identity, Progress, TextDelta
-
-SECRET = "redacted"  # noqa: S105
-CONFIG_URI = "lakemesh://configuration"
-PROMPT_URI = "lakemesh://prompts/"
-MAX_COMPLETIONS = 100
+Described = dict[str, Any]
+"""A tool, prompt, resource or result as the protocol's schema names its members."""
 
 
-class Provider:
-    """Reads the engine and the prompt store at every call, so that what changes while the server runs is seen."""
+class Provider(Protocol):
+    """Everything may depend on who asks. What does not exist is a `ProtocolError`. `changes` is told whenever a list or
+    a resource is no longer what it was."""
 
-    def __init__(self, *, router: AgentRouter, prompts: PromptStore, config: ConfigStore) -> None:
-        self._router = router
-        self._prompts = prompts
-        self._config = config
+    instructions: str
+    changes: Changes
 
-    def tools(self, identity: Identity) -> list[dict[str, Any]]:
-        return [tool_of(description) for description in self._router.registry.visible_to(identity, "mcp")]
+    async def tools(self, identity: Identity) -> Sequence[Described]: ...
 
-    async def call_tool(
-        self, name: str, arguments: Mapping[str, Any], identity: Identity, parent: Any, on_progress: EventSink
-    ) -> dict[str, Any]:
-        """Run the agent. What goes wrong inside it is a result with `isError`, for the model to read; a tool that
-        does not exist is a protocol error."""
-        request = AgentInput(agent_name=name, data=arguments)
-        try:
-            async for event in self._router.stream(request, identity=identity, door="mcp", parent=parent):
-                if isinstance(event, Progress | TextDelta):
-                    on_progress(event)
-                elif isinstance(event, Completed):
-                    return success(event.output.result)
-                elif isinstance(event, Failed):
-                    return failure(event.error)
-        except UnknownAgent as error:
-            raise ProtocolError(INVALID_PARAMS, error.detail) from None
-        except LakemeshError as error:
-            return failure(error.to_problem())
-        return failure({"detail": "The agent ended without an answer."})
+    async def tool_schema(self, name: str, identity: Identity) -> Mapping[str, Any]:
+        """The input schema of one tool; empty for one that is not there."""
+        ...
 
-    def prompts(self) -> list[dict[str, Any]]:
-        found = []
-        for name in self._prompts.list_versions():
-            prompt = self._prompts.get(name)
-            arguments = [{"name": variable, "required": True} for variable in sorted(prompt.variables)]
-            description = prompt.matter.description or f"The prompt {name}, version {prompt.version}"
-            found.append({"name": name, "description": description, "arguments": arguments})
-        return found
+    async def call_tool(self, name: str, arguments: Mapping[str, Any], exchange: Exchange) -> Described:
+        """What goes wrong inside the tool is a result with `isError`, for the model to read."""
+        ...
 
-    def prompt(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            rendered = self._prompts.render(name, arguments)
-        except (NotFound, InvalidRequest) as error:
-            raise ProtocolError(INVALID_PARAMS, error.detail) from None
-        message = {"role": "user", "content": {"type": "text", "text": rendered.text}}
-        return {"description": f"{name}, version {rendered.version}", "messages": [message]}
+    async def prompts(self, identity: Identity) -> Sequence[Described]: ...
 
-    def resources(self) -> list[dict[str, Any]]:
-        listed = [{"uri": CONFIG_URI, "name": "configuration", "mimeType": "application/json"}]
-        for name, versions in self._prompts.list_versions().items():
-            listed += [
-                {"uri": f"{PROMPT_URI}{name}/{version}", "name": f"{name}_v{version}", "mimeType": "text/plain"}
-                for version in versions
-            ]
-        return listed
+    async def prompt(self, name: str, arguments: Mapping[str, Any], exchange: Exchange) -> Described: ...
 
-    def resource(self, uri: str) -> dict[str, Any]:
-        if uri == CONFIG_URI:
-            text, media_type = to_json(redacted(self._config.current), indent=2).decode(), "application/json"
-        else:
-            text, media_type = self._prompt_source(uri), "text/plain"
-        return {"contents": [{"uri": uri, "mimeType": media_type, "text": text}]}
+    async def resources(self, identity: Identity) -> Sequence[Described]: ...
 
-    def complete(self, reference: Mapping[str, Any], argument: Mapping[str, Any]) -> list[str]:
-        """Prompt versions for the resource template, nothing for what cannot be guessed."""
-        if reference.get("type") != "ref/resource":
-            return []
-        start = str(argument.get("value", ""))
-        versions = self._prompts.list_versions()
-        numbers = sorted({number for known in versions.values() for number in known})
-        values = list(versions) if argument.get("name") == "name" else [str(number) for number in numbers]
-        return [value for value in values if value.startswith(start)][:MAX_COMPLETIONS]
+    async def resource_templates(self, identity: Identity) -> Sequence[Described]: ...
 
-    def _prompt_source(self, uri: str) -> str:
-        name, _, version = uri.removeprefix(PROMPT_URI).partition("/")
-        if not uri.startswith(PROMPT_URI) or not version.isdecimal():
-            raise ProtocolError(INVALID_PARAMS, f"There is no resource {uri!r:.200}.", uri=uri)
-        try:
-            return self._prompts.get(name, int(version)).source
-        except (NotFound, ValueError):
-            raise ProtocolError(INVALID_PARAMS, f"There is no resource {uri!r:.200}.", uri=uri) from None
+    async def resource(self, uri: str, exchange: Exchange) -> Described: ...
 
-
-def tool_of(description: AgentDescription) -> dict[str, Any]:
-    tool = {
-        "name": description.name,
-        "description": description.description,
-        "inputSchema": {"type": "object", **description.input_schema},
-    }
-    if description.output_schema.get("type") == "object" and "properties" in description.output_schema:
-        tool["outputSchema"] = dict(description.output_schema)
-    return tool
-
-
-def success(result: Any) -> dict[str, Any]:
-    """The result as structure, and as text for clients that know no structure."""
-    structured = to_jsonable_python(result, inf_nan_mode="null")
-    answer: dict[str, Any] = {
-        "content": [{"type": "text", "text": to_json(result, inf_nan_mode="null").decode()}],
-        "isError": False,
-    }
-    return {**answer, "structuredContent": structured} if isinstance(structured, dict) else answer
-
-
-def failure(problem: Mapping[str, Any]) -> dict[str, Any]:
-    faults: Sequence[Mapping[str, Any]] = problem.get("errors") or ()
-    lines = [str(problem.get("detail", "")), *(f"{fault.get('path')}: {fault.get('message')}" for fault in faults)]
-    return {"content": [{"type": "text", "text": "\n".join(lines)}], "isError": True}
-
-
-def redacted(config: Config) -> Any:
-    """The configuration without what could open a door: keys, tokens, headers and secrets are replaced."""
-
-    def clean(value: Any, name: str = "") -> Any:
-        if any(word in name for word in ("key", "secret", "sha256", "header", "token")) and value:
-            return SECRET
-        if isinstance(value, dict):
-            return {key: clean(item, str(key).lower()) for key, item in value.items()}
-        return [clean(item, name) for item in value] if isinstance(value, list) else value
-
-    return clean(config.model_dump(mode="json", by_alias=True, exclude={"auth"}))
+    async def complete(
+        self, reference: Mapping[str, Any], argument: Mapping[str, Any], identity: Identity
+    ) -> Sequence[str]:
+        """Values that complete what was typed, the best first."""
+        ...

@@ -1,45 +1,68 @@
-"""The MCP server at `/mcp`: Streamable HTTP over the engine, without state between requests."""
+"""The MCP server at `/mcp`: Streamable HTTP, for every revision on one URL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from lakemesh.agents.events import discard
-from lakemesh.errors import LakemeshError, PermissionDenied
+from lakemesh.errors import Conflict, LakemeshError, Overloaded, PermissionDenied
+from lakemesh.event_stream import event_stream
 from lakemesh.governance.identity import Authenticator
 from lakemesh.http import is_same_origin, problem_response, read_json_body, trace_parent
+from lakemesh.mcp.changes import SUBSCRIPTION_KEY, Change, Wanted
+from lakemesh.mcp.exchange import LOG_LEVEL_KEY, Channel, Exchange
 from lakemesh.mcp.messages import (
+    CAPABILITIES_KEY,
+    INVALID_PARAMS,
     Call,
     ProtocolError,
+    Reply,
     check_handshake,
     check_modern,
+    check_parameter_headers,
     error_message,
+    mapping,
     message_response,
-    progress_message,
-    read_call,
+    read_message,
+    result_message,
+    text,
 )
-from lakemesh.mcp.methods import Methods
-from lakemesh.schemas import Event, Identity, Progress
+from lakemesh.mcp.methods import ASKING, Methods, negotiated
+from lakemesh.mcp.sealed import Seal
+from lakemesh.mcp.sessions import SESSION_METHODS, Session, Sessions, change_session, take_notification
+from lakemesh.mcp.streams import Stream
+from lakemesh.schemas import Identity
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
-PROGRESS_BUFFER = 256
+SESSION_HEADER = "mcp-session-id"
+MAX_STREAMS = 10_000
+ABANDONED_SECONDS = 60.0
+"""How long a call of a session goes on for a client that lost its stream."""
 
 
 class McpServer:
-    """One ASGI application. Reads a message, finds who sent it, and answers it in JSON; with a progress token, and a
-    client that takes a stream, progress comes first."""
+    """One ASGI application. Reads a message, finds who sent it, and answers it: in JSON, or as a stream once there is
+    something to say before the answer."""
 
-    def __init__(self, methods: Methods, *, authenticator: Authenticator, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        methods: Methods,
+        *,
+        key: bytes,
+        authenticator: Authenticator,
+        max_body_bytes: int,
+        allowed_hosts: Sequence[str] = (),
+    ) -> None:
         self._methods = methods
+        self._sessions = Sessions(Seal(key, "mcp session"), methods.provider.changes)
         self._authenticator = authenticator
         self._max_body_bytes = max_body_bytes
+        self._allowed_hosts = frozenset(allowed_hosts)
+        self._streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
@@ -50,64 +73,213 @@ class McpServer:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        if request.method != "POST":
+        if request.method not in (("POST", "GET", "DELETE") if SESSION_HEADER in request.headers else ("POST",)):
             return Response(status_code=405, headers={"Allow": "POST"})
         self._check_source(request)
         identity = self._authenticator.authenticate(request.headers)
+        if request.method == "GET":
+            return self._listen(request, identity)
+        if request.method == "DELETE":
+            self._sessions.end(request.headers[SESSION_HEADER], identity)
+            return Response(status_code=204)
         body = await read_json_body(request, self._max_body_bytes)
         try:
-            call = read_call(body, request.headers)
+            message = read_message(body, request.headers)
         except ProtocolError as error:
             return message_response(error_message(None, error))
-        if call.id is None:
+        session = self._session_of(request, identity, message)
+        if isinstance(message, Reply):
+            if session is not None:
+                session.take_reply(message)
+            return Response(status_code=202)
+        if message.id is None:
+            take_notification(message, session)
             return Response(status_code=202)
         try:
-            (check_modern if call.modern else check_handshake)(call, request.headers)
+            return await self._answer(message, request, identity, session)
         except ProtocolError as error:
-            return message_response(error_message(call.id, error))
-        if call.method == "tools/call":
-            return await self._call_tool(call, identity, request)
-        return message_response(self._methods.answer(call, identity), modern=call.modern)
+            return message_response(error_message(message.id, error))
 
-    async def _call_tool(self, call: Call, identity: Identity, request: Request) -> Response:
-        """In JSON, or with progress as server-sent events when the client asked for it."""
-        run = partial(self._methods.call_tool, call, identity, parent=trace_parent(request.headers))
-        if call.progress_token is None or "text/event-stream" not in request.headers.get("accept", ""):
-            return message_response(await run(on_progress=discard), modern=call.modern)
-        return StreamingResponse(with_progress(call, run), media_type="text/event-stream")
+    async def _answer(self, call: Call, request: Request, identity: Identity, session: Session | None) -> Response:
+        if call.modern:
+            check_modern(call, request.headers)
+            if call.method == "subscriptions/listen":
+                return self._stream(self._subscription(call))
+        else:
+            check_handshake(call, request.headers)
+            if session is not None and call.method in SESSION_METHODS:
+                return message_response(result_message(call, change_session(call, session)), modern=False)
+        if call.method == "tools/call" and call.modern:
+            schema = await self._methods.provider.tool_schema(text(call, "name"), identity)
+            check_parameter_headers(call, schema, request.headers)
+        if call.method in ASKING:
+            return await self._run(call, request, identity, session)
+        exchange = Exchange(call, identity, capabilities={})
+        response = message_response(await self._methods.answer(call, exchange), modern=call.modern)
+        if call.method == "initialize" and response.status_code == 200:
+            capabilities = mapping(call, "capabilities")
+            response.headers[SESSION_HEADER] = self._sessions.open(identity, negotiated(call), capabilities).id
+        return response
+
+    async def _run(self, call: Call, request: Request, identity: Identity, session: Session | None) -> Response:
+        """The answer in JSON when nothing is said before it, as a stream otherwise. In a session the call goes on for
+        a client that is gone, which may come back; elsewhere it ends."""
+        stream = session.new_stream() if session is not None else Stream()
+        exchange = exchange_of(call, identity, request, session, stream)
+        task = asyncio.ensure_future(self._methods.answer(call, exchange))
+        if session is not None:
+            session.note_running(call, task)
+        speaks = asyncio.ensure_future(stream.wait())
+        gone = asyncio.ensure_future(disconnected(request))
+        try:
+            await asyncio.wait([task, speaks, gone], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            speaks.cancel()
+            gone.cancel()
+        if task.done() and stream.is_empty:
+            stream.end()
+            return message_response(answer_of(task, call), modern=call.modern)
+        task.add_done_callback(lambda done: finish(stream, done, call))
+        if gone.done() and not gone.cancelled() and session is None:
+            task.cancel()
+        return self._stream(followed(stream, task, session))
+
+    def _stream(self, events: AsyncGenerator[bytes]) -> Response:
+        """Raises `Overloaded` over `MAX_STREAMS`."""
+        if self._streams >= MAX_STREAMS:
+            raise Overloaded("Too many streams are open.", retry_after_seconds=1.0)
+        return event_stream(self._counted(events))
+
+    async def _counted(self, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        self._streams += 1
+        try:
+            async for event in events:
+                yield event
+        finally:
+            self._streams -= 1
+            await events.aclose()
+
+    def _listen(self, request: Request, identity: Identity) -> Response:
+        """The stream of a session for what belongs to no call, or the rest of one that was lost."""
+        session = self._sessions.get(request.headers[SESSION_HEADER], identity)
+        last = request.headers.get("last-event-id")
+        stream, after = (session.listening, 0) if last is None else session.stream_after(last)
+        if stream is session.listening and stream.readers:
+            raise Conflict("This session has a stream open already; close it first.")
+        return self._stream(stream.read(after, primed=session.primes and last is None))
+
+    async def _subscription(self, call: Call) -> AsyncGenerator[bytes]:
+        """What a subscriber opted in to, each notification marked with the id of its request."""
+        wanted = Wanted.of(mapping(call, "notifications"))
+        meta = {SUBSCRIPTION_KEY: call.id}
+        stream = Stream()
+        stream.put(wanted.acknowledgement(meta))
+
+        def tell(change: Change) -> None:
+            if change in wanted:
+                stream.put(change.to_message(meta), droppable=True)
+
+        stop = self._methods.provider.changes.listen(tell)
+        try:
+            async for event in stream.read():
+                yield event
+        finally:
+            stop()
+
+    def _session_of(self, request: Request, identity: Identity, message: Call | Reply) -> Session | None:
+        """The session that the request names; revision 2026-07-28 and a handshake's beginning know none."""
+        named = request.headers.get(SESSION_HEADER)
+        if named is None or (isinstance(message, Call) and (message.modern or message.method == "initialize")):
+            return None
+        return self._sessions.get(named, identity)
 
     def _check_source(self, request: Request) -> None:
         """A page in a browser must not reach a server on its user's own machine: not by its origin, and not by a
-        name that was made to point here (DNS rebinding). Where callers must be vouched for, the name is free."""
+        name that was made to point here (DNS rebinding). Where callers must be vouched for, the name is free, unless
+        configuration says which there are."""
         if not is_same_origin(request.headers):
             raise PermissionDenied("Requests from pages of another origin are refused.")
         host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-        if self._authenticator.trusts_anybody and host not in LOOPBACK:
+        if self._allowed_hosts and host not in self._allowed_hosts | LOOPBACK:
+            raise PermissionDenied("This server does not answer to that name; see mcp.allowed_hosts.")
+        if self._authenticator.trusts_anybody and not self._allowed_hosts and host not in LOOPBACK:
             raise PermissionDenied("Without configured tokens this server answers to its loopback names only.")
 
 
-async def with_progress(call: Call, run: Callable[..., Awaitable[dict[str, Any]]]) -> AsyncIterator[bytes]:
-    """Progress notifications while the tool runs, then the answer. A client that leaves cancels the tool; one that
-    reads slowly misses progress, never the answer."""
-    waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(PROGRESS_BUFFER)
+def exchange_of(call: Call, identity: Identity, request: Request, session: Session | None, stream: Stream) -> Exchange:
+    """What the client can do is said in each request since 2026-07-28, and at the handshake before. A client without a
+    session can be told things, when it takes a stream, but not asked."""
+    parent = trace_parent(request.headers)
+    streams = "text/event-stream" in request.headers.get("accept", "")
+    if session is not None and streams:
+        channel: Channel | None = session.channel(stream)
+        level: str | None = session.log_level
+    else:
+        channel = Notifications(stream) if streams else None
+        level = call.meta.get(LOG_LEVEL_KEY) if call.modern else None
+    capabilities = session.capabilities if session is not None else call.meta.get(CAPABILITIES_KEY) or {}
+    return Exchange(call, identity, capabilities=capabilities, parent=parent, channel=channel, log_level=level)
 
-    def note(event: Event) -> None:
-        if isinstance(event, Progress) and not waiting.full():
-            waiting.put_nowait(progress_message(call, event))
 
-    task = asyncio.ensure_future(run(on_progress=note))
+class Notifications:
+    """The stream of an answer outside of a session."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        self._stream.put(message, droppable=True)
+
+    async def ask(self, method: str, params: Mapping[str, Any]) -> Any:
+        raise ProtocolError(INVALID_PARAMS, "This can only be asked within a session; initialize one.")
+
+    def hang_up(self) -> None:
+        """Nobody could come back to it."""
+
+
+async def followed(
+    stream: Stream, task: "asyncio.Task[dict[str, Any]]", session: Session | None
+) -> AsyncGenerator[bytes]:
     try:
-        while not task.done() or not waiting.empty():
-            step = asyncio.ensure_future(waiting.get())
-            await asyncio.wait([step, task], return_when=asyncio.FIRST_COMPLETED)
-            if step.done():
-                yield b"event: message\ndata: %s\n\n" % to_json(step.result())
-            else:
-                step.cancel()
-        yield b"event: message\ndata: %s\n\n" % to_json(task.result(), inf_nan_mode="null")
+        async for event in stream.read(primed=session is not None and session.primes):
+            yield event
     finally:
+        if not task.done():
+            leave(stream, task, session)
+
+
+def leave(stream: Stream, task: "asyncio.Task[dict[str, Any]]", session: Session | None) -> None:
+    """The reader is gone before the answer. Nobody comes back to a stream outside of a session."""
+
+    def end_if_abandoned() -> None:
+        if not stream.readers:
+            task.cancel()
+
+    if session is None:
         task.cancel()
-        await asyncio.wait([task])
+    else:
+        asyncio.get_running_loop().call_later(ABANDONED_SECONDS, end_if_abandoned)
+
+
+def finish(stream: Stream, task: "asyncio.Task[dict[str, Any]]", call: Call) -> None:
+    if not task.cancelled():
+        stream.put(answer_of(task, call))
+    stream.end()
+
+
+def answer_of(task: "asyncio.Task[dict[str, Any]]", call: Call) -> dict[str, Any]:
+    """A call that was cancelled gets no answer on a stream; a plain response must have one."""
+    if task.cancelled():
+        return error_message(call.id, ProtocolError(INVALID_PARAMS, "The call was cancelled."))
+    return task.result()
+
+
+async def disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def mcp_routes(server: McpServer) -> list[BaseRoute]:

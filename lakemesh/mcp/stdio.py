@@ -8,17 +8,24 @@ from typing import Any, BinaryIO
 from pydantic_core import to_json
 
 from lakemesh.errors import InvalidRequest
+from lakemesh.mcp.changes import SUBSCRIPTION_KEY, Change, Wanted
+from lakemesh.mcp.exchange import LOG_LEVEL_KEY, Exchange
 from lakemesh.mcp.messages import (
+    CAPABILITIES_KEY,
+    HANDSHAKE,
     INVALID_REQUEST,
     Call,
     ProtocolError,
+    Reply,
     check_meta,
     error_message,
-    progress_message,
-    read_call,
+    mapping,
+    read_message,
+    result_message,
 )
 from lakemesh.mcp.methods import Methods
-from lakemesh.schemas import Event, Identity, Progress
+from lakemesh.mcp.sessions import SESSION_METHODS, Session, change_session, take_notification
+from lakemesh.schemas import Identity
 
 OUTGOING = 1024
 """Messages that wait to be written; progress beyond them is dropped, answers wait."""
@@ -50,13 +57,29 @@ async def serve_stdio(methods: Methods, *, identity: Identity, max_line_bytes: i
 
 
 class StdioSession:
-    """The calls that run, by their request's id, and the messages that wait to be written."""
+    """One client: the calls that run, and the messages that wait to be written."""
 
     def __init__(self, methods: Methods, identity: Identity) -> None:
         self._methods = methods
         self._identity = identity
-        self._running: dict[int | str, asyncio.Task[None]] = {}
-        self._outgoing: asyncio.Queue[Mapping[str, Any] | None] = asyncio.Queue(OUTGOING)
+        self._session = Session("stdio", {"version": HANDSHAKE[0], "capabilities": {}})
+        self._initialized = False
+        self._outgoing: asyncio.Queue[Mapping[str, Any] | None] = asyncio.Queue()
+        methods.provider.changes.listen(self._tell_change)
+
+    def put(self, message: Mapping[str, Any], *, droppable: bool = False) -> None:
+        """A message on its way; a notification that finds no room is dropped."""
+        if not (droppable and self._outgoing.qsize() >= OUTGOING):
+            self._outgoing.put_nowait(message)
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        self.put(message, droppable=True)
+
+    async def ask(self, method: str, params: Mapping[str, Any]) -> Any:
+        return await self._session.ask(self, method, params)
+
+    def hang_up(self) -> None:
+        """There is but one connection."""
 
     async def read(self, lines: asyncio.StreamReader) -> None:
         """Take messages until the end of the input."""
@@ -88,51 +111,65 @@ class StdioSession:
 
     async def finish(self) -> None:
         """Let running calls end in their time, then let the writer end."""
-        if self._running:
-            await asyncio.wait(list(self._running.values()), timeout=FINISH_SECONDS)
+        if self._session.running:
+            await asyncio.wait(list(self._session.running.values()), timeout=FINISH_SECONDS)
         self.cancel()
         await self._outgoing.put(None)
 
     def cancel(self) -> None:
-        for task in self._running.values():
-            task.cancel()
+        self._session.close()
 
     def _take(self, line: bytes) -> Mapping[str, Any] | None:
-        """The answer to a message, or None when there is none yet: a tool that runs, or a notification."""
+        """The answer to a message, or None when there is none yet."""
         try:
-            call = read_call(line, {})
+            message = read_message(line, {})
         except ProtocolError as error:
             return error_message(None, error)
-        if call.id is None:
-            self._notified(call)
+        if isinstance(message, Reply):
+            self._session.take_reply(message)
+            return None
+        if message.id is None:
+            take_notification(message, self._session)
             return None
         try:
-            if call.modern:
-                check_meta(call)
-            if call.id in self._running:
-                raise ProtocolError(INVALID_REQUEST, "A request with this id is running.")
+            return self._begin(message, message.id)
         except ProtocolError as error:
-            return error_message(call.id, error)
-        if call.method != "tools/call":
-            return self._methods.answer(call, self._identity)
-        self._start(call, call.id)
+            return error_message(message.id, error)
+
+    def _begin(self, call: Call, request_id: int | str) -> Mapping[str, Any] | None:
+        if call.modern:
+            check_meta(call)
+        elif call.method in SESSION_METHODS:
+            return result_message(call, change_session(call, self._session))
+        elif call.method == "initialize":
+            self._session.capabilities = mapping(call, "capabilities")
+            self._initialized = True
+        if request_id in self._session.running:
+            raise ProtocolError(INVALID_REQUEST, "A request with this id is running.")
+        work = self._subscribe if call.modern and call.method == "subscriptions/listen" else self._run
+        self._session.note_running(call, asyncio.ensure_future(work(call)))
         return None
 
-    def _start(self, call: Call, request_id: int | str) -> None:
-        self._running[request_id] = task = asyncio.ensure_future(self._run(call))
-        task.add_done_callback(lambda _: self._running.pop(request_id))
-
-    def _notified(self, call: Call) -> None:
-        """A cancelled call gets no answer; other notifications ask for nothing."""
-        request_id = call.params.get("requestId")
-        if call.method == "notifications/cancelled" and isinstance(request_id, int | str):
-            task = self._running.get(request_id)
-            if task is not None:
-                task.cancel()
-
     async def _run(self, call: Call) -> None:
-        def note(event: Event) -> None:
-            if isinstance(event, Progress) and call.progress_token is not None and not self._outgoing.full():
-                self._outgoing.put_nowait(progress_message(call, event))
+        level = call.meta.get(LOG_LEVEL_KEY) if call.modern else self._session.log_level
+        capabilities = call.meta.get(CAPABILITIES_KEY) if call.modern else self._session.capabilities
+        exchange = Exchange(call, self._identity, capabilities=capabilities or {}, channel=self, log_level=level)
+        await self._outgoing.put(await self._methods.answer(call, exchange))
 
-        await self._outgoing.put(await self._methods.call_tool(call, self._identity, parent=None, on_progress=note))
+    async def _subscribe(self, call: Call) -> None:
+        """Tell of changes until the call is cancelled."""
+        wanted = Wanted.of(mapping(call, "notifications"))
+        meta = {SUBSCRIPTION_KEY: call.id}
+        await self._outgoing.put(wanted.acknowledgement(meta))
+        stop = self._methods.provider.changes.listen(
+            lambda change: self.tell(change.to_message(meta)) if change in wanted else None
+        )
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stop()
+
+    def _tell_change(self, change: Change) -> None:
+        """To a client of the handshake revisions: lists always, resources it subscribed to."""
+        if self._initialized and (change.kind != "resource" or change.uri in self._session.subscriptions):
+            self.tell(change.to_message())

@@ -1,7 +1,7 @@
 """Every version of every prompt, in memory, read again from the volume while the server runs."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ class PromptStore:
         self._faults: dict[str, str] = {}
         self._environment: PromptEnvironment | None = None
         self._task: asyncio.Task[None] | None = None
+        self._subscribers: list[Callable[[], None]] = []
         self.configure(config)
 
     def configure(self, config: PromptsConfig) -> None:
@@ -62,6 +63,10 @@ class PromptStore:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+
+    def subscribe(self, subscriber: Callable[[], None]) -> None:
+        """Have `subscriber` called after every refresh that changed something. It must be quick."""
+        self._subscribers.append(subscriber)
 
     async def refresh(self) -> bool:
         """Read what changed; True when something did. Raises nothing: faults are kept for `health`."""
@@ -79,6 +84,9 @@ class PromptStore:
             self._forget(name)
         for entry in changed:
             await self._read(entry)
+        if changed or gone:
+            for subscriber in self._subscribers:
+                subscriber()
         return bool(changed or gone)
 
     def render(self, name: str, variables: Mapping[str, Any], *, session_id: str | None = None) -> RenderedPrompt:
