@@ -16,6 +16,8 @@ from lakemesh.errors import LakemeshError
 
 MODERN = "2026-07-28"
 HANDSHAKE = ("2025-11-25", "2025-06-18")
+ASSUMED = "2025-03-26"
+"""What a request without the header is taken for (2025-06-18, transports); some clients send just that."""
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 
@@ -177,7 +179,7 @@ def check_meta(call: Call) -> None:
 
 def check_handshake(call: Call, headers: Mapping[str, str]) -> None:
     version = headers.get("mcp-protocol-version", "").strip()
-    if version and call.method != "initialize" and version not in HANDSHAKE:
+    if version and call.method != "initialize" and version not in (*HANDSHAKE, ASSUMED):
         raise unsupported(version)
 
 

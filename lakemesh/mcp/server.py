@@ -112,7 +112,7 @@ class McpServer:
         if call.method == "tools/call" and call.modern:
             schema = await self._methods.provider.tool_schema(text(call, "name"), identity)
             check_parameter_headers(call, schema, request.headers)
-        if call.method in ASKING:
+        if call.method in ASKING or (session is not None and prefers_stream(request)):
             return await self._run(call, request, identity, session)
         exchange = Exchange(call, identity, capabilities={})
         response = message_response(await self._methods.answer(call, exchange), modern=call.modern)
@@ -139,7 +139,7 @@ class McpServer:
         finally:
             speaks.cancel()
             gone.cancel()
-        if task.done() and stream.is_empty:
+        if task.done() and stream.is_empty and not (session is not None and prefers_stream(request)):
             stream.end()
             return message_response(answer_of(task, call), modern=call.modern)
         task.add_done_callback(lambda done: finish(stream, done, call))
@@ -166,10 +166,12 @@ class McpServer:
         """The stream of a session for what belongs to no call, or the rest of one that was lost."""
         session = self._sessions.get(request.headers[SESSION_HEADER], identity)
         last = request.headers.get("last-event-id")
-        stream, after = (session.listening, 0) if last is None else session.stream_after(last)
-        if stream is session.listening and stream.readers:
+        if last is not None:
+            stream, after = session.stream_after(last)
+            return self._stream(stream.resume(after))
+        if session.listening.readers:
             raise Conflict("This session has a stream open already; close it first.")
-        return self._stream(stream.read(after, primed=session.primes and last is None))
+        return self._stream(session.listening.read(primed=session.primes))
 
     async def _subscription(self, call: Call) -> AsyncGenerator[bytes]:
         """What a subscriber opted in to, each notification marked with the id of its request."""
@@ -275,6 +277,10 @@ def answer_of(task: "asyncio.Task[dict[str, Any]]", call: Call) -> dict[str, Any
     if task.cancelled():
         return error_message(call.id, ProtocolError(INVALID_PARAMS, "The call was cancelled."))
     return task.result()
+
+
+def prefers_stream(request: Request) -> bool:
+    return request.headers.get("accept", "").startswith("text/event-stream")
 
 
 async def disconnected(request: Request) -> None:

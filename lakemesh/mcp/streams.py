@@ -52,6 +52,11 @@ class Stream:
         self._hung_up = True
         self._arrived.set()
 
+    def resume(self, after: int) -> AsyncGenerator[bytes]:
+        """`read`, for a client that lost the stream after that number."""
+        self._hung_up = False
+        return self.read(after)
+
     async def wait(self) -> None:
         """Until there is something to send."""
         while self.is_empty and not self.ended:
@@ -63,7 +68,6 @@ class Stream:
         empty event that has an id, so that a client which loses the stream at once can come back."""
         position = max(after, self._first - 1)
         self.readers += 1
-        self._hung_up = self._hung_up and after == 0
         try:
             if primed:
                 yield b"id: %s\nretry: %d\ndata: \n\n" % (self._id(position), RETRY_MS)

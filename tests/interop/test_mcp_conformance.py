@@ -1,65 +1,96 @@
-"""The protocol's own conformance suite against the real `/mcp`: every scenario that needs no fixture of its own."""
+"""The protocol's own conformance suite: all of it against a fixture, what needs none against the real `/mcp`.
+
+Both servers are made by the same factory; they differ in the provider behind it.
+"""
 
 import json
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.server import Server, running_server, write_config
+from benchmarks.server_process import server_process
+from tests.server import running_server, write_config
 from tests.services.conftest import AGENTS
 
-CACHE = Path(__file__).parents[2] / ".cache/interop-mcp-conformance"
-PACKAGES = ("node@22.23.3", "@modelcontextprotocol/conformance@0.2.0-alpha.12")
-SCENARIOS = {
+CACHE = Path(__file__).parents[2] / ".cache"
+NODE = "node@22.23.3"
+NEEDS_NO_FIXTURE = {
     "2026-07-28": (
         "completion-complete", "tools-list", "server-sse-multiple-streams", "resources-list",
         "sep-2164-resource-not-found", "prompts-list", "dns-rebinding-protection", "caching", "http-header-validation",
+        "input-required-result-unsupported-methods",
     ),
     "2025-11-25": (
-        "server-initialize", "ping", "completion-complete", "tools-list", "resources-list", "prompts-list",
-        "dns-rebinding-protection",
+        "server-initialize", "server-session-lifecycle", "logging-set-level", "ping", "completion-complete",
+        "tools-list", "server-sse-multiple-streams", "resources-list", "resources-subscribe", "resources-unsubscribe",
+        "prompts-list", "dns-rebinding-protection",
     ),
 }  # fmt: skip
 
 pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="the suite is installed by npm")
 
 
-@pytest.fixture(scope="session")
-def suite() -> list[str]:
-    """The command that runs the suite, on a Node of its own."""
-    if not (CACHE / "installed").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(CACHE), *PACKAGES]
+def suite(version: str) -> list[str]:
+    """The command that runs that version, on a Node of its own."""
+    folder = CACHE / f"interop-mcp-conformance-{version}"
+    if not (folder / "installed").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        packages = [NODE, f"@modelcontextprotocol/conformance@{version}"]
+        install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *packages]
         subprocess.run(install, check=True, timeout=300)
-        (CACHE / "installed").touch()
-    modules = CACHE / "node_modules"
+        (folder / "installed").touch()
+    modules = folder / "node_modules"
     return [str(modules / ".bin/node"), str(modules / "@modelcontextprotocol/conformance/dist/index.js"), "server"]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def fixture() -> Iterator[str]:
+    with server_process("tests.mcp.fixture:app") as server:
+        yield f"http://127.0.0.1:{server.port}/mcp"
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("conformance")
     folder = write_config(root / "config", AGENTS)
     (folder / "prompts/ask_v1.txt").write_text("one {{ question }}")
     with running_server(root / "home", folder) as running:
-        yield running
+        yield f"{running.url}/mcp"
 
 
 @pytest.mark.parametrize(
-    ("version", "scenario"), [(version, name) for version, names in SCENARIOS.items() for name in names]
+    ("version", "options", "least"),
+    [
+        ("0.1.16", [], 44),
+        ("0.2.0-alpha.12", ["--spec-version", "2025-11-25"], 84),
+        ("0.2.0-alpha.12", ["--spec-version", "2026-07-28"], 151),
+    ],
 )
-def test_scenario(suite: list[str], server: Server, tmp_path: Path, version: str, scenario: str) -> None:
-    checks = run_scenario(suite, server, tmp_path, version, scenario)
+def test_whole_suite(fixture: str, tmp_path: Path, version: str, options: list[str], least: int) -> None:
+    """`least` is what the official SDK's own server passes there."""
+    checks = run_suite(version, fixture, tmp_path, "--suite", "all", *options)
+    failed = [(check["id"], check.get("errorMessage")) for check in checks if check["status"] == "FAILURE"]
+    assert failed == []
+    assert Counter(check["status"] for check in checks)["SUCCESS"] >= least
+
+
+@pytest.mark.parametrize(
+    ("revision", "scenario"), [(revision, name) for revision, names in NEEDS_NO_FIXTURE.items() for name in names]
+)
+def test_product(product: str, tmp_path: Path, revision: str, scenario: str) -> None:
+    checks = run_suite("0.2.0-alpha.12", product, tmp_path, "--scenario", scenario, "--spec-version", revision)
     assert any(check["status"] == "SUCCESS" for check in checks)
     assert [check for check in checks if check["status"] == "FAILURE"] == []
 
 
-def test_stateless_server(suite: list[str], server: Server, tmp_path: Path) -> None:
-    """What fails needs tools of a fixture server: one that asks for a capability, one that streams, one that logs."""
-    checks = run_scenario(suite, server, tmp_path, "2026-07-28", "server-stateless")
+def test_product_is_stateless_where_the_protocol_is(product: str, tmp_path: Path) -> None:
+    """What fails needs tools of the fixture: one that asks for a capability, one that streams, one that logs."""
+    options = ["--scenario", "server-stateless", "--spec-version", "2026-07-28"]
+    checks = run_suite("0.2.0-alpha.12", product, tmp_path, *options)
     assert {check["id"] for check in checks if check["status"] == "FAILURE"} <= {
         "sep-2575-server-rejects-undeclared-capability",
         "sep-2575-missing-capability-http-400",
@@ -69,8 +100,8 @@ def test_stateless_server(suite: list[str], server: Server, tmp_path: Path) -> N
     assert sum(check["status"] == "SUCCESS" for check in checks) >= 20
 
 
-def run_scenario(suite: list[str], server: Server, folder: Path, version: str, scenario: str) -> list[dict]:
-    target = ["--url", f"{server.url}/mcp", "--scenario", scenario, "--spec-version", version, "-o", str(folder)]
-    subprocess.run([*suite, *target], capture_output=True, timeout=60, check=False)
-    [written] = folder.rglob("checks.json")
-    return json.loads(written.read_text())
+def run_suite(version: str, url: str, folder: Path, *options: str) -> list[dict]:
+    subprocess.run(
+        [*suite(version), "--url", url, "-o", str(folder), *options], capture_output=True, timeout=120, check=False
+    )
+    return [check for file in folder.rglob("checks.json") for check in json.loads(file.read_text())]
