@@ -30,6 +30,7 @@ from lakemesh import __version__
 from lakemesh.agents.base import AgentServices
 from lakemesh.agents.metrics import EngineMetrics
 from lakemesh.agents.registry import AgentRegistry
+from lakemesh.agents.remotes import Remotes
 from lakemesh.agents.router import AgentRouter
 from lakemesh.agents.runners import Runners
 from lakemesh.config.a2a import A2aConfig
@@ -43,6 +44,7 @@ from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.http import problem_response
 from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.mcp.client import open_tool_servers
 from lakemesh.mcp.engine_provider import EngineProvider
 from lakemesh.mcp.methods import Methods
 from lakemesh.mcp.server import McpServer, mcp_routes
@@ -56,7 +58,6 @@ from lakemesh.services.websocket import WebSocketApi
 from lakemesh.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from lakemesh.a2a.peers import Peers
     from lakemesh.a2a.task_store import TaskStore
 
 logger = structlog.get_logger(__name__)
@@ -77,7 +78,8 @@ class Services:
     router: AgentRouter
     authenticator: Authenticator
     metrics: CollectorRegistry
-    peers: "Peers | None"
+    peers: Remotes | None
+    tool_servers: Remotes
 
     async def apply(self, config: Config) -> None:
         """Bring the running parts to a new configuration. Agents come first: one that cannot be loaded refuses the
@@ -87,6 +89,7 @@ class Services:
         self.prompts.configure(config.prompts)
         self.authenticator.configure(config.auth)
         self.router.configure(config)
+        await self.tool_servers.configure(config.mcp.servers)
         if self.peers is not None:
             await self.peers.configure(config.a2a.peers)
 
@@ -164,6 +167,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         peers = await open_peers(config, registry, agent_services)
         if peers is not None:
             stack.push_async_callback(peers.close)
+        tool_servers = open_tool_servers(registry, agent_services)
+        stack.push_async_callback(tool_servers.close)
+        await tool_servers.configure(config.mcp.servers)
         services = Services(
             settings=settings,
             workspace=workspace,
@@ -177,20 +183,21 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             authenticator=Authenticator(config.auth, behind_platform_proxy=settings.behind_platform_proxy),
             metrics=metrics,
             peers=peers,
+            tool_servers=tool_servers,
         )
         config_store.subscribe(services.apply)
         yield services
 
 
-async def open_peers(config: Config, registry: AgentRegistry, services: AgentServices) -> "Peers | None":
+async def open_peers(config: Config, registry: AgentRegistry, services: AgentServices) -> Remotes | None:
     """The servers whose agents join ours. Imported where there are any, since the SDK costs its imports."""
     if not config.a2a.peers:
         return None
-    from lakemesh.a2a.peers import Peers
+    from lakemesh.a2a import peers
 
-    peers = Peers(registry, services)
-    await peers.configure(config.a2a.peers)
-    return peers
+    opened = peers.open_peers(registry, services)
+    await opened.configure(config.a2a.peers)
+    return opened
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -341,6 +348,8 @@ def health_of(services: Services) -> Health:
     }
     if services.peers is not None:
         checks["peers"] = services.peers.health
+    if services.config.current.mcp.servers:
+        checks["tool_servers"] = services.tool_servers.health
     return Health(checks=checks, accepting=lambda: not services.router.admission.draining, registry=services.metrics)
 
 

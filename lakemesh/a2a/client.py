@@ -28,6 +28,7 @@ from lakemesh.errors import AgentFailed, InvalidRequest, Unavailable
 logger = structlog.get_logger(__name__)
 
 BINDINGS = ("JSONRPC", "HTTP+JSON")
+CONNECT_SECONDS = 5.0
 DISCOVER_SECONDS = 10.0
 CANCEL_SECONDS = 5.0
 SERVER_ERROR = 500
@@ -37,16 +38,16 @@ class Peer:
     """Calls the peer inside a deadline and in the caller's trace. What keeps failing is left alone for a while;
     `reason` says in words why the peer is not well, and is None when it is."""
 
-    def __init__(self, name: str, config: PeerConfig, http: httpx.AsyncClient) -> None:
+    def __init__(self, name: str, config: PeerConfig) -> None:
         self.name = name
         self.config = config
         self.reason: str | None = "it has not answered yet"
         self.breaker = CircuitBreaker(failures=config.breaker_failures, reset_seconds=config.breaker_reset_seconds)
-        self._http = http
+        self._http = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=CONNECT_SECONDS))
         self._client: Client | None = None
         self._cancelling: set[asyncio.Task[None]] = set()
 
-    async def discover(self) -> AgentCard:
+    async def read_card(self) -> AgentCard:
         """Read the card, the extended one when there is one for us. Raises `Unavailable`."""
         deadline = Deadline.after(DISCOVER_SECONDS)
         try:
@@ -91,6 +92,7 @@ class Peer:
     async def close(self) -> None:
         for task in self._cancelling:
             task.cancel()
+        await self._http.aclose()
 
     def _is_well(self) -> None:
         self.breaker.succeeded()

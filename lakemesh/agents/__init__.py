@@ -1,6 +1,6 @@
 """Agents and the engine that runs them. A user's own agent subclasses `Agent` and is named in configuration."""
 
-from lakemesh.agents.base import Agent, AgentContext, AgentServices, ComputeAgent, CriticalPathAgent
+from lakemesh.agents.base import Agent, AgentContext, AgentServices, ComputeAgent, CriticalPathAgent, Tool
 from lakemesh.schemas import AgentInput, AgentOutput
 
 __all__ = [
@@ -11,4 +11,5 @@ __all__ = [
     "AgentServices",
     "ComputeAgent",
     "CriticalPathAgent",
+    "Tool",
 ]

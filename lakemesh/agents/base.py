@@ -1,6 +1,6 @@
 """What an agent is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol
@@ -38,6 +38,8 @@ class AgentServices:
 
 class AgentCaller(Protocol):
     """How one agent calls another: through the engine, inside the caller's deadline and trace."""
+
+    def describe_tools(self, names: Sequence[str]) -> list[dict[str, Any]]: ...
 
     async def call(self, agent_name: str, data: Any, *, context: "AgentContext") -> AgentOutput: ...
 
@@ -99,8 +101,13 @@ class AgentContext:
         finally:
             self.scope.deadline = whole
 
+    def tools(self, *names: str) -> list[dict[str, Any]]:
+        """Agents and tools, by name, as a model takes them (`models.chat(tools=...)`): the model's answer names one
+        and its arguments, for `call`. Raises `UnknownAgent`."""
+        return self.caller.describe_tools(names)
+
     async def call(self, agent_name: str, data: Any) -> AgentOutput:
-        """Ask another agent, local or a peer."""
+        """Ask another agent, local or a peer, or use a tool."""
         return await self.caller.call(agent_name, data, context=self)
 
 
@@ -117,6 +124,7 @@ class Agent(Generic[InputT, OutputT]):
 
     def __init__(self, name: str, options: Any, services: AgentServices) -> None:
         self.name = name
+        self.description = first_line(type(self))
         self.options = options
         self.services = services
 
@@ -132,6 +140,11 @@ class Agent(Generic[InputT, OutputT]):
         raise NotImplementedError
 
 
+class Tool(Agent[InputT, OutputT]):
+    """Base for agents that do one thing and do not think: other agents, and models by way of them, call them as
+    tools. They differ in how a trace names them."""
+
+
 class CriticalPathAgent(Agent[InputT, OutputT]):
     """Base for agents a caller waits for. Whatever fails behind them (a model, an index) becomes a degraded
     answer, not an error, as long as the data the answer stands on was read."""
@@ -144,3 +157,7 @@ class ComputeAgent(Agent[InputT, OutputT]):
     @classmethod
     def compute(cls, data: InputT, options: Any) -> OutputT:
         raise NotImplementedError
+
+
+def first_line(agent_class: type) -> str:
+    return (agent_class.__doc__ or agent_class.__name__).strip().splitlines()[0]

@@ -10,6 +10,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from lakemesh.agents.base import Agent, AgentServices
+from lakemesh.agents.functions import FunctionTool, load_function
 from lakemesh.agents.runners import Runners
 from lakemesh.config.agents import AgentConfig, Door
 from lakemesh.errors import AgentFailed, ConfigurationInvalid, Unavailable, UnknownAgent, ValidationFailed
@@ -108,15 +109,15 @@ class AgentRegistry:
         for registered in (*replaced, *removed):
             await registered.agent.close()
 
-    def set_remote(self, peer: str, agents: Iterable[RegisteredAgent]) -> None:
-        """The agents of another server, named `peer:skill`; they replace what it offered before."""
-        self._remote[peer] = {agent.description.name: agent for agent in agents}
+    def set_remote(self, server: str, agents: Iterable[RegisteredAgent]) -> None:
+        """The agents of another server, named `server:skill` or `server__tool`; they replace what it offered before."""
+        self._remote[server] = {agent.description.name: agent for agent in agents}
 
-    def forget_remote(self, peer: str) -> None:
-        del self._remote[peer]
+    def forget_remote(self, server: str) -> None:
+        del self._remote[server]
 
     def get(self, name: str) -> RegisteredAgent:
-        """Raises `UnknownAgent` with the names that exist, or `Unavailable` for one of a peer never seen."""
+        """Raises `UnknownAgent` with the names that exist, or `Unavailable` for one of a server never seen."""
         registered = self._find(name)
         if registered is None:
             raise UnknownAgent(name, sorted(self._all()))
@@ -126,10 +127,10 @@ class AgentRegistry:
         registered = self._agents.get(name)
         if registered is not None or not self._remote:
             return registered
-        peer = name.partition(":")[0]
-        if self._remote.get(peer) == {}:
-            raise Unavailable(f"The peer {peer!r} has not been reached yet; try again, or see /health/ready.")
-        return self._remote.get(peer, {}).get(name)
+        server = name.replace("__", ":", 1).partition(":")[0]
+        if self._remote.get(server) == {}:
+            raise Unavailable(f"{server!r} has not been reached yet; try again, or see /health/ready.")
+        return self._remote.get(server, {}).get(name)
 
     def _all(self) -> dict[str, RegisteredAgent]:
         remote = [agent for agents in self._remote.values() for agent in agents.items()]
@@ -181,7 +182,7 @@ class AgentRegistry:
 def register(agent: Agent[Any, Any], config: AgentConfig, *, start_error: str | None = None) -> RegisteredAgent:
     description = AgentDescription(
         name=agent.name,
-        description=config.description or first_line(agent),
+        description=config.description or agent.description,
         input_schema=json_schema(agent.input_model, mode="validation"),
         output_schema=json_schema(agent.output_model, mode="serialization"),
         expose=tuple(config.expose),
@@ -193,25 +194,28 @@ def json_schema(model: type[BaseModel] | None, *, mode: Any) -> Mapping[str, Any
     return OBJECT_SCHEMA if model is None else model.model_json_schema(mode=mode)
 
 
-def first_line(agent: Agent[Any, Any]) -> str:
-    return (type(agent).__doc__ or agent.name).strip().splitlines()[0]
-
-
 def build_agents(configs: Mapping[str, AgentConfig], services: AgentServices) -> dict[str, Agent[Any, Any]]:
     """Import and construct; every fault of every agent in one `ConfigurationInvalid`."""
     agents: dict[str, Agent[Any, Any]] = {}
     faults: list[str] = []
     for name, config in configs.items():
         try:
-            agent_class = load_class(config.class_path)
-            agents[name] = agent_class(name, agent_class.options_model.model_validate(config.options), services)
+            agents[name] = build_agent(name, config, services)
         except ValidationError as error:
             faults += [f"agents.{name}.options.{fault['path']}: {fault['message']}" for fault in field_errors(error)]
-        except (ImportError, AttributeError, TypeError) as error:
-            faults.append(f"agents.{name}.class: {config.class_path!r} cannot be loaded: {error}")
+        except (ImportError, AttributeError, TypeError, NameError) as error:
+            key = "function" if config.function else "class"
+            faults.append(f"agents.{name}.{key}: {config.function or config.class_path!r} cannot be loaded: {error}")
     if faults:
         raise ConfigurationInvalid(faults)
     return agents
+
+
+def build_agent(name: str, config: AgentConfig, services: AgentServices) -> Agent[Any, Any]:
+    if config.function is not None:
+        return FunctionTool(name, load_function(config.function), services)
+    agent_class = load_class(config.class_path or "")
+    return agent_class(name, agent_class.options_model.model_validate(config.options), services)
 
 
 def load_class(class_path: str) -> type[Agent[Any, Any]]:

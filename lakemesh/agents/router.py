@@ -8,7 +8,7 @@ engine's answer, events or `LakemeshError` back.
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 from pydantic_core import to_jsonable_python
 
-from lakemesh.agents.base import AgentContext, AgentServices, EventSink
+from lakemesh.agents.base import Agent, AgentContext, AgentServices, EventSink, Tool
 from lakemesh.agents.events import EventBuffer, discard
 from lakemesh.agents.execution import Execution
 from lakemesh.agents.idempotency import IdempotentAnswers
@@ -114,6 +114,17 @@ class AgentRouter:
         finally:
             context.emit(ToolReturned(call_id=scope.execution_id, name=agent_name, is_error=failed))
 
+    def describe_tools(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Agents as functions for a model, in the shape of OpenAI's chat completions."""
+        found = [self.registry.get(name).description for name in names]
+        return [
+            {
+                "type": "function",
+                "function": {"name": one.name, "description": one.description, "parameters": dict(one.input_schema)},
+            }
+            for one in found
+        ]
+
     def observe(self, observer: Callable[[ExecutionRecord], None]) -> None:
         """Have `observer` called, on the event loop, with every execution that ended. It must be quick."""
         self._observers.append(observer)
@@ -177,7 +188,7 @@ class AgentRouter:
         emit: EventSink,
     ) -> AgentOutput[Any]:
         """One execution: its span, its row, its metrics."""
-        execution = Execution(request, scope, self._start_span(scope, parent))
+        execution = Execution(request, scope, self._start_span(registered.agent, scope, parent))
         scope_token = execution_scope.set(scope)
         span_token = otel_context.attach(set_span_in_context(execution.span))
         try:
@@ -240,12 +251,13 @@ class AgentRouter:
             execution_id=scope.execution_id,
         )
 
-    def _start_span(self, scope: ExecutionScope, parent: Context | None) -> Span:
-        """The execution's span, named and attributed by the GenAI agent span conventions; the names of user and
-        session are OpenTelemetry's general ones, which MLflow groups traces by."""
+    def _start_span(self, agent: Agent[Any, Any], scope: ExecutionScope, parent: Context | None) -> Span:
+        """The execution's span, named and attributed by the GenAI conventions for agents and for tools; the names of
+        user and session are OpenTelemetry's general ones, which MLflow groups traces by."""
+        operation, kind_of_name = ("execute_tool", "tool") if isinstance(agent, Tool) else ("invoke_agent", "agent")
         attributes = {
-            "gen_ai.operation.name": "invoke_agent",
-            "gen_ai.agent.name": scope.agent_name,
+            "gen_ai.operation.name": operation,
+            f"gen_ai.{kind_of_name}.name": scope.agent_name,
             "lakemesh.execution.id": scope.execution_id,
             "lakemesh.door": scope.door,
             "user.id": scope.identity.user,
@@ -254,7 +266,7 @@ class AgentRouter:
             attributes["session.id"] = attributes["gen_ai.conversation.id"] = scope.session_id
         kind = SpanKind.SERVER if scope.depth == 0 else SpanKind.INTERNAL
         return self._tracer.start_span(
-            f"invoke_agent {scope.agent_name}", context=parent, kind=kind, attributes=attributes
+            f"{operation} {scope.agent_name}", context=parent, kind=kind, attributes=attributes
         )
 
 

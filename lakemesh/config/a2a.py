@@ -2,24 +2,14 @@
 
 from pydantic import Field
 
-from lakemesh.config.agents import Door
 from lakemesh.config.base import Section
+from lakemesh.config.remotes import URL, RemoteServerConfig
 
 
-class PeerConfig(Section):
-    """Another A2A server. Each of its skills is an agent here, `<peer>:<skill>`. What it is sent goes to the origin of
-    `url` and nowhere else, whatever its card says."""
+class PeerConfig(RemoteServerConfig):
+    """Another A2A server. Each of its skills is an agent here, `<peer>:<skill>`."""
 
-    url: str = Field(
-        pattern=r"^https?://[^/?#@]+(/[^?#]*)?$", description="where its agent card is, without the path of it"
-    )
-    token: str | None = Field(default=None, repr=False, description="sent as a bearer token")
-    timeout_seconds: float = Field(default=30.0, gt=0, le=3600, description="one call, unless the caller waits less")
-    expose: list[Door] = Field(default=["api"], description="doors its skills are offered through")
-    allowed_groups: list[str] | None = None
-    refresh_seconds: float = Field(default=300.0, gt=0, description="how often its card is read again")
-    breaker_failures: int = Field(default=3, ge=1, description="failures in a row after which it is left alone")
-    breaker_reset_seconds: float = Field(default=15.0, gt=0, description="how long it is left alone")
+    url: str = Field(pattern=URL, description="where its agent card is, without the path of it")
 
 
 class A2aConfig(Section):

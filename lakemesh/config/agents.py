@@ -1,8 +1,8 @@
 """Which agents the server runs, and how."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lakemesh.config.base import Section
 
@@ -10,11 +10,16 @@ Door = Literal["api", "mcp", "a2a"]
 """The doors of the network. The command line and jobs are not among them: who can run those owns the server."""
 
 
+IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+
+
 class AgentConfig(Section):
     """One agent. `class` is an import path, `package.module:ClassName`; `options` go to the class' own options
-    model. Three lines are enough: the name, `class`, and what differs from the defaults."""
+    model. Three lines are enough: the name, `class`, and what differs from the defaults. A Python function is an agent
+    too: `function`, `package.module:function`, in place of `class`."""
 
-    class_path: str = Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    class_path: str | None = Field(default=None, alias="class", pattern=IMPORT_PATH)
+    function: str | None = Field(default=None, pattern=IMPORT_PATH)
     description: str | None = None
     options: dict[str, Any] = {}
     execution: Literal["inline", "thread", "process_pool"] = "inline"
@@ -22,3 +27,9 @@ class AgentConfig(Section):
     expose: list[Door] = ["api", "mcp"]
     allowed_groups: list[str] | None = None
     on_behalf_of_user: bool = Field(default=False, description="data is read with the caller's rights, not the app's")
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Self:
+        if (self.class_path is None) == (self.function is None):
+            raise ValueError("an agent has either 'class' or 'function'")
+        return self

@@ -4,7 +4,7 @@ Two eras share one URL. In revision 2026-07-28 every request carries its version
 its routing in headers; before it (2025-06-18, 2025-11-25) a client shakes hands first.
 """
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -152,6 +152,21 @@ def check_parameter_headers(call: Call, schema: Mapping[str, Any], headers: Mapp
         value = arguments.get(name)
         if (None if sent is None else decoded(sent)) != (None if value is None else header_text(value)):
             raise ProtocolError(HEADER_MISMATCH, f"The header Mcp-Param-{mirrored} must repeat the argument {name!r}.")
+
+
+def parameter_headers(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, str]:
+    """The headers that repeat arguments, for a client to send."""
+    mirrored = {
+        name: member["x-mcp-header"]
+        for name, member in schema.get("properties", {}).items()
+        if isinstance(member, dict) and "x-mcp-header" in member and arguments.get(name) is not None
+    }
+    return {f"Mcp-Param-{header}": encoded(header_text(arguments[name])) for name, header in mirrored.items()}
+
+
+def encoded(value: str) -> str:
+    plain = value.isascii() and value.isprintable() and value == value.strip() and not value.startswith("=?base64?")
+    return value if plain else f"=?base64?{b64encode(value.encode()).decode()}?="
 
 
 def header_text(value: Any) -> str:

@@ -162,13 +162,13 @@ def test_a_dead_peer_opens_its_circuit_and_comes_back(tmp_path: Path) -> None:
         assert (never_seen.status_code, never_seen.json()["code"]) == (503, "unavailable")
         with remote_server(tmp_path / "far", port) as process:
             wait_until_known(server.url)
-            assert peers_of(server.url) == {"peers": {"far": {"circuit": "closed", "reason": None}}, "degraded": None}
+            assert peers_of(server.url) == {"servers": {"far": {"circuit": "closed", "reason": None}}, "degraded": None}
             process.kill()
             process.wait()
             answers = [execute(server.url, "far:echo", {"message": "hello"}) for _ in range(4)]
             assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(503, "unavailable")}
             health = peers_of(server.url)
-            assert health["peers"]["far"]["circuit"] in ("open", "half_open")
+            assert health["servers"]["far"]["circuit"] in ("open", "half_open")
             assert "far" in health["degraded"]
         with remote_server(tmp_path / "far", port):
             wait_until_known(server.url)

@@ -142,3 +142,11 @@ class FileAgent(Agent[Files, dict]):
 
     async def process(self, request: AgentInput[Files], context: AgentContext) -> AgentOutput[dict]:
         return AgentOutput(agent_name=self.name, result={"files": request.data.files})
+
+
+class ToolUserAgent(Agent[dict, dict]):
+    """Uses a tool as a program does, and says how a model would be told of it."""
+
+    async def process(self, request: AgentInput[dict], context: AgentContext) -> AgentOutput[dict]:
+        later = await context.call("add_days", {"day": request.data["day"]})
+        return AgentOutput(agent_name=self.name, result={"later": later.result, "tools": context.tools("add_days")})
