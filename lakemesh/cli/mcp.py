@@ -10,18 +10,20 @@ def mcp() -> None:
 
 
 async def serve_here() -> None:
-    from lakemesh.app import open_services
     from lakemesh.config.settings import Settings
     from lakemesh.governance.identity import LOCAL
     from lakemesh.logs import configure_logging
     from lakemesh.mcp.engine_provider import EngineProvider
     from lakemesh.mcp.methods import Methods
     from lakemesh.mcp.stdio import serve_stdio
+    from lakemesh.running import open_services
 
     settings = Settings()
     configure_logging(settings.log_level)
     async with open_services(settings) as services:
         services.config.start()
-        provider = EngineProvider(router=services.router, prompts=services.prompts, config=services.config)
+        provider = EngineProvider(
+            router=services.router, prompts=services.prompts, config=services.config, workspace=services.workspace
+        )
         max_line_bytes = services.config.current.limits.max_body_bytes
         await serve_stdio(Methods(provider, key=secrets.token_bytes(32)), identity=LOCAL, max_line_bytes=max_line_bytes)

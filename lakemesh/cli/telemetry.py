@@ -68,9 +68,9 @@ def spools() -> Iterator[list[tuple[str, "Spool"]]]:
 
 
 async def clean_tables() -> list[dict[str, Any]]:
-    from lakemesh.app import open_workspace
     from lakemesh.config.settings import Settings
     from lakemesh.config.store import ConfigStore
+    from lakemesh.running import open_workspace
     from lakemesh.telemetry.maintenance import Maintenance
 
     settings = Settings()

@@ -7,19 +7,16 @@ from pydantic_core import to_json, to_jsonable_python
 
 from lakemesh.agents.registry import AgentDescription
 from lakemesh.agents.router import AgentRouter
-from lakemesh.config.schema import Config
 from lakemesh.config.store import ConfigStore
 from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, UnknownAgent
+from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.mcp.changes import Change, Changes
+from lakemesh.mcp.engine_resources import CONFIG_URI, EngineResources
 from lakemesh.mcp.exchange import Exchange
 from lakemesh.mcp.messages import INVALID_PARAMS, ProtocolError
 from lakemesh.mcp.provider import Described
 from lakemesh.prompts import PromptStore
 from lakemesh.schemas import AgentInput, Completed, Failed, Identity
-
-SECRET = "redacted"  # noqa: S105
-CONFIG_URI = "lakemesh://configuration"
-PROMPT_URI = "lakemesh://prompts/"
 
 
 class EngineProvider:
@@ -27,10 +24,10 @@ class EngineProvider:
 
     instructions = "Each tool is an agent of this server. Prompts and their versions are resources too."
 
-    def __init__(self, *, router: AgentRouter, prompts: PromptStore, config: ConfigStore) -> None:
+    def __init__(self, *, router: AgentRouter, prompts: PromptStore, config: ConfigStore, workspace: Workspace) -> None:
         self._router = router
         self._prompts = prompts
-        self._config = config
+        self._resources = EngineResources(registry=router.registry, prompts=prompts, config=config, workspace=workspace)
         self.changes = Changes()
         config.subscribe(lambda new: self.changes.tell(Change("tools"), Change("resource", CONFIG_URI)))
         prompts.subscribe(lambda: self.changes.tell(Change("prompts"), Change("resources")))
@@ -79,45 +76,22 @@ class EngineProvider:
         return {"description": f"{name}, version {rendered.version}", "messages": [message]}
 
     async def resources(self, identity: Identity) -> Sequence[Described]:
-        listed = [{"uri": CONFIG_URI, "name": "configuration", "mimeType": "application/json"}]
-        for name, versions in self._prompts.list_versions().items():
-            listed += [
-                {"uri": f"{PROMPT_URI}{name}/{version}", "name": f"{name}_v{version}", "mimeType": "text/plain"}
-                for version in versions
-            ]
-        return listed
+        return self._resources.listed(identity)
 
     async def resource_templates(self, identity: Identity) -> Sequence[Described]:
-        template = {"uriTemplate": f"{PROMPT_URI}{{name}}/{{version}}", "name": "prompt version"}
-        return [{**template, "mimeType": "text/plain"}]
+        return self._resources.templates()
 
     async def resource(self, uri: str, exchange: Exchange) -> Described:
-        if uri == CONFIG_URI:
-            text, media_type = to_json(redacted(self._config.current), indent=2).decode(), "application/json"
-        else:
-            text, media_type = self._prompt_source(uri), "text/plain"
-        return {"contents": [{"uri": uri, "mimeType": media_type, "text": text}]}
+        return await self._resources.read(uri, exchange.identity)
 
     async def complete(
         self, reference: Mapping[str, Any], argument: Mapping[str, Any], identity: Identity
     ) -> Sequence[str]:
-        """Prompt versions for the resource template, nothing for what cannot be guessed."""
+        """For the resource templates; what a prompt's variables may be cannot be guessed."""
         if reference.get("type") != "ref/resource":
             return []
-        start = str(argument.get("value", ""))
-        versions = self._prompts.list_versions()
-        numbers = sorted({number for known in versions.values() for number in known})
-        values = list(versions) if argument.get("name") == "name" else [str(number) for number in numbers]
-        return [value for value in values if value.startswith(start)]
-
-    def _prompt_source(self, uri: str) -> str:
-        name, _, version = uri.removeprefix(PROMPT_URI).partition("/")
-        if not uri.startswith(PROMPT_URI) or not version.isdecimal():
-            raise ProtocolError(INVALID_PARAMS, f"There is no resource {uri!r:.200}.", uri=uri)
-        try:
-            return self._prompts.get(name, int(version)).source
-        except (NotFound, ValueError):
-            raise ProtocolError(INVALID_PARAMS, f"There is no resource {uri!r:.200}.", uri=uri) from None
+        template, name, start = reference.get("uri", ""), argument.get("name", ""), argument.get("value", "")
+        return await self._resources.complete(str(template), str(name), str(start), identity)
 
 
 def tool_of(description: AgentDescription) -> dict[str, Any]:
@@ -145,16 +119,3 @@ def failure(problem: Mapping[str, Any]) -> dict[str, Any]:
     faults: Sequence[Mapping[str, Any]] = problem.get("errors") or ()
     lines = [str(problem.get("detail", "")), *(f"{fault.get('path')}: {fault.get('message')}" for fault in faults)]
     return {"content": [{"type": "text", "text": "\n".join(lines)}], "isError": True}
-
-
-def redacted(config: Config) -> Any:
-    """The configuration without what could open a door: keys, tokens, headers and secrets are replaced."""
-
-    def clean(value: Any, name: str = "") -> Any:
-        if any(word in name for word in ("key", "secret", "sha256", "header", "token")) and value:
-            return SECRET
-        if isinstance(value, dict):
-            return {key: clean(item, str(key).lower()) for key, item in value.items()}
-        return [clean(item, name) for item in value] if isinstance(value, list) else value
-
-    return clean(config.model_dump(mode="json", by_alias=True, exclude={"auth"}))

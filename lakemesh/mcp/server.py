@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from lakemesh.errors import Conflict, LakemeshError, Overloaded, PermissionDenied
 from lakemesh.event_stream import event_stream
 from lakemesh.governance.identity import Authenticator
-from lakemesh.http import is_same_origin, problem_response, read_json_body, trace_parent
+from lakemesh.http import is_same_origin, json_response, problem_response, read_json_body, trace_parent
 from lakemesh.mcp.changes import SUBSCRIPTION_KEY, Change, Wanted
 from lakemesh.mcp.exchange import LOG_LEVEL_KEY, Channel, Exchange
 from lakemesh.mcp.messages import (
@@ -39,6 +40,7 @@ from lakemesh.schemas import Identity
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
 SESSION_HEADER = "mcp-session-id"
+METADATA_PATH = "/.well-known/oauth-protected-resource"
 MAX_STREAMS = 10_000
 ABANDONED_SECONDS = 60.0
 """How long a call of a session goes on for a client that lost its stream."""
@@ -56,12 +58,14 @@ class McpServer:
         authenticator: Authenticator,
         max_body_bytes: int,
         allowed_hosts: Sequence[str] = (),
+        authorization_servers: Sequence[str] = (),
     ) -> None:
         self._methods = methods
         self._sessions = Sessions(Seal(key, "mcp session"), methods.provider.changes)
         self._authenticator = authenticator
         self._max_body_bytes = max_body_bytes
         self._allowed_hosts = frozenset(allowed_hosts)
+        self._authorization_servers = list(authorization_servers)
         self._streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +74,22 @@ class McpServer:
             response = await self._respond(request)
         except LakemeshError as error:
             response = problem_response(error)
+            if error.status == 401 and self._authorization_servers:
+                response.headers["WWW-Authenticate"] = f'Bearer resource_metadata="{metadata_url(request)}"'
         await response(scope, receive, send)
+
+    async def metadata(self, request: Request) -> Response:
+        """Where a client gets a token for this server (RFC 9728, section 3.2)."""
+        if not self._authorization_servers:
+            raise HTTPException(404)
+        return json_response(
+            {
+                "resource": f"{str(request.base_url).rstrip('/')}/mcp",
+                "authorization_servers": self._authorization_servers,
+                "bearer_methods_supported": ["header"],
+                "resource_name": "lakemesh",
+            }
+        )
 
     async def _respond(self, request: Request) -> Response:
         if request.method not in (("POST", "GET", "DELETE") if SESSION_HEADER in request.headers else ("POST",)):
@@ -288,6 +307,15 @@ async def disconnected(request: Request) -> None:
         pass
 
 
+def metadata_url(request: Request) -> str:
+    return f"{str(request.base_url).rstrip('/')}{METADATA_PATH}/mcp"
+
+
 def mcp_routes(server: McpServer) -> list[BaseRoute]:
     """With and without the slash, so that no client meets a redirect."""
-    return [Route("/mcp", server), Route("/mcp/", server)]
+    return [
+        Route("/mcp", server),
+        Route("/mcp/", server),
+        Route(METADATA_PATH, server.metadata),
+        Route(f"{METADATA_PATH}/mcp", server.metadata),
+    ]

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lakemesh.app import open_services
 from lakemesh.config.settings import Settings
 from lakemesh.errors import ConfigurationInvalid
+from lakemesh.running import open_services
 from tests.a2a.test_peers import SAMPLES, spans_of
 from tests.server import Server, running_server, write_config
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,3 +155,99 @@ def test_trace_is_continued(server: Server) -> None:
     modern(server, "tools/call", headers=headers, name="echo", arguments={"message": "x"})
     rows = httpx.get(f"{server.url}/console/api/executions").json()["executions"]
     assert (rows[0]["trace_id"], rows[0]["door"]) == (trace_id, "mcp")
+
+
+def test_resources_and_completions_of_agents_tables_and_executions(tmp_path: Path) -> None:
+    tokens = [f"{{user: {name}, sha256: {hashlib.sha256(name.encode()).hexdigest()}}}" for name in ("ann", "bob")]
+    more = (
+        f"mcp: {{schemas: [main.agents]}}\nauth: {{tokens: [{', '.join(tokens)}]}}\ntelemetry: {{flush_seconds: 0.1}}\n"
+    )
+    folder = write_config(tmp_path / "config", AGENTS, more=more)
+    with running_server(tmp_path / "home", folder) as server:
+
+        def call(user: str, method: str, **params: object) -> dict:
+            return modern(server, method, headers={"authorization": f"Bearer {user}"}, **params).json()
+
+        def read(user: str, uri: str) -> dict:
+            return json.loads(call(user, "resources/read", uri=uri)["result"]["contents"][0]["text"])
+
+        def complete(template: str, name: str, value: str) -> list[str]:
+            reference = {"type": "ref/resource", "uri": f"lakemesh://{template}"}
+            argument = {"name": name, "value": value}
+            return call("ann", "completion/complete", ref=reference, argument=argument)["result"]["completion"][
+                "values"
+            ]
+
+        templates = call("ann", "resources/templates/list")["result"]["resourceTemplates"]
+        assert {each["name"] for each in templates} == {"agent", "prompt version", "execution", "table"}
+        assert read("ann", "lakemesh://agents/echo")["input_schema"]["type"] == "object"
+        assert complete("agents/{name}", "name", "ec") == ["echo"]
+        columns = read("ann", "lakemesh://tables/main.agents.agent_executions")["columns"]
+        assert "latency_ms" in [column["name"] for column in columns]
+        assert "main.agents.agent_executions" in complete("tables/{table}", "table", "main.agents.agent")
+        done = call("ann", "tools/call", name="echo", arguments={"message": "hello"})
+        assert not done["result"]["isError"]
+        body = {"agent_name": "echo", "data": {"message": "hello"}}
+        answer = httpx.post(f"{server.url}/api/execute", json=body, headers={"authorization": "Bearer ann"}).json()
+        uri = f"lakemesh://executions/{answer['metadata']['execution_id']}"
+        deadline = time.monotonic() + 20
+        while "error" in call("ann", "resources/read", uri=uri):
+            assert time.monotonic() < deadline, "the row did not arrive"
+            time.sleep(0.1)
+        assert read("ann", uri)["agent_id"] == "echo"
+        for user, hidden in (
+            ("bob", uri),
+            ("ann", "lakemesh://executions/x' OR '1'='1"),
+            ("ann", "lakemesh://tables/main.information_schema.tables"),
+            ("ann", "lakemesh://agents/nobody"),
+            ("ann", "lakemesh://prompts/none/1"),
+            ("ann", "file:///etc/passwd"),
+        ):
+            assert call(user, "resources/read", uri=hidden)["error"]["code"] == -32602
+
+
+def test_where_tokens_come_from_is_published(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"sesame").hexdigest()
+    more = (
+        "mcp: {authorization_servers: ['https://login.example.com'], allowed_hosts: [agents.example.com]}\n"
+        f"auth: {{tokens: [{{user: robot, sha256: {digest}}}]}}\n"
+    )
+    with running_server(tmp_path / "home", write_config(tmp_path / "config", AGENTS, more=more)) as server:
+        where = f"{server.url}/.well-known/oauth-protected-resource/mcp"
+        refused = modern(server, "tools/list")
+        assert refused.headers["www-authenticate"] == f'Bearer resource_metadata="{where}"'
+        published = httpx.get(where).json()
+        assert published["resource"] == f"{server.url}/mcp"
+        assert published["authorization_servers"] == ["https://login.example.com"]
+        named = {"authorization": "Bearer sesame", "host": "agents.example.com"}
+        assert modern(server, "tools/list", headers=named).status_code == 200
+        assert modern(server, "tools/list", headers={**named, "host": "evil.example"}).status_code == 403
+
+
+def test_nothing_is_published_where_no_tokens_are_given_out(server: Server) -> None:
+    assert httpx.get(f"{server.url}/.well-known/oauth-protected-resource").status_code == 404
+
+
+def test_changes_of_prompts_and_configuration_are_told(tmp_path: Path) -> None:
+    folder = write_config(tmp_path / "config", AGENTS, more="refresh_seconds: 0.2\nprompts: {refresh_seconds: 0.2}\n")
+    with running_server(tmp_path / "home", folder) as server:
+        wanted = {
+            "promptsListChanged": True,
+            "toolsListChanged": True,
+            "resourceSubscriptions": ["lakemesh://configuration"],
+        }
+        body = {"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen"}
+        body["params"] = {"notifications": wanted, "_meta": META}
+        headers = {"mcp-protocol-version": MODERN, "mcp-method": "subscriptions/listen", "accept": "text/event-stream"}
+        with httpx.stream("POST", f"{server.url}/mcp", json=body, headers=headers, timeout=30) as stream:
+            lines = (json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: {"))
+            first = next(lines)
+            assert first["method"] == "notifications/subscriptions/acknowledged"
+            (folder / "prompts/new_v1.txt").write_text("new {{ thing }}")
+            assert next(lines)["method"] == "notifications/prompts/list_changed"
+            config = folder / "lakemesh.yaml"
+            config.write_text(config.read_text() + "limits: {max_batch: 7}\n")
+            told = [next(lines) for _ in range(2)]
+            methods = {message["method"] for message in told}
+            assert methods == {"notifications/tools/list_changed", "notifications/resources/updated"}
+            assert {message["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] for message in told} == {7}

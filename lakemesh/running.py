@@ -1,0 +1,171 @@
+"""The composition root: the only place where concrete parts are put together.
+
+settings → workspace → configuration → telemetry → models, prompts, memory → agents → engine. Everything gets what it
+needs through its constructor; `open_services` builds it, in this order, and takes it down in the opposite one. Its
+doors are `lakemesh.doors`, the application around both is `lakemesh.app`.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from lakemesh.agents.base import AgentServices
+from lakemesh.agents.metrics import EngineMetrics
+from lakemesh.agents.registry import AgentRegistry
+from lakemesh.agents.remotes import Remotes
+from lakemesh.agents.router import AgentRouter
+from lakemesh.agents.runners import Runners
+from lakemesh.config.schema import Config
+from lakemesh.config.settings import Settings
+from lakemesh.config.store import ConfigStore
+from lakemesh.governance.admission import Admission
+from lakemesh.governance.identity import Authenticator
+from lakemesh.governance.rate_limit import RateLimiter
+from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.mcp.client import open_tool_servers
+from lakemesh.memory import Memory
+from lakemesh.models import ModelClient
+from lakemesh.prompts import PromptStore
+from lakemesh.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything a door, a job or a command may need, running."""
+
+    settings: Settings
+    workspace: Workspace
+    config: ConfigStore
+    telemetry: Telemetry
+    models: ModelClient
+    prompts: PromptStore
+    memory: Memory
+    registry: AgentRegistry
+    router: AgentRouter
+    authenticator: Authenticator
+    metrics: CollectorRegistry
+    peers: Remotes | None
+    tool_servers: Remotes
+
+    async def apply(self, config: Config) -> None:
+        """Bring the running parts to a new configuration. Agents come first: one that cannot be loaded refuses the
+        whole version, and nothing of it is in force then."""
+        await self.registry.configure(config.agents)
+        self.models.configure(config.models)
+        self.prompts.configure(config.prompts)
+        self.authenticator.configure(config.auth)
+        self.router.configure(config)
+        await self.tool_servers.configure(config.mcp.servers)
+        if self.peers is not None:
+            await self.peers.configure(config.a2a.peers)
+
+
+async def open_workspace(settings: Settings) -> Workspace:
+    """The workspace build that the settings name."""
+    if settings.workspace == "databricks":
+        from lakemesh.lakehouse import databricks
+
+        return await databricks.open_workspace(settings)
+    from lakemesh.lakehouse import embedded
+
+    return await embedded.open_workspace(settings.home, mounts=local_mounts(settings))
+
+
+def local_mounts(settings: Settings) -> dict[str, Any]:
+    """On a laptop the folder `config/` is the configuration volume, and `config/prompts` the one of prompts, so
+    that an edited file is served after the next refresh."""
+    folder = settings.config_folder
+    volume = settings.config.rpartition("/")[0]
+    mounts = {volume: folder, volume.rpartition("/")[0] + "/prompts": folder / "prompts"}
+    return {path: local.resolve() for path, local in mounts.items() if local.is_dir()}
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Everything, running; taken down when the block ends, the newest part first. Raises `ConfigurationInvalid`
+    with every fault, or `WorkspaceUnavailable`."""
+    async with AsyncExitStack() as stack:
+        workspace = await open_workspace(settings)
+        stack.push_async_callback(workspace.close)
+        config_store = ConfigStore(
+            settings.config, settings.environment, read=workspace.volumes.read, variables=os.environ
+        )
+        config = await config_store.load()
+        stack.push_async_callback(config_store.close)
+
+        telemetry = Telemetry(config.telemetry, workspace=workspace, folder=settings.home / "telemetry")
+        await telemetry.start()
+        stack.push_async_callback(telemetry.close, timeout_seconds=settings.drain_seconds / 2)
+        models = ModelClient(
+            config.models,
+            endpoints=workspace.endpoints,
+            tracer=telemetry.tracer,
+            on_use=telemetry.record_model_use,
+        )
+        prompts = PromptStore(config.prompts, volumes=workspace.volumes, tracer=telemetry.tracer)
+        await prompts.start()
+        stack.push_async_callback(prompts.close)
+        memory = Memory(
+            config.memory,
+            workspace=workspace,
+            embed=partial(models.embed, route=config.memory.embedding_route),
+            dimension=models.embedding_dimension,
+            embedding_model=models.embedding_model(config.memory.embedding_route),
+            tracer=telemetry.tracer,
+        )
+        await memory.start()
+        stack.push_async_callback(memory.close)
+
+        agent_services = AgentServices(workspace=workspace, models=models, prompts=prompts, memory=memory)
+        registry = AgentRegistry(agent_services, Runners())
+        stack.push_async_callback(registry.close)
+        await registry.configure(config.agents)
+        metrics = CollectorRegistry()
+        router = AgentRouter(
+            registry=registry,
+            services=agent_services,
+            admission=Admission(config.limits),
+            rate_limiter=RateLimiter(config.limits.rate),
+            telemetry=telemetry,
+            metrics=EngineMetrics(metrics),
+            config=config,
+        )
+        peers = await open_peers(config, registry, agent_services)
+        if peers is not None:
+            stack.push_async_callback(peers.close)
+        tool_servers = open_tool_servers(registry, agent_services)
+        stack.push_async_callback(tool_servers.close)
+        await tool_servers.configure(config.mcp.servers)
+        services = Services(
+            settings=settings,
+            workspace=workspace,
+            config=config_store,
+            telemetry=telemetry,
+            models=models,
+            prompts=prompts,
+            memory=memory,
+            registry=registry,
+            router=router,
+            authenticator=Authenticator(config.auth, behind_platform_proxy=settings.behind_platform_proxy),
+            metrics=metrics,
+            peers=peers,
+            tool_servers=tool_servers,
+        )
+        config_store.subscribe(services.apply)
+        yield services
+
+
+async def open_peers(config: Config, registry: AgentRegistry, services: AgentServices) -> Remotes | None:
+    """The servers whose agents join ours. Imported where there are any, since the SDK costs its imports."""
+    if not config.a2a.peers:
+        return None
+    from lakemesh.a2a import peers
+
+    opened = peers.open_peers(registry, services)
+    await opened.configure(config.a2a.peers)
+    return opened
