@@ -45,6 +45,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def emulator(home: Path) -> Iterator[Emulator]:
     with serve(home) as served:
         yield served
+        for app in served.call("GET", "/api/2.0/apps").json()["apps"]:  # while there is a workspace to flush to
+            served.call("POST", f"/api/2.0/apps/{app['name']}/stop")
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +130,10 @@ def test_sync_brings_files_and_never_changes_a_published_prompt(shell: Shell, de
 def test_killed_anywhere_and_run_again_ends_the_same_and_goes_again(shell: Shell, home: Path, deployed: str) -> None:
     apply = ["apply", "-e", "staging"]
     before, after = {"delay_seconds": LATER}, {"status": 503, "retry_after_seconds": LATER, "after_effect": True}
-    shell.kill_at("POST", "/api/2.1/unity-catalog/volumes", *apply, **before)
     shell.kill_at("POST", "/api/2.0/sql/statements", *apply, **after)
     shell.kill_at("POST", "/api/2.0/apps", *apply, **after)
     shell.kill_at("PATCH", "/api/2.1/unity-catalog/permissions/schema/.*", *apply, **before)
     shell.kill_at("POST", "/api/2.0/workspace/import", *apply, **after)
-    shell.kill_at("POST", "/api/2.0/lakeview/dashboards", *apply, **after)
     shell.kill_at("POST", "/api/2.0/apps/shop-staging/deployments", *apply, **after)
     shell.run(*apply)
     assert "0 to make, 0 to change, 33 as declared" in shell.run("plan", "-e", "staging")
@@ -144,7 +144,10 @@ def test_killed_anywhere_and_run_again_ends_the_same_and_goes_again(shell: Shell
     assert known_of(home, "staging") == []
 
 
-def test_production_a_failing_step_and_a_model_of_its_own(shell: Shell, home: Path, deployed: str) -> None:
+def test_a_failing_step_and_what_others_have_of_the_same_name(shell: Shell, home: Path, deployed: str) -> None:
+    others = {"display_name": "shop", "parent_path": "/Workspace/Users/somebody/else", "serialized_dashboard": "{}"}
+    shell.emulator.call("POST", "/api/2.0/lakeview/dashboards", others).raise_for_status()
+    shell.emulator.call("POST", "/api/2.2/jobs/create", {"name": "shop: upkeep"}).raise_for_status()
     before = known(home)
     shell.emulator.fault(method="POST", path="/api/2.0/alerts", status=403)
     said = shell.run("apply", "-e", "prod", code=1)
@@ -157,6 +160,7 @@ def test_production_a_failing_step_and_a_model_of_its_own(shell: Shell, home: Pa
     made = shell.emulator.call("GET", "/api/2.0/serving-endpoints/shop-quality").json()
     assert made["config"]["served_entities"][0]["scale_to_zero_enabled"] is False
     assert "0 to make, 0 to change" in shell.run("plan", "-e", "prod")
+    assert known(home).count("dashboards shop") == known(home).count("jobs shop: upkeep") == 2
     question = ["--agent", "assistant", "--data", """{"question": "Why?"}"""]
     assert "1 row" in shell.run("verify", "-e", "prod", *question)
 

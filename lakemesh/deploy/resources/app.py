@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lakemesh.deploy.app_log import recent_log
-from lakemesh.deploy.resources.base import Body, Resource, Target
+from lakemesh.deploy.resources.base import Body, Resource, Target, absolute
 from lakemesh.deploy.source import Source
 from lakemesh.errors import NotFound, Unavailable
 
@@ -166,11 +166,6 @@ class AppDeployment(Resource):
 
 def folder_of(source: Source, target: Target) -> str:
     return f"{absolute(target.bundle.root_path)}/source/{source.digest[:16]}"
-
-
-def absolute(path: str) -> str:
-    """`/Workspace` may be left out of a path; here it never is."""
-    return path if path.startswith("/Workspace/") else f"/Workspace{path}"
 
 
 def upload(target: Target, path: str, content: bytes) -> None:

@@ -17,6 +17,7 @@ Difference = tuple[str, Any, Any]
 """A path, what is there, what should be there."""
 
 POLL_SECONDS = 1.0
+NAMING_MEMBERS = ("name", "task_key")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,8 +135,25 @@ def differences(desired: Any, actual: Any, path: str = "") -> Iterator[Differenc
     if isinstance(desired, Mapping) and isinstance(actual, Mapping):
         for key, value in desired.items():
             yield from differences(value, actual.get(key), f"{path}.{key}" if path else str(key))
+    elif (
+        (named := by_name(desired)) is not None and (found := by_name(actual)) is not None and len(named) == len(found)
+    ):
+        yield from differences(named, found, path)
     elif isinstance(desired, list) and isinstance(actual, list) and len(desired) == len(actual):
-        for place, (value, found) in enumerate(zip(desired, actual, strict=True)):
-            yield from differences(value, found, f"{path}[{place}]")
+        for place, (value, item) in enumerate(zip(desired, actual, strict=True)):
+            yield from differences(value, item, f"{path}[{place}]")
     elif desired != actual and not (desired in ({}, [], None) and actual in ({}, [], None)):
         yield path, actual, desired
+
+
+def by_name(items: Any) -> dict[str, Any] | None:
+    """Items of a list by their names, as the workspace may list them in another order; None when they have none."""
+    for member in NAMING_MEMBERS:
+        if isinstance(items, list) and items and all(isinstance(item, Mapping) and member in item for item in items):
+            return {str(item[member]): item for item in items}
+    return None
+
+
+def absolute(path: str) -> str:
+    """`/Workspace` may be left out of a path; here it never is."""
+    return path if path.startswith("/Workspace/") else f"/Workspace{path}"

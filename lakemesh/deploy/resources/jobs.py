@@ -1,10 +1,11 @@
-"""Jobs, found by their names."""
+"""Jobs: found by their names and a tag, so that nobody else's are touched."""
 
 from typing import Any
 
 from lakemesh.deploy.resources.base import Body, Resource
 
 API = "/api/2.2/jobs"
+TAG = "lakemesh_bundle"
 
 
 class Job(Resource):
@@ -13,8 +14,13 @@ class Job(Resource):
     @property
     def desired(self) -> Body:
         settings = {key: value for key, value in self.body.items() if key not in ("permissions", "lifecycle")}
+        settings["tags"] = {**settings.get("tags", {}), TAG: self.owner}
         placed: dict[str, Any] = in_source(settings, str(self.target.facts.get("workspace.file_path", "")))
         return placed
+
+    @property
+    def owner(self) -> str:
+        return f"{self.target.bundle.name}.{self.target.bundle.target}"
 
     def read(self) -> Body | None:
         found = self._find()
@@ -35,7 +41,8 @@ class Job(Resource):
 
     def _find(self) -> dict[str, Any] | None:
         known = self.target.pages(f"{API}/list", "jobs", {"name": self.name, "expand_tasks": "true"})
-        return next((job for job in known if job["settings"].get("name") == self.name), None)
+        ours = (job for job in known if job["settings"].get("tags", {}).get(TAG) == self.owner)
+        return next((job for job in ours if job["settings"].get("name") == self.name), None)
 
 
 def in_source(value: Any, folder: str) -> Any:

@@ -1,59 +1,83 @@
-"""Dashboards and alerts. Both are found by their display names, which have to be unique."""
+"""Dashboards and alerts: found by their names in the deployment's own folder, so that nobody else's are touched."""
 
 import json
 from typing import Any
 
-from lakemesh.deploy.resources.base import Body, Resource
-from lakemesh.errors import ConfigurationInvalid
+from lakemesh.deploy.resources.base import Body, Resource, absolute
+from lakemesh.errors import ConfigurationInvalid, NotFound
 
-DASHBOARDS = "/api/2.0/lakeview/dashboards"
-ALERTS = "/api/2.0/alerts"
 DATASET_DEFAULTS = ("dataset_catalog", "dataset_schema")
 
 
-class Dashboard(Resource):
+class Filed(Resource):
+    """Something with a display name, in the deployment's folder."""
+
+    collection = ""
+    items = ""
+    id_member = ""
+
+    @property
+    def folder(self) -> str:
+        return f"{absolute(self.target.bundle.root_path)}/{self.items}"
+
+    @property
+    def path(self) -> str:
+        """Raises `NotFound`."""
+        found = self.find()
+        if found is None:
+            raise NotFound(f"There is no {self.name!r} in {self.folder}.")
+        return f"{self.collection}/{found[self.id_member]}"
+
+    def find(self) -> dict[str, Any] | None:
+        """The whole of it: lists do not say where things lie."""
+        for item in self.target.pages(self.collection, self.items):
+            if item.get("display_name") == self.name:
+                found: dict[str, Any] = self.target.do("GET", f"{self.collection}/{item[self.id_member]}")
+                if absolute(str(found.get("parent_path"))) == self.folder:
+                    return found
+        return None
+
+    def make_folder(self) -> None:
+        self.target.do("POST", "/api/2.0/workspace/mkdirs", {"path": self.folder})
+
+    def delete(self) -> None:
+        self.target.do("DELETE", self.path)
+
+
+class Dashboard(Filed):
     """Made as a draft, and published after each change."""
+
+    collection = "/api/2.0/lakeview/dashboards"
+    items = "dashboards"
+    id_member = "dashboard_id"
 
     @property
     def desired(self) -> Body:
-        defaults = {name.removeprefix("dataset_"): self.body[name] for name in DATASET_DEFAULTS if name in self.body}
+        defaults = {name.removeprefix("dataset_"): value for name, value in self._defaults().items()}
         content = self._content()
-        for dataset in content["datasets"]:
-            dataset |= defaults
         return {
             "display_name": self.name,
             "warehouse_id": self.body["warehouse_id"],
-            "content": {"datasets": content["datasets"], "pages": content["pages"]},
+            "content": {
+                "datasets": [{**dataset, **defaults} for dataset in content["datasets"]],
+                "pages": content["pages"],
+            },
         }
 
     def read(self) -> Body | None:
-        found = self._find()
+        found = self.find()
         if found is None:
             return None
-        whole = self.target.do("GET", f"{DASHBOARDS}/{found['dashboard_id']}")
-        return {**whole, "content": json.loads(whole.get("serialized_dashboard") or "{}")}
+        return {**found, "content": json.loads(found.get("serialized_dashboard") or "{}")}
 
     def create(self) -> None:
-        folder = f"{self.target.bundle.root_path}/dashboards"
-        self.target.do("POST", "/api/2.0/workspace/mkdirs", {"path": folder})
-        made = self.target.do("POST", DASHBOARDS, self._sent() | {"parent_path": folder}, query=self._defaults())
-        self._publish(made["dashboard_id"])
+        self.make_folder()
+        self.target.do("POST", self.collection, self._sent() | {"parent_path": self.folder}, query=self._defaults())
+        self._publish()
 
     def update(self, wanted: Body) -> None:
-        found = self._find() or {}
-        self.target.do("PATCH", f"{DASHBOARDS}/{found['dashboard_id']}", self._sent(), query=self._defaults())
-        self._publish(found["dashboard_id"])
-
-    def delete(self) -> None:
-        if found := self._find():
-            self.target.do("DELETE", f"{DASHBOARDS}/{found['dashboard_id']}")
-
-    def identifier(self) -> str:
-        return str((self._find() or {}).get("dashboard_id"))
-
-    def _find(self) -> dict[str, Any] | None:
-        known = self.target.pages(DASHBOARDS, "dashboards")
-        return next((item for item in known if item.get("display_name") == self.name), None)
+        self.target.do("PATCH", self.path, self._sent(), query=self._defaults())
+        self._publish()
 
     def _content(self) -> dict[str, Any]:
         file = self.target.bundle.folder / self.body["file_path"]
@@ -65,45 +89,34 @@ class Dashboard(Resource):
 
     def _sent(self) -> dict[str, Any]:
         content = json.dumps(self._content())
-        return {
-            "display_name": self.name,
-            "warehouse_id": self.body["warehouse_id"],
-            "serialized_dashboard": content,
-        }
+        warehouse_id = self.body["warehouse_id"]
+        return {"display_name": self.name, "warehouse_id": warehouse_id, "serialized_dashboard": content}
 
     def _defaults(self) -> dict[str, str]:
         return {name: self.body[name] for name in DATASET_DEFAULTS if name in self.body}
 
-    def _publish(self, dashboard_id: str) -> None:
-        sent = {
-            "embed_credentials": bool(self.body.get("embed_credentials")),
-            "warehouse_id": self.body["warehouse_id"],
-        }
-        self.target.do("POST", f"{DASHBOARDS}/{dashboard_id}/published", sent)
+    def _publish(self) -> None:
+        embedded = bool(self.body.get("embed_credentials"))
+        sent = {"embed_credentials": embedded, "warehouse_id": self.body["warehouse_id"]}
+        self.target.do("POST", f"{self.path}/published", sent)
 
 
-class Alert(Resource):
+class Alert(Filed):
+    collection = "/api/2.0/alerts"
+    items = "alerts"
+    id_member = "id"
+
     @property
     def desired(self) -> Body:
         return {key: value for key, value in self.body.items() if key not in ("permissions", "lifecycle")}
 
     def read(self) -> Body | None:
-        found = self._find()
-        return None if found is None else self.target.find(f"{ALERTS}/{found['id']}")
+        return self.find()
 
     def create(self) -> None:
-        self.target.do("POST", ALERTS, self.desired)
+        self.make_folder()
+        self.target.do("POST", self.collection, {**self.desired, "parent_path": self.folder})
 
     def update(self, wanted: Body) -> None:
-        found = self._find() or {}
-        self.target.do(
-            "PATCH", f"{ALERTS}/{found['id']}", {**self.desired, **wanted}, query={"update_mask": ",".join(wanted)}
-        )
-
-    def delete(self) -> None:
-        if found := self._find():
-            self.target.do("DELETE", f"{ALERTS}/{found['id']}")
-
-    def _find(self) -> dict[str, Any] | None:
-        known = self.target.pages(ALERTS, "alerts")
-        return next((item for item in known if item.get("display_name") == self.name), None)
+        mask = {"update_mask": ",".join(wanted)}
+        self.target.do("PATCH", self.path, {**self.desired, **wanted}, query=mask)

@@ -31,6 +31,7 @@ class AppProcess:
     def __init__(self, log: Path) -> None:
         self.log = log
         self.port = 0
+        self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -38,7 +39,11 @@ class AppProcess:
         return self._process is not None and self._process.returncode is None
 
     async def start(self, launch: Launch) -> str | None:
-        """Run it until it listens on its port; why not, or None when it does."""
+        """Run it instead of what runs, until it listens on its port; why not, or None when it does."""
+        async with self._starting:
+            return await self._start(launch)
+
+    async def _start(self, launch: Launch) -> str | None:
         await self.stop()
         self.port = free_port()
         port = {"DATABRICKS_APP_PORT": str(self.port)}

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from lakemesh.lakehouse.emulator.identity import Grants, Tokens, body_of
 from lakemesh.lakehouse.emulator.secrets import Secrets
 from lakemesh.lakehouse.emulator.state import State
 from lakemesh.lakehouse.emulator.workspace_files import Tree
+
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])")
 
 
 class Apps:
@@ -61,6 +64,8 @@ class Apps:
 
     def create(self, body: dict[str, Any], *, base_url: str, started: bool) -> dict[str, Any]:
         name = str(body.get("name"))
+        if not NAME.fullmatch(name):
+            raise ApiError(400, f"{name!r:.60} is no name for an app: 2 to 30 of a-z, 0-9 and hyphens.")
         if name in self._known:
             raise ApiError(409, f"An app named {name!r} already exists.")
         principal = f"{secrets.token_hex(4)}-app-{name}"
