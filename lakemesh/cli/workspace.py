@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+STOP_SECONDS = 2
+
 
 def workspace(
     home: Annotated[Path, typer.Option(help="Folder of the embedded workspace.")] = Path(".lakemesh"),
@@ -24,7 +26,8 @@ def workspace(
         opened = await open_workspace(home)
         try:
             app = create_emulator(opened, home=home, latency_seconds=latency_ms / 1_000)
-            await uvicorn.Server(uvicorn.Config(app, host=host, port=port, access_log=False)).serve()
+            config = uvicorn.Config(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=STOP_SECONDS)
+            await uvicorn.Server(config).serve()
         finally:
             await opened.close()
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.deploy.shell import REPOSITORY, Shell
-from tests.emulator.served import Emulator, serve
+from tests.emulator.served import Emulator, serve_by_command
 
 COMMAND = """command: ["python", "-m", "lakemesh.cli", "serve", "--host", "0.0.0.0"]"""
 BROKEN = """command: ["python", "-c", "raise SystemExit('no such luck')"]"""
@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def emulator(home: Path) -> Iterator[Emulator]:
-    with serve(home) as served:
+    with serve_by_command(home) as served:
         yield served
         for app in served.call("GET", "/api/2.0/apps").json()["apps"]:  # while there is a workspace to flush to
             served.call("POST", f"/api/2.0/apps/{app['name']}/stop")
@@ -130,10 +130,12 @@ def test_sync_brings_files_and_never_changes_a_published_prompt(shell: Shell, de
 def test_killed_anywhere_and_run_again_ends_the_same_and_goes_again(shell: Shell, home: Path, deployed: str) -> None:
     apply = ["apply", "-e", "staging"]
     before, after = {"delay_seconds": LATER}, {"status": 503, "retry_after_seconds": LATER, "after_effect": True}
+    shell.kill_at("POST", "/api/2.1/unity-catalog/volumes", *apply, **before)
     shell.kill_at("POST", "/api/2.0/sql/statements", *apply, **after)
     shell.kill_at("POST", "/api/2.0/apps", *apply, **after)
     shell.kill_at("PATCH", "/api/2.1/unity-catalog/permissions/schema/.*", *apply, **before)
     shell.kill_at("POST", "/api/2.0/workspace/import", *apply, **after)
+    shell.kill_at("POST", "/api/2.0/lakeview/dashboards", *apply, **after)
     shell.kill_at("POST", "/api/2.0/apps/shop-staging/deployments", *apply, **after)
     shell.run(*apply)
     assert "0 to make, 0 to change, 33 as declared" in shell.run("plan", "-e", "staging")

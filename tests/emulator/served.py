@@ -1,9 +1,14 @@
-"""The emulator on a real port, in a thread of its own, and settings that point at it."""
+"""The emulator on a real port, in a thread or a process of its own, and settings that point at it."""
 
 import asyncio
 import contextlib
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,3 +77,22 @@ def serve(home: Path, **options: Any) -> Iterator[Emulator]:
             server.should_exit = True
         thread.join(20)
         listener.close()
+
+
+@contextlib.contextmanager
+def serve_by_command(home: Path) -> Iterator[Emulator]:
+    """`lakemesh workspace`, in a process of its own; what it says goes to a file beside its home."""
+    command = [sys.executable, "-m", "lakemesh.cli", "workspace", "--home", str(home), "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    said = home.with_name(f"{home.name}.log")
+    with said.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    try:
+        while (found := re.search(r"running on (http://[\d.:]+)", said.read_text())) is None:
+            assert process.poll() is None, said.read_text()
+            time.sleep(0.05)
+        yield Emulator(found[1])
+        process.terminate()
+        process.wait(30)
+    finally:
+        process.kill()

@@ -1,9 +1,5 @@
 """The whole server on the Databricks build, and the command that serves the emulator."""
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -14,7 +10,7 @@ from lakemesh.lakehouse import databricks, embedded
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.running import open_services
 from lakemesh.schemas import AgentInput, Identity
-from tests.emulator.served import serve
+from tests.emulator.served import serve, serve_by_command
 from tests.server import write_config
 
 pytestmark = pytest.mark.anyio
@@ -55,15 +51,6 @@ async def test_both_builds_answer_and_leave_the_same_telemetry(tmp_path: Path) -
 
 
 def test_the_command_serves(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lakemesh.cli", "workspace", "--home", str(tmp_path), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
-        assert process.stderr is not None
-        found = None
-        for line in process.stderr:
-            found = found or re.search(r"running on (http://[\d.:]+)", line)
-            if found:
-                break
-        assert found is not None
-        answer = httpx.get(f"{found[1]}/.well-known/databricks-config")
-        process.terminate()
-    assert answer.json()["oidc_endpoint"] == f"{found[1]}/oidc"
+    with serve_by_command(tmp_path / "home") as emulator:
+        answer = httpx.get(f"{emulator.url}/.well-known/databricks-config")
+    assert answer.json()["oidc_endpoint"] == f"{emulator.url}/oidc"
