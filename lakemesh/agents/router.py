@@ -94,10 +94,13 @@ class AgentRouter:
             async for event in buffer:
                 yield event
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
-            self.admission.leave()
+            try:
+                if not task.done():
+                    task.cancel()
+                    await asyncio.wait([task])
+            finally:
+                # Who is cancelled a second time while the agent lets go must not take the slot along.
+                self.admission.leave()
 
     async def call(self, agent_name: str, data: Any, *, context: AgentContext) -> AgentOutput[Any]:
         """One agent asks another: inside the caller's slot, identity, deadline and trace."""

@@ -8,8 +8,10 @@ import json
 import os
 import shlex
 import sys
+from contextlib import suppress
 
 from mcp import Client, StdioServerParameters
+from mcp_types import ResourceTemplateReference
 
 
 async def main(target: str, mode: str) -> dict:
@@ -31,6 +33,11 @@ async def main(target: str, mode: str) -> dict:
         prompt = await client.get_prompt("ask", {"question": "why"})
         resources = await client.list_resources()
         source = await client.read_resource("lakemesh://prompts/ask/1")
+        reference = ResourceTemplateReference(type="ref/resource", uri="lakemesh://prompts/{name}/{version}")
+        completed = await client.complete(reference, {"name": "name", "value": "a"})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await client.call_tool("trouble", {"mode": "hang"})
         failure = ""
         try:
             await client.call_tool("nobody", {})
@@ -46,6 +53,7 @@ async def main(target: str, mode: str) -> dict:
             "prompt": prompt.messages[0].content.text,
             "resources": [str(resource.uri) for resource in resources.resources],
             "source": source.contents[0].text,
+            "completed": completed.completion.values,
             "failure": failure,
         }
 

@@ -5,9 +5,11 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.server import running_server, write_config
@@ -37,6 +39,10 @@ def test_official_client_over_http(python: Path, tmp_path: Path, mode: str, vers
     (folder / "prompts/ask_v1.txt").write_text("one {{ question }}")
     with running_server(tmp_path / "home", folder) as server:
         check_visit(visit(python, f"{server.url}/mcp", mode), version)
+        deadline = time.monotonic() + 20
+        while httpx.get(f"{server.url}/health/ready").json()["parts"]["engine"]["active"]:
+            assert time.monotonic() < deadline, "the cancelled call still runs"
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
@@ -68,4 +74,5 @@ def check_visit(seen: dict, version: str) -> None:
     assert (seen["prompts"], seen["prompt"]) == (["ask"], "one why")
     assert "lakemesh://prompts/ask/1" in seen["resources"]
     assert seen["source"] == "one {{ question }}"
+    assert seen["completed"] == ["ask"]
     assert "nobody" in seen["failure"]

@@ -212,6 +212,7 @@ class Everything:
 
     def __init__(self) -> None:
         self.changes = Changes()
+        self._cancelled = 0
         self._tools: dict[str, tuple[dict[str, Any], Tool]] = {
             "test_simple_text": (NOTHING, always(said("This is a simple text response for testing."))),
             "test_image_content": (
@@ -265,11 +266,23 @@ class Everything:
             "test_streaming_elicitation": (NOTHING, input_name),
             "test_trigger_tool_change": (NOTHING, self._changed("tools")),
             "test_trigger_prompt_change": (NOTHING, self._changed("prompts")),
+            "test_slow": (NOTHING, self._slow),
+            "test_cancelled": (NOTHING, self._count_cancelled),
             "test_headers": (
                 {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}},
                 says_mirrored,
             ),
         }
+
+    async def _slow(self, arguments: Arguments, exchange: Exchange) -> dict[str, Any]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._cancelled += 1
+        return said("never")
+
+    async def _count_cancelled(self, arguments: Arguments, exchange: Exchange) -> dict[str, Any]:
+        return said(str(self._cancelled))
 
     def _changed(self, kind: Any) -> Tool:
         async def tool(arguments: Arguments, exchange: Exchange) -> dict[str, Any]:
