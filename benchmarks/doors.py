@@ -2,10 +2,13 @@
 
 MCP `tools/call`: at least the requests a second of the SDK's bare server at revision 2026-07-28, and twice those of its
 stateless handshake mode. A2A `SendMessage`: at least four times the SDK's own request handler with its in-memory store,
-and 0.15 of a bare Starlette echo. One server process each, 16 keep-alive connections, rounds in turn.
+and 0.15 of a bare Starlette echo. One server process each, 16 keep-alive connections, rounds in turn. And a thousand
+streams of one server, open at the same time, deliver every event in its order.
 """
 
+import asyncio
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -25,6 +28,8 @@ from lakemesh.jobs.http_load import post, run_load
 CONNECTIONS = 16
 REQUESTS_PER_CONNECTION = 100
 ROUNDS = 3
+STREAMS, EVENTS, PAUSE_SECONDS = 1_000, 20, 0.5
+COUNTING = "benchmarks.counting_agent:CountingAgent"
 PEER_ENVIRONMENT = Path(__file__).parents[1] / ".cache/benchmark-mcp"
 PEER_PACKAGES = ("mcp==2.3.0", "uvicorn", "uvloop", "httptools")
 MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
@@ -75,11 +80,11 @@ def per_second(server: ServerProcess, make: Callable[[int], bytes], answer: byte
 
 
 @contextmanager
-def lakemesh() -> Iterator[ServerProcess]:
+def lakemesh(text: str = CONFIG) -> Iterator[ServerProcess]:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config")
         config.mkdir()
-        opened = CONFIG.replace("EchoAgent}", "EchoAgent, expose: [mcp, a2a]}")
+        opened = text.replace("EchoAgent}", "EchoAgent, expose: [mcp, a2a]}")
         (config / "lakemesh.yaml").write_text(f"{opened}a2a: {{enabled: true}}\n")
         environment = {"LAKEMESH_HOME": f"{folder}/home", "LAKEMESH_CONFIG_FOLDER": str(config)}
         with server_process("app:app", environment) as server:
@@ -122,13 +127,48 @@ def a2a() -> list[Row]:
     ]
 
 
+async def follow(port: int, number: int, opened: asyncio.Semaphore) -> tuple[list[int], bool]:
+    """One streamed `tools/call`: the progress in the order it came, and whether the answer was there."""
+    params = {"name": "count", "arguments": {"to": EVENTS, "pause_seconds": PAUSE_SECONDS}}
+    params["_meta"] = {**META, "progressToken": number}
+    body = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+    headers = {"accept": "application/json, text/event-stream", "mcp_protocol_version": MODERN}
+    request = post("/mcp", json.dumps(body).encode(), **headers, mcp_method="tools/call", mcp_name="count")
+    async with opened:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
+    text = (await reader.read()).decode()
+    writer.close()
+    progress = [int(found) for found in re.findall(r'"progress":(\d+)', text)]
+    return progress, f'"structuredContent":{{"counted":{EVENTS}}}' in text
+
+
+def thousand_streams() -> list[Row]:
+    async def follow_all(port: int) -> list[tuple[list[int], bool]]:
+        opened = asyncio.Semaphore(100)
+        async with asyncio.timeout(300):
+            return await asyncio.gather(*(follow(port, number, opened) for number in range(STREAMS)))
+
+    config = CONFIG.replace("agents:", f"agents:\n  count: {{class: {COUNTING}, timeout_seconds: 300}}")
+    config = config.replace("limits: {", f"limits: {{max_concurrency: {STREAMS}, ")
+    with lakemesh(config) as server:
+        before = server.resident_mb()
+        seen = uvloop.run(follow_all(server.port))
+        grown = server.resident_mb() - before
+    whole = sum(answered and progress == list(range(1, EVENTS + 1)) for progress, answered in seen)
+    return [
+        Row(f"{STREAMS} open streams, {EVENTS} events each: whole and in order", whole, f">= {STREAMS}"),
+        Row("open streams: memory grown, MB", grown),
+    ]
+
+
 def ratio(name: str, pairs: list[tuple[float, float]], target: str) -> Row:
     ratios = [own / peer for own, peer in pairs]
     return Row(name, statistics.median(ratios), target, f"{min(ratios):.2f}..{max(ratios):.2f}")
 
 
 def main() -> None:
-    report("doors", "MCP tools/call and A2A SendMessage of an echo agent", [*mcp(), *a2a()])
+    report("doors", "The MCP and the A2A door", [*mcp(), *a2a(), *thousand_streams()])
 
 
 if __name__ == "__main__":
