@@ -114,7 +114,7 @@ class Grants(Resource):
 
 
 class Table(Resource):
-    """A Delta table the server writes; made before the app, so that the app needs no right to make it."""
+    """A Delta table the server writes; who deploys owns it, the app may read and change its rows."""
 
     def __init__(self, spec: TableSpec, target: Target) -> None:
         super().__init__(f"tables.{spec.name.rpartition('.')[2]}", {"name": spec.name}, target)

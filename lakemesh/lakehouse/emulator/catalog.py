@@ -163,13 +163,10 @@ def routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
             raise ApiError(
                 409, f"{kind.capitalize()} {name!r} already exists.", error_code=f"{kind.upper()}_ALREADY_EXISTS"
             )
-        return described(kind, name)
-
-    def described(kind: str, name: str) -> dict[str, Any]:
-        return catalog.details(kind, name) | container(kind, name)
+        return described(catalog, kind, name)
 
     def listed(kind: str, parent: str) -> dict[str, Any]:
-        return {f"{kind}s": [described(kind, name) for name in catalog.names(kind, parent)]}
+        return {f"{kind}s": [described(catalog, kind, name) for name in catalog.names(kind, parent)]}
 
     @router.get("/catalogs")
     async def list_catalogs() -> dict[str, Any]:
@@ -189,7 +186,7 @@ def routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
         visible = [name for name in names if grants.allows(request.state.user, "SELECT", name)]
         start, size = int(request.query_params.get("page_token") or 0), page_size(request)
         page = visible[start : start + size]
-        body: dict[str, Any] = {"tables": [table(await found_table(name)) for name in page]}
+        body: dict[str, Any] = {"tables": [table(await found_table(workspace, name)) for name in page]}
         if start + size < len(visible):
             body["next_page_token"] = str(start + size)
         return body
@@ -204,23 +201,31 @@ def routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
         visible = [item for item in found if grants.allows(request.state.user, "EXECUTE", item.name)]
         return {"functions": [function(item) for item in visible]}
 
+    router.include_router(securable_routes(workspace, catalog, grants))
+    return router
+
+
+def securable_routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
+    """One securable at a time, by its full name."""
+    router = APIRouter()
+
     @router.get("/{kinds}/{name}")
     async def get_securable(kinds: str, name: str, request: Request) -> dict[str, Any]:
         kind, user = kinds.removesuffix("s"), request.state.user
         if kind == "table":
             grants.require(user, "SELECT", name)
-            return table(await found_table(name))
+            return table(await found_table(workspace, name))
         if kind == "function":
             grants.require(user, "EXECUTE", name)
             return function(catalog.function(name))
-        return described(kind, name)
+        return described(catalog, kind, name)
 
     @router.patch("/{kinds}/{name}")
     async def change_securable(kinds: str, name: str, request: Request) -> dict[str, Any]:
         kind = kinds.removesuffix("s")
         grants.require(request.state.user, "MANAGE", name)
         catalog.change(kind, name, body_of(await request.body()))
-        return described(kind, name)
+        return described(catalog, kind, name)
 
     @router.delete("/{kinds}/{name}")
     async def delete_securable(kinds: str, name: str, request: Request) -> dict[str, Any]:
@@ -257,17 +262,22 @@ def routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> APIRouter:
                 else:
                     await workspace.volumes.delete(entry.path)
 
-    async def found_table(name: str) -> TableInfo:
-        try:
-            return await workspace.tables.describe(name)
-        except LakemeshError as error:
-            raise ApiError(error.status, f"Table {name!r} does not exist.") from None
-
     return router
+
+
+async def found_table(workspace: Workspace, name: str) -> TableInfo:
+    try:
+        return await workspace.tables.describe(name)
+    except LakemeshError as error:
+        raise ApiError(error.status, f"Table {name!r} does not exist.") from None
 
 
 def page_size(request: Request) -> int:
     return int(request.query_params.get("max_results") or 0) or 50
+
+
+def described(catalog: Catalog, kind: str, name: str) -> dict[str, Any]:
+    return catalog.details(kind, name) | container(kind, name)
 
 
 def container(kind: str, name: str) -> dict[str, Any]:
