@@ -72,7 +72,6 @@ def status(
     environment: Environment = "dev", folder: Folder = CURRENT, var: Variables = None, profile: Profile = None
 ) -> None:
     """Show what is deployed, what differs from the bundle, and how the app is."""
-    from lakemesh.deploy.desired import bundle_app
     from lakemesh.deploy.plan import plan as compare_all
 
     target = open_target(environment, folder, var, profile)
@@ -80,7 +79,7 @@ def status(
     for change in changes:
         state = {"create": "missing", "update": "differs", "keep": "as declared"}[change.action]
         typer.echo(f"{state:<12} {change.resource.address:<44} {change.resource.name}")
-    app = target.find(f"/api/2.0/apps/{bundle_app(target.bundle)}") or {}
+    app = target.find(f"/api/2.0/apps/{target.bundle.app['name']}") or {}
     for kind in ("compute_status", "app_status"):
         state = app.get(kind, {})
         typer.echo(f"{kind.replace('_', ' ')}: {state.get('state', 'none')} {state.get('message', '')}".rstrip())

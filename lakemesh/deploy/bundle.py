@@ -32,8 +32,16 @@ class Bundle:
     root_path: str
     resources: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
-    def each(self, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def each(self, kind: str) -> Iterator[tuple[str, Tree]]:
         yield from self.resources.get(kind, {}).items()
+
+    @property
+    def app(self) -> Tree:
+        """The one app. Raises `ConfigurationInvalid` when there is another number of them."""
+        apps = list(self.resources.get("apps", {}).values())
+        if len(apps) != 1:
+            raise ConfigurationInvalid([f"resources.apps: a bundle has exactly one app, not {len(apps)}"])
+        return apps[0]
 
 
 def load_bundle(folder: Path, target: str | None, *, variables: Mapping[str, str], user: str) -> Bundle:

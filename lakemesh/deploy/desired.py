@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lakemesh.config.loader import ConfigFile, parse_config
 from lakemesh.config.schema import Config
-from lakemesh.deploy.bundle import Bundle
 from lakemesh.deploy.resources.access import Permissions, SecretAcls, SecretScope
 from lakemesh.deploy.resources.app import App, AppDeployment, AppSource, folder_of
 from lakemesh.deploy.resources.base import Body, Resource, Target
@@ -42,13 +41,10 @@ KINDS = {
 def desired_resources(target: Target) -> list[Resource]:
     """What others stand on comes first. Raises `ConfigurationInvalid` for what cannot be deployed."""
     bundle = target.bundle
-    faults = [f"resources.{kind}: lakemesh does not deploy this kind" for kind in set(bundle.resources) - KINDS]
-    apps = dict(bundle.each("apps"))
-    if len(apps) != 1:
-        faults.append("resources.apps: a bundle has exactly one app")
-    if faults:
-        raise ConfigurationInvalid(sorted(faults))
-    ((key, app),) = apps.items()
+    unknown = sorted(set(bundle.resources) - KINDS)
+    if unknown:
+        raise ConfigurationInvalid([f"resources.{kind}: lakemesh does not deploy this kind" for kind in unknown])
+    app, (key,) = bundle.app, bundle.resources["apps"]
     source = Source(bundle.folder, target.fill(app.get("config") or {}))
     target.facts["workspace.file_path"] = folder_of(source, target)
     return [
@@ -140,8 +136,7 @@ def read_config(target: Target) -> Config:
 
 def app_environment(target: Target) -> dict[str, str]:
     """The variables of the app. What a `value_from` will be is not known here and stands for itself."""
-    ((_, app),) = target.bundle.each("apps")
-    entries: list[Body] = target.fill(app.get("config") or {}).get("env") or []
+    entries: list[Body] = target.fill(target.bundle.app.get("config") or {}).get("env") or []
     found = {str(entry["name"]): str(entry.get("value", entry.get("value_from", ""))) for entry in entries}
     if "LAKEMESH_CONFIG" not in found:
         raise ConfigurationInvalid(["resources.apps: config.env lacks LAKEMESH_CONFIG, the configuration's place"])
@@ -152,9 +147,3 @@ def files_in(folder: Path) -> Mapping[str, Path]:
     if not folder.is_dir():
         return {}
     return {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")}
-
-
-def bundle_app(bundle: Bundle) -> str:
-    """The name of the app in the workspace."""
-    ((_, app),) = bundle.each("apps")
-    return str(app["name"])

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from lakemesh.deadline import Deadline
-from lakemesh.deploy.desired import bundle_app, read_config
+from lakemesh.deploy.desired import read_config
 from lakemesh.deploy.resources.base import Target
 from lakemesh.deploy.resources.catalog import run_statement
 from lakemesh.errors import DeadlineExceeded, LakemeshError, NotFound, Unavailable
@@ -91,7 +91,7 @@ class Verification:
 
 def app_url(target: Target) -> str:
     """Raises `NotFound` when the app is not deployed."""
-    name = bundle_app(target.bundle)
+    name = target.bundle.app["name"]
     found = target.find(f"/api/2.0/apps/{name}")
     if found is None or not found.get("url"):
         raise NotFound(f"There is no app {name!r} in the workspace; `lakemesh apply` makes it.")

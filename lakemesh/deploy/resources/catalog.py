@@ -176,8 +176,7 @@ def run_statement(target: Target, statement: str) -> list[list[Any]]:
 
 def warehouse_id(target: Target) -> str:
     """The warehouse among the app's resources."""
-    for _, app in target.bundle.each("apps"):
-        for resource in app.get("resources") or ():
-            if "sql_warehouse" in resource:
-                return str(resource["sql_warehouse"]["id"])
+    for resource in target.bundle.app.get("resources") or ():
+        if "sql_warehouse" in resource:
+            return str(resource["sql_warehouse"]["id"])
     raise ConfigurationInvalid(["resources.apps: the app needs a resource of the kind sql_warehouse"])
