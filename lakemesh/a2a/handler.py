@@ -1,6 +1,5 @@
 """What each A2A operation does, over the engine."""
 
-import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,7 +40,7 @@ from lakemesh.a2a.parts import choose_skill, data_of
 from lakemesh.a2a.push import Push
 from lakemesh.a2a.task_store import ENDED, TaskQuery, TaskStore
 from lakemesh.a2a.tasks import TaskRun, Update, snapshot
-from lakemesh.agents.router import AgentRouter
+from lakemesh.agents.router import AgentRouter, new_execution_id
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.errors import CallerError, LakemeshError
 from lakemesh.http import timeout_header, trace_parent
@@ -127,7 +126,9 @@ class EngineHandler(RequestHandler):
         """With every skill this caller may use."""
         agents = self._router.registry.visible_to(context.state["identity"], DOOR)
         state = context.state
-        return sign(make_card(agents, base_url=state["base_url"], requires_token=state["requires_token"]), self._config)
+        return sign(
+            make_card(agents, base_url=state["base_url"](), requires_token=state["requires_token"]), self._config
+        )
 
     @validate_request_params
     async def on_create_task_push_notification_config(
@@ -170,7 +171,7 @@ class EngineHandler(RequestHandler):
             push = params.configuration.task_push_notification_config
             await self._push.check(push)
         agent = choose_skill(params, self._router.registry.visible_to(identity, DOOR), self._config.default_skill)
-        context_id = message.context_id or uuid.uuid4().hex
+        context_id = message.context_id or new_execution_id()
         headers = context.state["headers"]
         parent = trace_parent(headers)
         with protocol_errors():
@@ -221,7 +222,7 @@ class EngineHandler(RequestHandler):
 
 
 def new_task(message: Message, context_id: str) -> Task:
-    task = Task(id=uuid.uuid4().hex, context_id=context_id, status=TaskStatus(state=TaskState.TASK_STATE_WORKING))
+    task = Task(id=new_execution_id(), context_id=context_id, status=TaskStatus(state=TaskState.TASK_STATE_WORKING))
     task.status.timestamp.GetCurrentTime()
     task.history.append(message)
     task.history[0].task_id, task.history[0].context_id = task.id, context_id
@@ -265,10 +266,11 @@ def owner_of(context: ServerCallContext) -> str:
 
 
 def shortened(task: Task, params: Any) -> Task:
-    """A copy with as many messages of its history as were asked for."""
+    """The task with as many messages of its history as were asked for; itself when nothing was."""
+    if not params.HasField("history_length"):
+        return task
     copy = snapshot(task)
-    if params.HasField("history_length"):
-        kept = list(copy.history)[len(copy.history) - min(params.history_length, len(copy.history)) :]
-        del copy.history[:]
-        copy.history.extend(kept)
+    kept = list(copy.history)[len(copy.history) - min(params.history_length, len(copy.history)) :]
+    del copy.history[:]
+    copy.history.extend(kept)
     return copy

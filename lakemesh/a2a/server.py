@@ -1,6 +1,7 @@
 """The A2A server's routes: JSON-RPC, HTTP+JSON and the agent card, at protocol 1.0 and 0.3."""
 
 from collections.abc import Callable
+from functools import partial
 
 from a2a.server.context import ServerCallContext
 from a2a.server.request_handlers.response_helpers import agent_card_to_dict
@@ -59,7 +60,7 @@ class ContextBuilder(DefaultServerCallContextBuilder):
     def build(self, request: Request) -> ServerCallContext:
         context = super().build(request)
         context.state["identity"] = request.scope["lakemesh.identity"]
-        context.state["base_url"] = self._base_url(request)
+        context.state["base_url"] = partial(self._base_url, request)
         context.state["requires_token"] = self._authenticator.requires_token
         return context
 
