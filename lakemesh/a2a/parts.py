@@ -27,7 +27,7 @@ def choose_skill(
     by_name = {agent.name: agent for agent in agents}
     metadata = {**MessageToDict(request.metadata), **MessageToDict(request.message.metadata)}
     name = metadata.get(SKILL_KEY) or default
-    if name in by_name:
+    if isinstance(name, str) and name in by_name:
         return by_name[name]
     fitting = agents if len(agents) == 1 else [agent for agent in agents if fits(request.message, agent.input_schema)]
     if not name and len(fitting) == 1:

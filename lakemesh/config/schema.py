@@ -1,6 +1,9 @@
 """The whole configuration: `lakemesh.yaml`, as typed sections."""
 
-from pydantic import Field
+import re
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.agents import AgentConfig
@@ -11,6 +14,9 @@ from lakemesh.config.memory import MemoryConfig
 from lakemesh.config.models import ModelsConfig
 from lakemesh.config.prompts import PromptsConfig
 from lakemesh.config.telemetry import TelemetryConfig
+
+AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SERVER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_)){0,31}")
 
 
 class Config(Section):
@@ -27,3 +33,15 @@ class Config(Section):
     console: ConsoleConfig = ConsoleConfig()
     mcp: McpConfig = McpConfig()
     a2a: A2aConfig = A2aConfig()
+
+    @model_validator(mode="after")
+    def _names_are_plain(self) -> Self:
+        """A name goes into URLs, tool names and traces; `:` and `__` set remote agents apart from ours."""
+        servers = (*self.mcp.servers, *self.a2a.peers)
+        faults = [name for name in self.agents if not AGENT_NAME.fullmatch(name) or "__" in name]
+        faults += [name for name in servers if not SERVER_NAME.fullmatch(name)]
+        if faults:
+            raise ValueError(f"names are letters, digits, '.', '-' and '_', not '__': {', '.join(map(repr, faults))}")
+        if twice := set(self.mcp.servers) & set(self.a2a.peers):
+            raise ValueError(f"a peer and an MCP server need names of their own: {', '.join(sorted(twice))}")
+        return self

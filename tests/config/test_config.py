@@ -85,6 +85,26 @@ def test_route_to_nowhere_is_a_fault() -> None:
     assert "nowhere" in faults(BASE.replace("[offline]", "[nowhere]"))[0]
 
 
+@pytest.mark.parametrize("name", ["a b", "a:b", "a__b", "../a", "ä", ".a", "a" * 65, "a/b", "a\nb"])
+def test_names_that_would_mean_something_else_are_faults(name: str) -> None:
+    assert (
+        "names are" in faults(yaml.safe_dump(yaml.safe_load(BASE) | {"agents": {name: {"function": "json:loads"}}}))[0]
+    )
+
+
+@pytest.mark.parametrize("name", ["a:b", "a__b", "a.b", "", "a/b"])
+def test_servers_elsewhere_have_plain_names(name: str) -> None:
+    url = "https://elsewhere.example"
+    for section in ({"mcp": {"servers": {name: {"url": url}}}}, {"a2a": {"peers": {name: {"url": url}}}}):
+        assert "names are" in faults(yaml.safe_dump(yaml.safe_load(BASE) | section))[0]
+
+
+def test_a_peer_and_an_mcp_server_are_not_called_the_same() -> None:
+    same = {"far": {"url": "https://elsewhere.example"}}
+    found = faults(yaml.safe_dump(yaml.safe_load(BASE) | {"mcp": {"servers": same}, "a2a": {"peers": same}}))
+    assert "names of their own" in found[0]
+
+
 MAPPINGS = st.recursive(
     st.integers() | st.text(max_size=5),
     lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
