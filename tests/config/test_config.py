@@ -100,8 +100,8 @@ def test_servers_elsewhere_have_plain_names(name: str) -> None:
 
 
 def test_a_peer_and_an_mcp_server_are_not_called_the_same() -> None:
-    same = {"far": {"url": "https://elsewhere.example"}}
-    found = faults(yaml.safe_dump(yaml.safe_load(BASE) | {"mcp": {"servers": same}, "a2a": {"peers": same}}))
+    servers = "{far: {url: 'https://elsewhere.example'}}"
+    found = faults(f"{BASE}mcp: {{servers: {servers}}}\na2a: {{peers: {servers}}}\n")
     assert "names of their own" in found[0]
 
 
