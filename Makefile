@@ -29,7 +29,7 @@ bench: $(BIN)/lakemesh
 	$(BIN)/python -m benchmarks
 
 lock: $(BIN)/lakemesh
-	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra a2a --extra databricks --extra train --extra instrumentation --extra postgres -o requirements.txt pyproject.toml
+	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra databricks --extra train --extra instrumentation --extra postgres -o requirements.txt pyproject.toml
 	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra dev -o requirements-dev.txt pyproject.toml
 
 clean:

@@ -13,9 +13,9 @@ class PeerConfig(RemoteServerConfig):
 
 
 class A2aConfig(Section):
-    """The A2A server at `/a2a`. It needs the package's `a2a` extra and costs its imports, so it is asked for."""
+    """The A2A server at `/a2a`."""
 
-    enabled: bool = False
+    enabled: bool = True
     public_url: str | None = Field(default=None, description="what the agent card calls this server; else its Host")
     default_skill: str | None = Field(default=None, description="the agent of messages that name no skill")
     max_tasks: int = Field(default=10_000, ge=1, description="tasks kept, running ones included")
