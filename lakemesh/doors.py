@@ -159,11 +159,9 @@ def health_of(services: Services) -> Health:
         "prompts": services.prompts.health,
         "memory": services.memory.health,
         "telemetry": services.telemetry.health,
+        "peers": services.peers.health,
+        "tool_servers": services.tool_servers.health,
     }
-    if services.peers is not None:
-        checks["peers"] = services.peers.health
-    if services.config.current.mcp.servers:
-        checks["tool_servers"] = services.tool_servers.health
     return Health(checks=checks, accepting=lambda: not services.router.admission.draining, registry=services.metrics)
 
 

@@ -17,9 +17,10 @@ from prometheus_client import CollectorRegistry
 from lakemesh.agents.base import AgentServices
 from lakemesh.agents.metrics import EngineMetrics
 from lakemesh.agents.registry import AgentRegistry
-from lakemesh.agents.remotes import Remotes
+from lakemesh.agents.remotes import Remote, Remotes
 from lakemesh.agents.router import AgentRouter
 from lakemesh.agents.runners import Runners
+from lakemesh.config.a2a import PeerConfig
 from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
@@ -49,7 +50,7 @@ class Services:
     router: AgentRouter
     authenticator: Authenticator
     metrics: CollectorRegistry
-    peers: Remotes | None
+    peers: Remotes
     tool_servers: Remotes
 
     async def apply(self, config: Config) -> None:
@@ -61,8 +62,7 @@ class Services:
         self.authenticator.configure(config.auth)
         self.router.configure(config)
         await self.tool_servers.configure(config.mcp.servers)
-        if self.peers is not None:
-            await self.peers.configure(config.a2a.peers)
+        await self.peers.configure(config.a2a.peers)
 
 
 async def open_workspace(settings: Settings) -> Workspace:
@@ -135,9 +135,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             metrics=EngineMetrics(metrics),
             config=config,
         )
-        peers = await open_peers(config, registry, agent_services)
-        if peers is not None:
-            stack.push_async_callback(peers.close)
+        peers = open_peers(registry, agent_services)
+        stack.push_async_callback(peers.close)
+        await peers.configure(config.a2a.peers)
         tool_servers = open_tool_servers(registry, agent_services)
         stack.push_async_callback(tool_servers.close)
         await tool_servers.configure(config.mcp.servers)
@@ -160,12 +160,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield services
 
 
-async def open_peers(config: Config, registry: AgentRegistry, services: AgentServices) -> Remotes | None:
-    """The servers whose agents join ours. Imported where there are any, since the SDK costs its imports."""
-    if not config.a2a.peers:
-        return None
-    from lakemesh.a2a import peers
+def open_peers(registry: AgentRegistry, services: AgentServices) -> Remotes:
+    """The A2A servers whose skills join our agents. The SDK is imported with the first of them."""
 
-    opened = peers.open_peers(registry, services)
-    await opened.configure(config.a2a.peers)
-    return opened
+    def connect(name: str, config: PeerConfig) -> Remote:
+        from lakemesh.a2a.peers import RemotePeer
+
+        return RemotePeer(name, config, services)
+
+    return Remotes(registry, connect)

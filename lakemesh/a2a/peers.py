@@ -13,8 +13,8 @@ from lakemesh.a2a.card import SCHEMAS_URI
 from lakemesh.a2a.client import Peer
 from lakemesh.a2a.replies import Reply
 from lakemesh.agents.base import Agent, AgentContext, AgentServices, NoOptions
-from lakemesh.agents.registry import OBJECT_SCHEMA, AgentRegistry
-from lakemesh.agents.remotes import Offer, Remotes
+from lakemesh.agents.registry import OBJECT_SCHEMA
+from lakemesh.agents.remotes import Offer
 from lakemesh.config.a2a import PeerConfig
 from lakemesh.schemas import AgentInput, AgentOutput
 
@@ -70,7 +70,3 @@ def schemas_of(card: AgentCard) -> Mapping[str, Any]:
             schemas: dict[str, Any] = MessageToDict(extension.params)
             return schemas
     return {}
-
-
-def open_peers(registry: AgentRegistry, services: AgentServices) -> Remotes:
-    return Remotes(registry, lambda name, config: RemotePeer(name, config, services))

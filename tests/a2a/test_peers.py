@@ -173,3 +173,15 @@ def test_a_dead_peer_opens_its_circuit_and_comes_back(tmp_path: Path) -> None:
         with remote_server(tmp_path / "far", port):
             wait_until_known(server.url)
             assert peers_of(server.url)["degraded"] is None
+
+
+def test_a_peer_that_configuration_names_later_joins_without_a_restart(tmp_path: Path) -> None:
+    port = free_port()
+    folder = write_config(
+        tmp_path / "config", "  echo: {class: lakemesh.agents.echo:EchoAgent}", "refresh_seconds: 0.2\n"
+    )
+    with remote_server(tmp_path / "far", port), running_server(tmp_path / "home", folder) as server:
+        assert execute(server.url, "far:echo", {"message": "hello"}).status_code == 404
+        config = folder / "lakemesh.yaml"
+        config.write_text(f"{config.read_text()}a2a: {{peers: {{far: {{url: 'http://127.0.0.1:{port}'}}}}}}\n")
+        wait_until_known(server.url)
