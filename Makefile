@@ -18,7 +18,7 @@ serve: $(BIN)/lakemesh
 	$(BIN)/lakemesh serve
 
 test: $(BIN)/lakemesh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(BIN)/lakemesh
 	$(BIN)/ruff check .

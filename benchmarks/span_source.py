@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lakemesh.app import spare_the_garbage_collector
+from lakemesh.composition.doors import doors
+from lakemesh.composition.services import open_services
 from lakemesh.config.settings import Settings
-from lakemesh.doors import doors
-from lakemesh.running import open_services
 
 ATTRIBUTES = {f"attribute.{number}": number if number % 2 else f"value number {number}" for number in range(10)}
 TICK_SECONDS = 0.01

@@ -161,7 +161,7 @@ async def mix_ups(home: Path) -> Row:
     """Two users in turn, each of whom may see one table."""
     import pyarrow as pa
 
-    from lakemesh.lakehouse.emulator.app import Accounts
+    from lakemesh.emulator.app import Accounts
     from lakemesh.lakehouse.tables import Column, TableSpec
     from tests.emulator.served import serve
 

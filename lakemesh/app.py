@@ -12,12 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lakemesh.composition.doors import answer_http_exception, doors
+from lakemesh.composition.services import open_services
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
-from lakemesh.doors import answer_http_exception, doors
 from lakemesh.errors import LakemeshError
 from lakemesh.http import problem_response
-from lakemesh.running import open_services
 
 
 def create_app(settings: Settings | None = None) -> Starlette:

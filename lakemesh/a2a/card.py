@@ -18,8 +18,8 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from lakemesh import __version__
-from lakemesh.agents.registry import AgentDescription
 from lakemesh.config.a2a import A2aConfig
+from lakemesh.engine.registry import AgentDescription
 
 MODES = ("application/json", "text/plain")
 SCHEMAS_URI = "urn:lakemesh:skill-schemas:1"

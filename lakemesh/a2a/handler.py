@@ -40,8 +40,8 @@ from lakemesh.a2a.parts import choose_skill, data_of
 from lakemesh.a2a.push import Push
 from lakemesh.a2a.task_store import ENDED, TaskQuery, TaskStore
 from lakemesh.a2a.tasks import TaskRun, Update, snapshot
-from lakemesh.agents.router import AgentRouter, new_execution_id
 from lakemesh.config.a2a import A2aConfig
+from lakemesh.engine.router import AgentRouter, new_execution_id
 from lakemesh.errors import CallerError, LakemeshError
 from lakemesh.http import timeout_header, trace_parent
 from lakemesh.schemas import AgentInput, Identity

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Value
 from pydantic_core import to_json
 
-from lakemesh.agents.registry import AgentDescription
+from lakemesh.engine.registry import AgentDescription
 
 SKILL_KEY = "skill"
 DEFAULT_TEXT_FIELD = "message"

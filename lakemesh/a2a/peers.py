@@ -13,9 +13,9 @@ from lakemesh.a2a.card import SCHEMAS_URI
 from lakemesh.a2a.client import Peer
 from lakemesh.a2a.replies import Reply
 from lakemesh.agents.base import Agent, AgentContext, AgentServices, NoOptions
-from lakemesh.agents.registry import OBJECT_SCHEMA
-from lakemesh.agents.remotes import Offer
 from lakemesh.config.a2a import PeerConfig
+from lakemesh.engine.registry import OBJECT_SCHEMA
+from lakemesh.engine.remotes import Offer
 from lakemesh.schemas import AgentInput, AgentOutput
 
 

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lakemesh.a2a.card import make_card, sign
 from lakemesh.a2a.handler import DOOR, EngineHandler
 from lakemesh.a2a.jsonrpc import JsonRpc
-from lakemesh.agents.router import AgentRouter
 from lakemesh.config.a2a import A2aConfig
+from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import LakemeshError, PermissionDenied
 from lakemesh.governance.identity import Authenticator
 from lakemesh.http import is_same_origin, json_response, problem_response, read_json_body

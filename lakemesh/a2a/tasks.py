@@ -16,7 +16,7 @@ from a2a.types.a2a_pb2 import (
 )
 
 from lakemesh.a2a.parts import result_artifact, text_artifact
-from lakemesh.agents.events import EventBuffer
+from lakemesh.engine.events import EventBuffer
 from lakemesh.errors import Cancelled
 from lakemesh.schemas import Completed, Event, Failed, Progress, TextDelta
 

@@ -1,4 +1,4 @@
-"""Agents and the engine that runs them. A user's own agent subclasses `Agent` and is named in configuration."""
+"""What an agent is, and the agents lakemesh ships. A user's own subclasses `Agent` and is named in configuration."""
 
 from lakemesh.agents.base import Agent, AgentContext, AgentServices, ComputeAgent, CriticalPathAgent, Tool
 from lakemesh.schemas import AgentInput, AgentOutput

@@ -88,8 +88,8 @@ def clear(home: Path) -> None:
 async def open_demo_workspace(home: Path) -> "Workspace":
     """The build that the settings name. A Databricks workspace may hold no demo yet, and is given the configuration
     that on a laptop is found in its folder. Raises `InvalidRequest`."""
+    from lakemesh.composition.services import local_mounts, open_workspace
     from lakemesh.config.settings import Settings
-    from lakemesh.running import local_mounts, open_workspace
 
     settings = Settings(home=home)
     workspace = await open_workspace(settings)
@@ -245,8 +245,8 @@ def print_metrics(metrics: "FraudMetrics | None", source: str, *, partial: bool,
 
 
 async def ask(home: Path) -> "QueryResult":
+    from lakemesh.composition.services import open_workspace
     from lakemesh.config.settings import Settings
-    from lakemesh.running import open_workspace
 
     workspace = await open_workspace(Settings(home=home))
     try:

@@ -37,9 +37,9 @@ def read_json(argument: str) -> Any:
 async def execute_here(agent: str, data: Any, timeout_seconds: float | None) -> Any:
     from pydantic_core import to_jsonable_python
 
+    from lakemesh.composition.services import open_services
     from lakemesh.config.settings import Settings
     from lakemesh.governance.identity import LOCAL
-    from lakemesh.running import open_services
     from lakemesh.schemas import AgentInput
 
     async with open_services(Settings()) as services:

@@ -10,13 +10,13 @@ def mcp() -> None:
 
 
 async def serve_here() -> None:
+    from lakemesh.composition.services import open_services
     from lakemesh.config.settings import Settings
     from lakemesh.governance.identity import LOCAL
     from lakemesh.logs import configure_logging
     from lakemesh.mcp.engine_provider import EngineProvider
     from lakemesh.mcp.methods import Methods
     from lakemesh.mcp.stdio import serve_stdio
-    from lakemesh.running import open_services
 
     settings = Settings()
     configure_logging(settings.log_level)

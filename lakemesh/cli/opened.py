@@ -11,9 +11,9 @@ from lakemesh.lakehouse.workspace import Workspace
 @asynccontextmanager
 async def opened_configuration() -> AsyncIterator[tuple[Workspace, Config]]:
     """The workspace that the environment names, and the configuration in it."""
+    from lakemesh.composition.services import open_workspace
     from lakemesh.config.settings import Settings
     from lakemesh.config.store import ConfigStore
-    from lakemesh.running import open_workspace
 
     settings = Settings()
     workspace = await open_workspace(settings)

@@ -56,8 +56,8 @@ def scalar(text: str) -> Any:
 
 
 async def query(statement: str, parameters: dict[str, Any], limit: int, timeout_seconds: float) -> QueryResult:
+    from lakemesh.composition.services import open_workspace
     from lakemesh.config.settings import Settings
-    from lakemesh.running import open_workspace
 
     workspace = await open_workspace(Settings())
     try:

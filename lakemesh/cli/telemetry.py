@@ -12,7 +12,7 @@ import typer
 from lakemesh.lakehouse.warehouse import QueryResult
 
 if TYPE_CHECKING:
-    from lakemesh.telemetry.spool import Spool
+    from lakemesh.spool import Spool
 
 telemetry = typer.Typer(no_args_is_help=True, help="What telemetry waits to deliver, what was refused, and upkeep.")
 
@@ -56,7 +56,7 @@ def maintain() -> None:
 @contextmanager
 def spools() -> Iterator[list[tuple[str, "Spool"]]]:
     from lakemesh.config.settings import Settings
-    from lakemesh.telemetry.spool import Spool
+    from lakemesh.spool import Spool
 
     files = sorted(Path(Settings().home, "telemetry").glob("spool-*.db"))
     found = [(file.stem, Spool(file, max_bytes=0)) for file in files]
@@ -68,9 +68,9 @@ def spools() -> Iterator[list[tuple[str, "Spool"]]]:
 
 
 async def clean_tables() -> list[dict[str, Any]]:
+    from lakemesh.composition.services import open_workspace
     from lakemesh.config.settings import Settings
     from lakemesh.config.store import ConfigStore
-    from lakemesh.running import open_workspace
     from lakemesh.telemetry.maintenance import Maintenance
 
     settings = Settings()

@@ -9,7 +9,7 @@ import typer
 from lakemesh.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from lakemesh.agents.fraud.model import RiskModel
+    from lakemesh.agents.fraud.risk_model import RiskModel
 
 DAYS = ["%Y-%m-%d"]
 
@@ -39,9 +39,9 @@ def train_risk(
 
 
 async def train(table: str, labels: str, first: datetime | None, last: datetime | None) -> "RiskModel":
+    from lakemesh.composition.services import open_workspace
     from lakemesh.config.settings import Settings
     from lakemesh.jobs.train_risk import split_of, split_of_table, train_from_table
-    from lakemesh.running import open_workspace
 
     workspace = await open_workspace(Settings())
     try:

@@ -19,8 +19,8 @@ def workspace(
 
     import uvicorn
 
+    from lakemesh.emulator import create_emulator
     from lakemesh.lakehouse.embedded import open_workspace
-    from lakemesh.lakehouse.emulator import create_emulator
 
     async def serve() -> None:
         opened = await open_workspace(home)

@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.agents import AgentConfig
 from lakemesh.config.base import Section
-from lakemesh.config.doors import ConsoleConfig, McpConfig
+from lakemesh.config.console import ConsoleConfig
 from lakemesh.config.governance import AuthConfig, LimitsConfig
+from lakemesh.config.mcp import McpConfig
 from lakemesh.config.memory import MemoryConfig
 from lakemesh.config.models import ModelsConfig
 from lakemesh.config.prompts import PromptsConfig

@@ -16,7 +16,7 @@ from lakemesh.agents.fraud.features import (
     TransactionTable,
     compute_features,
 )
-from lakemesh.agents.fraud.model import RiskModel, model_path, model_versions
+from lakemesh.agents.fraud.risk_model import RiskModel, model_path, model_versions
 from lakemesh.agents.fraud.tables import LABELS, TRANSACTIONS, moment, newest_transaction, read_between
 from lakemesh.errors import InvalidRequest, Unavailable
 from lakemesh.jobs.fraud_metrics import FraudMetrics, evaluate, without_known_cards

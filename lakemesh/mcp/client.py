@@ -11,10 +11,10 @@ import structlog
 from pydantic_core import to_jsonable_python
 
 from lakemesh.agents.base import AgentContext, AgentServices, NoOptions, Tool
-from lakemesh.agents.registry import OBJECT_SCHEMA, AgentRegistry
-from lakemesh.agents.remotes import Offer, Remotes
 from lakemesh.breaker import CircuitBreaker
-from lakemesh.config.doors import McpServerConfig
+from lakemesh.config.mcp import McpServerConfig
+from lakemesh.engine.registry import OBJECT_SCHEMA, AgentRegistry
+from lakemesh.engine.remotes import Offer, Remotes
 from lakemesh.errors import AgentFailed, LakemeshError, Unavailable, ValidationFailed
 from lakemesh.mcp.connection import Connection, Refused
 from lakemesh.mcp.messages import INVALID_PARAMS, parameter_headers

@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from pydantic_core import from_json, to_json
 
 from lakemesh import __version__
-from lakemesh.config.doors import McpServerConfig
+from lakemesh.config.mcp import McpServerConfig
 from lakemesh.errors import LakemeshError, Unavailable
 from lakemesh.mcp.messages import CAPABILITIES_KEY, HANDSHAKE, METHOD_NOT_FOUND, MODERN, NAME_OF, VERSION_KEY
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic_core import to_json, to_jsonable_python
 
-from lakemesh.agents.registry import AgentDescription
-from lakemesh.agents.router import AgentRouter
 from lakemesh.config.store import ConfigStore
+from lakemesh.engine.registry import AgentDescription
+from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, UnknownAgent
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.mcp.changes import Change, Changes

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from lakemesh.agents.registry import AgentRegistry
 from lakemesh.config.store import ConfigStore
+from lakemesh.engine.registry import AgentRegistry
 from lakemesh.errors import LakemeshError, NotFound, PermissionDenied
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.mcp.messages import INVALID_PARAMS, ProtocolError

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from lakemesh.agents.registry import field_errors
-from lakemesh.agents.router import AgentRouter
 from lakemesh.config.governance import LimitsConfig
+from lakemesh.engine.registry import field_errors
+from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, PayloadTooLarge, ValidationFailed
 from lakemesh.governance.identity import Authenticator
 from lakemesh.http import (

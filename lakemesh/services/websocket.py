@@ -12,9 +12,9 @@ from pydantic import Field, ValidationError
 from pydantic_core import from_json, to_json
 from starlette.websockets import WebSocket
 
-from lakemesh.agents.registry import field_errors
-from lakemesh.agents.router import AgentRouter
 from lakemesh.config.governance import LimitsConfig
+from lakemesh.engine.registry import field_errors
+from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import Cancelled, Conflict, InvalidRequest, LakemeshError, Overloaded, ValidationFailed
 from lakemesh.governance.identity import Authenticator
 from lakemesh.http import is_same_origin

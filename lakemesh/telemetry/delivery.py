@@ -12,8 +12,8 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach,
 
 from lakemesh.breaker import CircuitBreaker
 from lakemesh.errors import LakemeshError
+from lakemesh.spool import Spool, SpooledBatch
 from lakemesh.telemetry.sinks import Parcel, Refused, Sink
-from lakemesh.telemetry.spool import Spool, SpooledBatch
 from lakemesh.telemetry.tables import Kind
 
 logger = structlog.get_logger(__name__)

@@ -13,11 +13,11 @@ from typing import Any
 import structlog
 
 from lakemesh.config.telemetry import TelemetryConfig
+from lakemesh.spool import Spool, SpoolLock
 from lakemesh.telemetry.buffer import Buffer
 from lakemesh.telemetry.delivery import Delivery, write_batch
 from lakemesh.telemetry.rows import RowMaker
 from lakemesh.telemetry.sinks import Sink
-from lakemesh.telemetry.spool import Spool, SpoolLock
 from lakemesh.telemetry.tables import KINDS, Kind, table_specs
 
 logger = structlog.get_logger(__name__)

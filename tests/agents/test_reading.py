@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from lakemesh.agents.reading import require_allowed
 from lakemesh.errors import InvalidRequest, LakemeshError, PermissionDenied
+from lakemesh.lakehouse.sql_gate import require_allowed
 
 ALLOWED = ["main.agents", "main.sales"]
 FINE = [

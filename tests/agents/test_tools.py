@@ -9,14 +9,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lakemesh.composition.services import open_services
 from lakemesh.config.settings import Settings
 from lakemesh.errors import ConfigurationInvalid
-from lakemesh.running import open_services
 from tests.a2a.test_peers import SAMPLES, spans_of
 from tests.server import Server, running_server, write_config
 
 FUNCTIONS = "tests.agents.sample_functions"
-ROOM = "lakemesh.agents.lakehouse"
+ROOM = "lakemesh.agents.tools.lakehouse"
 AGENTS = f"""
   add_days: {{function: "{FUNCTIONS}:add_days", expose: [api, mcp]}}
   greet: {{function: "{FUNCTIONS}:greet"}}

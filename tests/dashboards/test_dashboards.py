@@ -9,12 +9,12 @@ import pytest
 import sqlglot
 from deltalake import DeltaTable
 
+from lakemesh.composition.services import Services, open_services
 from lakemesh.config.settings import Settings
 from lakemesh.dashboards import dashboards
 from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.lakehouse.workspace import Workspace
-from lakemesh.running import Services, open_services
 from lakemesh.schemas import AgentInput, Identity
 from tests.server import write_config
 from tests.services.conftest import AGENTS

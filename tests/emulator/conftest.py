@@ -2,9 +2,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from lakemesh.emulator.app import Accounts
+from lakemesh.emulator.genie import ScriptedAnswer, Space
 from lakemesh.lakehouse import databricks
-from lakemesh.lakehouse.emulator.app import Accounts
-from lakemesh.lakehouse.emulator.genie import ScriptedAnswer, Space
 from lakemesh.lakehouse.workspace import Workspace
 from tests.emulator.served import Emulator, serve
 

@@ -18,8 +18,8 @@ import httpx
 import uvicorn
 
 from lakemesh.config.settings import Settings
+from lakemesh.emulator import create_emulator
 from lakemesh.lakehouse.embedded import open_workspace
-from lakemesh.lakehouse.emulator import create_emulator
 
 
 @dataclass(frozen=True)

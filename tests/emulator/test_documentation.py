@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lakemesh.emulator import create_emulator
 from lakemesh.lakehouse.embedded import open_workspace
-from lakemesh.lakehouse.emulator import create_emulator
 
 pytestmark = pytest.mark.anyio
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lakemesh.composition.services import open_services
 from lakemesh.config.settings import Settings
 from lakemesh.lakehouse import databricks, embedded
 from lakemesh.lakehouse.workspace import Workspace
-from lakemesh.running import open_services
 from lakemesh.schemas import AgentInput, Identity
 from tests.emulator.served import serve, serve_by_command
 from tests.server import write_config

@@ -5,16 +5,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lakemesh.composition.services import open_services
 from lakemesh.errors import ValidationFailed
 from lakemesh.lakehouse import databricks
-from lakemesh.running import open_services
 from lakemesh.schemas import AgentInput, Identity
 from tests.emulator.served import serve
 from tests.server import running_server, write_config
 
 pytestmark = pytest.mark.anyio
 
-TOOL = "{class: lakemesh.agents.unity_catalog:UnityCatalogTool, options: {function: main.tools.scaled}}"
+TOOL = "{class: lakemesh.agents.tools.unity_catalog:UnityCatalogTool, options: {function: main.tools.scaled}}"
 FUNCTION = """
 CREATE OR REPLACE FUNCTION main.tools.scaled(amount DOUBLE, factor DOUBLE)
 RETURNS DOUBLE COMMENT 'Scales an amount.' RETURN amount * factor

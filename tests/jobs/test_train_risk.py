@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lakemesh.agents.fraud.features import DAY_SECONDS, TransactionTable
-from lakemesh.agents.fraud.model import load_model, model_versions
+from lakemesh.agents.fraud.risk_model import load_model, model_versions
 from lakemesh.agents.fraud.tables import (
     LABELS,
     TRANSACTIONS,

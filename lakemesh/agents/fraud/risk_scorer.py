@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lakemesh.agents.base import AgentContext, CriticalPathAgent
 from lakemesh.agents.fraud.history import KEPT_SECONDS, TransactionHistory
-from lakemesh.agents.fraud.model import RiskModel, load_model, strongest
+from lakemesh.agents.fraud.risk_model import RiskModel, load_model, strongest
 from lakemesh.agents.fraud.schemas import RiskScore, Transaction
 from lakemesh.agents.fraud.tables import newest_transaction, read_between, read_frauds
 from lakemesh.errors import NotFound, Unavailable

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from lakemesh.config.doors import ConsoleConfig
+from lakemesh.config.console import ConsoleConfig
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.dashboards import dashboards
 from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, PermissionDenied

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from lakemesh.lakehouse.emulator.errors import ApiError
+from lakemesh.emulator.errors import ApiError
 
 TYPE_NAMES: Mapping[str, str] = {
     "BIGINT": "LONG",

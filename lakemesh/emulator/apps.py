@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 from fastapi import APIRouter, Request
 
-from lakemesh.lakehouse.emulator.app_process import AppProcess, Launch
-from lakemesh.lakehouse.emulator.errors import ApiError, not_found
-from lakemesh.lakehouse.emulator.identity import Grants, Tokens, body_of
-from lakemesh.lakehouse.emulator.secrets import Secrets
-from lakemesh.lakehouse.emulator.state import State
-from lakemesh.lakehouse.emulator.workspace_files import Tree
+from lakemesh.emulator.app_process import AppProcess, Launch
+from lakemesh.emulator.errors import ApiError, not_found
+from lakemesh.emulator.identity import Grants, Tokens, body_of
+from lakemesh.emulator.secrets import Secrets
+from lakemesh.emulator.state import State
+from lakemesh.emulator.workspace_files import Tree
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])")
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lakemesh.emulator.catalog import Catalog, FunctionDefinition
+from lakemesh.emulator.copy_into import CopyInto, copy_into
+from lakemesh.emulator.errors import ApiError
+from lakemesh.emulator.identity import Grants
 from lakemesh.errors import InvalidRequest, LakemeshError
-from lakemesh.lakehouse.emulator.catalog import Catalog, FunctionDefinition
-from lakemesh.lakehouse.emulator.copy_into import CopyInto, copy_into
-from lakemesh.lakehouse.emulator.errors import ApiError
-from lakemesh.lakehouse.emulator.identity import Grants
 from lakemesh.lakehouse.statements import full_name, parse_statement, tables_of
 from lakemesh.lakehouse.tables import TableSpec
 from lakemesh.lakehouse.warehouse import QueryResult

@@ -1,6 +1,6 @@
 """The doors of the server: which routes there are, over one engine, and what each is made of.
 
-A part of the composition root: `lakemesh.running` opens what stands behind the doors.
+A part of the composition root: `lakemesh.composition.services` opens what stands behind the doors.
 """
 
 import secrets
@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
 from lakemesh import __version__
 from lakemesh.config.a2a import A2aConfig
-from lakemesh.config.doors import McpConfig
+from lakemesh.config.mcp import McpConfig
 from lakemesh.config.settings import Settings
 from lakemesh.errors import InvalidRequest, NotFound
 from lakemesh.http import problem_response
@@ -31,7 +31,7 @@ from lakemesh.services.websocket import WebSocketApi
 if TYPE_CHECKING:
     from lakemesh.a2a.task_store import TaskStore
 
-from lakemesh.running import Services
+from lakemesh.composition.services import Services
 
 
 def doors(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:

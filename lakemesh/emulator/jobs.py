@@ -5,8 +5,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from lakemesh.lakehouse.emulator.errors import not_found
-from lakemesh.lakehouse.emulator.identity import body_of
+from lakemesh.emulator.errors import not_found
+from lakemesh.emulator.identity import body_of
 
 WALK = ("PENDING", "RUNNING", "TERMINATED")
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lakemesh.lakehouse.emulator.errors import ERROR_CODES
+from lakemesh.emulator.errors import ERROR_CODES
 
 MAX_RECORDED = 10_000
 

@@ -10,9 +10,9 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from lakemesh.agents.base import Agent, AgentServices
-from lakemesh.agents.functions import FunctionTool, load_function
-from lakemesh.agents.runners import Runners
+from lakemesh.agents.tools.functions import FunctionTool, load_function
 from lakemesh.config.agents import AgentConfig, Door
+from lakemesh.engine.runners import Runners
 from lakemesh.errors import AgentFailed, ConfigurationInvalid, Unavailable, UnknownAgent, ValidationFailed
 from lakemesh.governance.policy import may_call, require_may_call
 from lakemesh.schemas import Identity

@@ -4,6 +4,6 @@ For development without a workspace, and for the tests of the Databricks build. 
 emulated and what is not.
 """
 
-from lakemesh.lakehouse.emulator.app import create_emulator
+from lakemesh.emulator.app import create_emulator
 
 __all__ = ["create_emulator"]

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from lakemesh.lakehouse.emulator.errors import ApiError
+from lakemesh.emulator.errors import ApiError
 
 TOKEN_SECONDS = 3_600
 EVERYBODY = "account users"

@@ -12,11 +12,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from lakemesh.emulator.cells import cell, column, parameters_of
+from lakemesh.emulator.errors import ApiError, not_found
+from lakemesh.emulator.identity import body_of
+from lakemesh.emulator.sql import Sql, failure
 from lakemesh.errors import LakemeshError
-from lakemesh.lakehouse.emulator.cells import cell, column, parameters_of
-from lakemesh.lakehouse.emulator.errors import ApiError, not_found
-from lakemesh.lakehouse.emulator.identity import body_of
-from lakemesh.lakehouse.emulator.sql import Sql, failure
 from lakemesh.lakehouse.warehouse import QueryResult
 
 MAX_STATEMENTS = 1_000

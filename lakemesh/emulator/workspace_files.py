@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import UploadFile
 
-from lakemesh.lakehouse.emulator.errors import ApiError, not_found
-from lakemesh.lakehouse.emulator.identity import body_of
+from lakemesh.emulator.errors import ApiError, not_found
+from lakemesh.emulator.identity import body_of
 
 
 class Tree:

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import structlog
 
 from lakemesh.agents.base import Agent
-from lakemesh.agents.registry import AgentDescription, AgentRegistry, RegisteredAgent
 from lakemesh.breaker import CircuitBreaker
 from lakemesh.config.agents import AgentConfig, Door
+from lakemesh.engine.registry import AgentDescription, AgentRegistry, RegisteredAgent
 from lakemesh.errors import Unavailable
 
 logger = structlog.get_logger(__name__)

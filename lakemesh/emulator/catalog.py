@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import APIRouter, Request
 
+from lakemesh.emulator.cells import column
+from lakemesh.emulator.errors import ApiError, not_found
+from lakemesh.emulator.identity import Grants, body_of
 from lakemesh.errors import InvalidRequest, LakemeshError
-from lakemesh.lakehouse.emulator.cells import column
-from lakemesh.lakehouse.emulator.errors import ApiError, not_found
-from lakemesh.lakehouse.emulator.identity import Grants, body_of
 from lakemesh.lakehouse.statements import full_name, parse_statement
 from lakemesh.lakehouse.tables import TableInfo
 from lakemesh.lakehouse.workspace import Workspace

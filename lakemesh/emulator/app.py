@@ -9,8 +9,7 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from lakemesh.errors import LakemeshError
-from lakemesh.lakehouse.emulator import (
+from lakemesh.emulator import (
     app_proxy,
     apps,
     catalog,
@@ -27,10 +26,11 @@ from lakemesh.lakehouse.emulator import (
     vector_search,
     workspace_files,
 )
-from lakemesh.lakehouse.emulator.errors import ApiError, answer_api_error, answer_lakemesh_error
-from lakemesh.lakehouse.emulator.genie import Space
-from lakemesh.lakehouse.emulator.sql import Sql
-from lakemesh.lakehouse.emulator.state import State
+from lakemesh.emulator.errors import ApiError, answer_api_error, answer_lakemesh_error
+from lakemesh.emulator.genie import Space
+from lakemesh.emulator.sql import Sql
+from lakemesh.emulator.state import State
+from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.workspace import Workspace
 
 OPEN_PATHS = ("/.well-known/", "/oidc/", "/emulator/")

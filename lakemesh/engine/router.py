@@ -19,13 +19,13 @@ from opentelemetry.trace import Span, SpanKind, set_span_in_context
 from pydantic_core import to_jsonable_python
 
 from lakemesh.agents.base import Agent, AgentContext, AgentServices, EventSink, Tool
-from lakemesh.agents.events import EventBuffer, discard
-from lakemesh.agents.execution import Execution
-from lakemesh.agents.idempotency import IdempotentAnswers
-from lakemesh.agents.metrics import EngineMetrics
-from lakemesh.agents.registry import AgentRegistry, RegisteredAgent
 from lakemesh.config.schema import Config
 from lakemesh.deadline import Deadline
+from lakemesh.engine.events import EventBuffer, discard
+from lakemesh.engine.execution import Execution
+from lakemesh.engine.idempotency import IdempotentAnswers
+from lakemesh.engine.metrics import EngineMetrics
+from lakemesh.engine.registry import AgentRegistry, RegisteredAgent
 from lakemesh.errors import AgentFailed, Cancelled, DeadlineExceeded, LakemeshError, Unavailable
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.policy import require_may_call

@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from lakemesh.emulator.errors import ApiError, not_found
+from lakemesh.emulator.identity import Grants, body_of
 from lakemesh.errors import NotFound
-from lakemesh.lakehouse.emulator.errors import ApiError, not_found
-from lakemesh.lakehouse.emulator.identity import Grants, body_of
 from lakemesh.lakehouse.indexes import Indexes, IndexSpec
 
 

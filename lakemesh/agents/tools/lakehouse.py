@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
 from lakemesh.agents.base import AgentContext, Tool
-from lakemesh.agents.reading import require_allowed
 from lakemesh.errors import PermissionDenied
 from lakemesh.lakehouse.names import split_name
+from lakemesh.lakehouse.sql_gate import require_allowed
 from lakemesh.schemas import AgentInput, AgentOutput
 
 

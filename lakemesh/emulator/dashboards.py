@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from lakemesh.lakehouse.emulator.errors import ApiError, not_found
-from lakemesh.lakehouse.emulator.identity import body_of
+from lakemesh.emulator.errors import ApiError, not_found
+from lakemesh.emulator.identity import body_of
 
 Kept = dict[str, dict[str, Any]]
 

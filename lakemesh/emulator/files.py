@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from lakemesh.emulator.errors import ApiError, not_found
+from lakemesh.emulator.identity import Grants
 from lakemesh.errors import NotFound
-from lakemesh.lakehouse.emulator.errors import ApiError, not_found
-from lakemesh.lakehouse.emulator.identity import Grants
 from lakemesh.lakehouse.names import split_volume_path
 from lakemesh.lakehouse.volumes import VolumeEntry, Volumes
 

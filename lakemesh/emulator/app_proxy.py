@@ -10,9 +10,9 @@ import httpx
 from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import Response, StreamingResponse
 
-from lakemesh.lakehouse.emulator.app_process import AppProcess
-from lakemesh.lakehouse.emulator.errors import ApiError
-from lakemesh.lakehouse.emulator.identity import Tokens
+from lakemesh.emulator.app_process import AppProcess
+from lakemesh.emulator.errors import ApiError
+from lakemesh.emulator.identity import Tokens
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 NOT_FORWARDED = {"host", "authorization", "connection", "content-length", "transfer-encoding", "accept-encoding"}

@@ -2,7 +2,7 @@
 
 settings → workspace → configuration → telemetry → models, prompts, memory → agents → engine. Everything gets what it
 needs through its constructor; `open_services` builds it, in this order, and takes it down in the opposite one. Its
-doors are `lakemesh.doors`, the application around both is `lakemesh.app`.
+doors are `lakemesh.composition.doors`, the application around both is `lakemesh.app`.
 """
 
 import os
@@ -15,15 +15,15 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from lakemesh.agents.base import AgentServices
-from lakemesh.agents.metrics import EngineMetrics
-from lakemesh.agents.registry import AgentRegistry
-from lakemesh.agents.remotes import Remote, Remotes
-from lakemesh.agents.router import AgentRouter
-from lakemesh.agents.runners import Runners
 from lakemesh.config.a2a import PeerConfig
 from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
+from lakemesh.engine.metrics import EngineMetrics
+from lakemesh.engine.registry import AgentRegistry
+from lakemesh.engine.remotes import Remote, Remotes
+from lakemesh.engine.router import AgentRouter
+from lakemesh.engine.runners import Runners
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter

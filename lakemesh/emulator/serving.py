@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from lakemesh.emulator.errors import ERROR_CODES, ApiError, not_found
+from lakemesh.emulator.identity import body_of
 from lakemesh.errors import LakemeshError
-from lakemesh.lakehouse.emulator.errors import ERROR_CODES, ApiError, not_found
-from lakemesh.lakehouse.emulator.identity import body_of
 from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoint, ModelEndpoints
 
 TIMEOUT_SECONDS = 60.0

@@ -1,4 +1,4 @@
-"""The doors besides REST: MCP and the console."""
+"""The MCP server's section of the configuration, and the servers whose tools it uses."""
 
 from pydantic import Field
 
@@ -26,11 +26,3 @@ class McpConfig(Section):
         default=None, repr=False, min_length=32, description="signs sessions and states; the same on every replica"
     )
     servers: dict[str, McpServerConfig] = Field(default={}, description="MCP servers whose tools are agents here")
-
-
-class ConsoleConfig(Section):
-    """The pages at `/`. They show what everybody's executions did, though not their content, so `operators` may
-    name the users who see them; without it every caller of the server does."""
-
-    enabled: bool = True
-    operators: list[str] | None = None

@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from lakemesh.lakehouse.emulator.errors import not_found
-from lakemesh.lakehouse.emulator.identity import body_of
-from lakemesh.lakehouse.emulator.statements import Statements, answer
+from lakemesh.emulator.errors import not_found
+from lakemesh.emulator.identity import body_of
+from lakemesh.emulator.statements import Statements, answer
 
 WORKING = ("SUBMITTED", "ASKING_AI", "EXECUTING_QUERY")
 

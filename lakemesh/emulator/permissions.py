@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from lakemesh.lakehouse.emulator.identity import body_of
+from lakemesh.emulator.identity import body_of
 
 PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 

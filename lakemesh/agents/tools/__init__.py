@@ -1,0 +1,1 @@
+"""Shipped tools: the lakehouse, functions of Unity Catalog, Python functions."""

@@ -1,0 +1,1 @@
+"""The composition root: the only rooms where concrete parts are put together."""

@@ -1,0 +1,1 @@
+"""How agents run: the router and its runs, the registry of agents and their lifecycle, runners, remote agents."""

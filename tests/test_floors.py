@@ -1,0 +1,50 @@
+"""The house plan as a test: a room imports only from its own floor's plan or from lower floors, never up."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lakemesh
+
+PACKAGE = Path(lakemesh.__file__).parent
+
+FLOORS: list[str] = [
+    "__init__ schemas errors scope deadline breaker http outgoing event_stream spool logs config",
+    "lakehouse",
+    "telemetry models prompts memory sessions governance dashboards",
+    "agents pipelines",
+    "engine invocations",
+    "services mcp a2a",
+    "composition app cli jobs evaluation deploy emulator",
+]
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "template" not in path.relative_to(PACKAGE).parts)
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def rooms_imported_by(path: Path) -> set[str]:
+    """Every room of lakemesh that the module names in an import, also inside functions."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "lakemesh" else [node.module]
+            )
+        else:
+            continue
+        rooms |= {name.split(".")[1] for name in names if name.startswith("lakemesh.")}
+    return {room if room in FLOOR_OF else "__init__" for room in rooms if room != "__version__"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_its_floor_or_below(path: Path) -> None:
+    room = room_of(path)
+    assert room in FLOOR_OF, f"{room} has no floor; give it one here and in docs/architecture.md"
+    above = {other for other in rooms_imported_by(path) if FLOOR_OF[other] > FLOOR_OF[room]}
+    assert not above, f"{room} (floor {FLOOR_OF[room]}) imports from above: {above}"
