@@ -1,16 +1,18 @@
-"""Batches on disk, between memory and the sink.
+"""Batches on disk, between a part of the server and where its batches go.
 
-SQLite in WAL mode with `synchronous=FULL`: once `put` returns, a batch survives a crash of the process and of the
-machine. The row id of a batch is its version in Delta's application transactions, which makes delivery exactly once.
+SQLite in WAL mode with `synchronous=FULL`: once `put` returns an id, the batch survives a crash of the process and of
+the machine. That id is the batch's version in Delta's application transactions, which makes delivery exactly once.
+
+Several readers may take from one spool, each by a cursor of its own: a cursor has one position for each target, and a
+batch goes when all cursors have passed it. So neither a slow reader nor a damaged target holds up another.
 """
 
-import fcntl
 import hashlib
-import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +20,7 @@ from typing import Literal
 import structlog
 
 from lakemesh.errors import Unavailable
+from lakemesh.file_lock import FileLock
 
 logger = structlog.get_logger(__name__)
 
@@ -29,18 +32,34 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE TABLE IF NOT EXISTS dead_letters (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, target TEXT NOT NULL, records INTEGER NOT NULL,
     reason TEXT NOT NULL, buried_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, content BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS positions (
+    cursor TEXT NOT NULL, target TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (cursor, target));
 """
-INSERT = "INSERT INTO batches (kind, target, records, checksum, content) VALUES (?, ?, ?, ?, ?)"
-INSERT_DEAD = "INSERT INTO dead_letters (kind, target, records, reason, content) VALUES (?, ?, ?, ?, ?)"
+ADDED_COLUMNS = {"batches": "only_for TEXT", "dead_letters": "cursor TEXT"}
+"""Columns that files of an earlier version lack. `only_for`: the one cursor a dead letter was put back for."""
+
+INSERT = "INSERT INTO batches (kind, target, records, checksum, content, only_for) VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_DEAD = "INSERT INTO dead_letters (kind, target, records, reason, content, cursor) VALUES (?, ?, ?, ?, ?, ?)"
+WAITING = """
+FROM batches LEFT JOIN positions ON positions.target = batches.target AND positions.cursor = :cursor
+WHERE batches.id > coalesce(position, 0) AND (only_for IS NULL OR only_for = :cursor)
+"""
 MAX_PROCESSES = 64
 LARGEST_GROUP_BYTES = 32 * 1024 * 1024
+DEAD_LETTER_BYTES = 64 * 1024 * 1024
+DEAD_LETTER_DAYS = 30
+MAX_BYTES_IN_MEMORY = 32 * 1024 * 1024
 
 Synchronous = Literal["full", "normal", "off"]
 
 
+class SpoolUnavailable(Unavailable):
+    """The spool's own disk does not take or give a batch; where the batches go has nothing to do with it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpooledBatch:
-    """One batch of `records` rows of one `kind` for the table `target`, as an Arrow IPC stream."""
+    """One batch of `records` records of one `kind` for `target`. What `content` is, only its writer knows."""
 
     id: int
     kind: str
@@ -51,7 +70,7 @@ class SpooledBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A batch its sink refused for good, or that was damaged on disk. `buried_at` is UTC."""
+    """A batch that `cursor` will never take, or that was damaged on disk (`cursor` is None). `buried_at` is UTC."""
 
     id: int
     kind: str
@@ -59,95 +78,121 @@ class DeadLetter:
     records: int
     reason: str
     buried_at: str
+    cursor: str | None
 
 
 class Spool:
-    """A queue of batches, first in first out for each target. Its methods block for a write to disk: call them from
-    a worker thread. `app_id` names this spool in Delta, for as long as its file lives."""
+    """A queue of batches, first in first out for each target. Its methods block for the disk: call them from a
+    worker thread. All of them raise `SpoolUnavailable` when the disk fails; what they were to do is then undone.
 
-    def __init__(self, file: Path, *, max_bytes: int, synchronous: Synchronous = "full") -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    `cursors` names the readers; without them the spool is only looked at. `app_id` names this spool in Delta, for as
+    long as its file lives. Dead letters have bounds of their own, in bytes and days; the oldest make room, and
+    `dropped_dead_records` counts them."""
+
+    def __init__(
+        self,
+        file: Path,
+        *,
+        max_bytes: int,
+        synchronous: Synchronous = "full",
+        cursors: Sequence[str] = (),
+        dead_letter_bytes: int = DEAD_LETTER_BYTES,
+        lock: FileLock | None = None,
+    ) -> None:
         self._lock = threading.Lock()
-        self.moved_aside: Path | None = None
-        try:
-            self._database = open_database(file)
-        except sqlite3.OperationalError:
-            raise  # locked, not writable: the file itself is sound
-        except sqlite3.DatabaseError as error:
-            self.moved_aside = move_aside(file)
-            logger.error("telemetry spool damaged and moved aside", file=str(self.moved_aside), reason=str(error))
-            self._database = open_database(file)
-        self._database.execute(f"PRAGMA synchronous = {synchronous}")
+        self._file_lock = lock
         self._max_bytes = max_bytes
-        self._batches = self._records = self._bytes = self._dead = 0
-        self._recount()
-        self.app_id = self._identify()
+        self._cursors = tuple(cursors)
+        self._dead_letter_bytes = dead_letter_bytes
+        self.moved_aside: Path | None = None
+        self.dropped_dead_records = 0
+        self._counts_stale = False
+        try:
+            self._database = self._open(file)
+            self._database.execute(f"PRAGMA synchronous = {synchronous}")
+            self.app_id = self._identify()
+            self._register_cursors()
+            self._recount()
+        except sqlite3.Error as error:
+            raise SpoolUnavailable(f"The spool {file.name} cannot be used: {error}.") from error
 
-    def put(self, kind: str, target: str, records: int, content: bytes) -> bool:
-        """Keep the batch. False when the spool is full and the batch was not kept. Raises `sqlite3.Error` when the
-        disk does not take it."""
-        with self._lock:
+    def put(self, kind: str, target: str, records: int, content: bytes) -> int | None:
+        """Keep the batch; its id, which grows from batch to batch. None when the spool is full and the batch was not
+        kept."""
+        with self._transaction():
+            if self._counts_stale:
+                self._recount()
             if self._bytes + len(content) > self._max_bytes:
-                return False
-            self._database.execute(INSERT, (kind, target, records, digest(content), content))
+                return None
+            number = self._insert(kind, target, records, content)
             self._batches += 1
             self._records += records
             self._bytes += len(content)
-            return True
+        return number
 
-    def first_group(self, max_records: int) -> list[SpooledBatch]:
-        """The oldest whole batch and the next ones of the same target, up to `max_records` rows; empty when nothing
-        waits. Corrupt batches go to the dead letters on the way."""
-        with self._lock:
-            while True:
-                rows = self._rows_of_oldest_target(max_records)
+    def targets(self, cursor: str) -> list[str]:
+        """Targets with batches that the cursor has not passed, the one that waits longest first."""
+        with self._transaction():
+            statement = f"SELECT batches.target {WAITING} GROUP BY batches.target ORDER BY min(batches.id)"
+            return [row[0] for row in self._database.execute(statement, {"cursor": cursor})]
+
+    def pending(self, cursor: str, target: str, *, max_records: int, up_to: int | None = None) -> list[SpooledBatch]:
+        """The first batch of the target that the cursor has not passed, and the next ones of the same kind, up to
+        `max_records` records and, with `up_to`, that id; empty when nothing waits. Damaged batches go to the dead
+        letters on the way."""
+        while True:
+            with self._transaction():
+                rows = self._waiting_rows(cursor, target, max_records, up_to)
                 group = [SpooledBatch(id=r[0], kind=r[1], target=r[2], records=r[3], content=r[5]) for r in rows]
-                corrupt = [
-                    batch for batch, row in zip(group, rows, strict=True) if digest(batch.content) != bytes(row[4])
-                ]
-                for batch in corrupt:
-                    self._bury(batch, "checksum does not match: the file was damaged")
-                if not corrupt:
+                damaged = [batch for batch, row in zip(group, rows, strict=True) if digest(batch.content) != row[4]]
+                for batch in damaged:
+                    self._bury(None, batch, "checksum does not match: the file was damaged")
+                    self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
+                if not damaged:
                     return group
+                self._recount()
 
-    def remove(self, batches: Sequence[SpooledBatch]) -> None:
-        """The batches were delivered."""
-        if not batches:
-            return
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany("DELETE FROM batches WHERE id = ?", [(batch.id,) for batch in batches])
-            self._database.execute("COMMIT")
+    def position(self, cursor: str, target: str) -> int:
+        """The id up to which the cursor has taken the target's batches; 0 at first."""
+        with self._transaction():
+            return self._positions(target).get(cursor, 0)
+
+    def advance(self, cursor: str, target: str, up_to: int) -> None:
+        """The cursor has taken every batch of the target up to that id. Batches that all cursors have passed go."""
+        with self._transaction():
+            self._advance(cursor, target, up_to)
             self._recount()
 
-    def bury(self, batch: SpooledBatch, reason: str) -> None:
-        """The batch will never be taken; keep it with the reason."""
-        with self._lock:
-            self._bury(batch, reason)
+    def bury(self, cursor: str, batch: SpooledBatch, reason: str) -> None:
+        """The cursor will never take the batch, its next one: keep it with the reason and pass it."""
+        with self._transaction():
+            self._bury(cursor, batch, reason)
+            self._advance(cursor, batch.target, batch.id)
+            self._recount()
 
-    def keep_dead(self, batch: SpooledBatch, reason: str) -> None:
-        """Keep rows that were refused out of batches that were taken."""
-        with self._lock:
-            self._database.execute(INSERT_DEAD, (batch.kind, batch.target, batch.records, reason, batch.content))
-            self._dead += 1
+    def keep_dead(self, cursor: str, batch: SpooledBatch, reason: str) -> None:
+        """Keep records that were refused out of batches that were taken."""
+        with self._transaction():
+            self._bury(cursor, batch, reason)
+            self._recount()
 
     def dead_letters(self) -> list[DeadLetter]:
-        with self._lock:
+        with self._transaction():
             rows = self._database.execute(
-                "SELECT id, kind, target, records, reason, buried_at FROM dead_letters ORDER BY id"
+                "SELECT id, kind, target, records, reason, buried_at, cursor FROM dead_letters ORDER BY id"
             ).fetchall()
-        return [DeadLetter(id=r[0], kind=r[1], target=r[2], records=r[3], reason=r[4], buried_at=r[5]) for r in rows]
+        names = ("id", "kind", "target", "records", "reason", "buried_at", "cursor")
+        return [DeadLetter(**dict(zip(names, row, strict=True))) for row in rows]
 
     def revive(self) -> int:
-        """Put every dead letter back into the queue, as a new batch; how many."""
-        with self._lock:
+        """Put every dead letter back into the queue, as a new batch for the cursor that refused it; how many."""
+        with self._transaction():
             rows = self._database.execute(
-                "SELECT kind, target, records, content FROM dead_letters ORDER BY id"
+                "SELECT kind, target, records, content, cursor FROM dead_letters ORDER BY id"
             ).fetchall()
-            self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany(INSERT, [(k, t, n, digest(content), content) for k, t, n, content in rows])
+            for kind, target, records, content, cursor in rows:
+                self._insert(kind, target, records, content, cursor)
             self._database.execute("DELETE FROM dead_letters")
-            self._database.execute("COMMIT")
             self._recount()
         return len(rows)
 
@@ -163,28 +208,79 @@ class Spool:
     def close(self) -> None:
         with self._lock:
             self._database.close()
+        if self._file_lock is not None:
+            self._file_lock.release()
 
-    def _rows_of_oldest_target(self, max_records: int) -> list[tuple[int, str, str, int, bytes, bytes]]:
-        cursor = self._database.execute(
-            "SELECT id, kind, target, records, checksum, content FROM batches"
-            " WHERE target = (SELECT target FROM batches ORDER BY id LIMIT 1) ORDER BY id"
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                yield
+                self._database.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._counts_stale = True
+                raise SpoolUnavailable(f"The spool cannot be used: {error}.") from error
+            finally:
+                # After a failing COMMIT too, or this connection could never begin anything again.
+                if self._database.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._database.execute("ROLLBACK")
+
+    def _insert(self, kind: str, target: str, records: int, content: bytes, only_for: str | None = None) -> int:
+        row = (kind, target, records, digest(content), content, only_for)
+        return int(self._database.execute(INSERT, row).lastrowid or 0)
+
+    def _waiting_rows(
+        self, cursor: str, target: str, max_records: int, up_to: int | None
+    ) -> list[tuple[int, str, str, int, bytes, bytes]]:
+        found = self._database.execute(
+            f"SELECT batches.id, kind, batches.target, records, checksum, content {WAITING}"
+            " AND batches.target = :target AND batches.id <= :up_to ORDER BY batches.id",
+            {"cursor": cursor, "target": target, "up_to": 2**63 - 1 if up_to is None else up_to},
         )
         rows: list[tuple[int, str, str, int, bytes, bytes]] = []
         records = size = 0
-        for row in cursor:
+        for row in found:
             records, size = records + row[3], size + len(row[5])
-            if rows and (records > max_records or size > LARGEST_GROUP_BYTES):
+            if rows and (row[1] != rows[0][1] or records > max_records or size > LARGEST_GROUP_BYTES):
                 break
             rows.append(row)
-        cursor.close()
+        found.close()
         return rows
 
-    def _bury(self, batch: SpooledBatch, reason: str) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
-        self._database.execute(INSERT_DEAD, (batch.kind, batch.target, batch.records, reason, batch.content))
-        self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
-        self._database.execute("COMMIT")
-        self._recount()
+    def _positions(self, target: str) -> dict[str, int]:
+        return dict(self._database.execute("SELECT cursor, position FROM positions WHERE target = ?", (target,)))
+
+    def _advance(self, cursor: str, target: str, up_to: int) -> None:
+        self._database.execute(
+            "INSERT INTO positions VALUES (?, ?, ?)"
+            " ON CONFLICT (cursor, target) DO UPDATE SET position = max(position, excluded.position)",
+            (cursor, target, up_to),
+        )
+        positions = self._positions(target)
+        passed = min(positions.get(name, 0) for name in (*self._cursors, cursor))
+        self._database.execute(
+            "DELETE FROM batches WHERE target = ? AND (id <= ? OR (only_for = ? AND id <= ?))",
+            (target, passed, cursor, up_to),
+        )
+
+    def _bury(self, cursor: str | None, batch: SpooledBatch, reason: str) -> None:
+        row = (batch.kind, batch.target, batch.records, reason, batch.content, cursor)
+        self._database.execute(INSERT_DEAD, row)
+        self._drop_dead("buried_at < datetime('now', ?)", f"-{DEAD_LETTER_DAYS} days")
+        self._drop_dead(
+            "id IN (SELECT id FROM (SELECT id, sum(length(content)) OVER (ORDER BY id DESC) AS size FROM dead_letters)"
+            " WHERE size > ?)",
+            self._dead_letter_bytes,
+        )
+
+    def _drop_dead(self, condition: str, bound: str | int) -> None:
+        statement = f"DELETE FROM dead_letters WHERE {condition} RETURNING records"  # noqa: S608
+        dropped = sum(row[0] for row in self._database.execute(statement, (bound,)).fetchall())
+        if dropped:
+            self.dropped_dead_records += dropped
+            logger.error("dead letters dropped: over their bound in bytes or days", records=dropped)
 
     def _recount(self) -> None:
         """By the database and not by sums: the command line may have put dead letters back meanwhile."""
@@ -192,6 +288,24 @@ class Spool:
             "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(length(content)), 0) FROM batches"
         ).fetchone()
         self._dead = self._database.execute("SELECT count(*) FROM dead_letters").fetchone()[0]
+        self._counts_stale = False
+
+    def _open(self, file: Path) -> sqlite3.Connection:
+        try:
+            return open_database(file)
+        except sqlite3.OperationalError:
+            raise  # locked, not writable: the file itself is sound
+        except sqlite3.DatabaseError as error:
+            self.moved_aside = move_aside(file)
+            logger.error("spool damaged and moved aside", file=str(self.moved_aside), reason=str(error))
+            return open_database(file)
+
+    def _register_cursors(self) -> None:
+        """A cursor that no longer is one must not keep batches for ever."""
+        if self._cursors:
+            known = ", ".join("?" * len(self._cursors))
+            self._database.execute(f"DELETE FROM positions WHERE cursor NOT IN ({known})", self._cursors)  # noqa: S608
+            self._database.execute(f"DELETE FROM batches WHERE only_for NOT IN ({known})", self._cursors)  # noqa: S608
 
     def _identify(self) -> str:
         row = self._database.execute("SELECT app_id FROM identity").fetchone()
@@ -202,26 +316,58 @@ class Spool:
         return str(row[0])
 
 
-class SpoolLock:
-    """A spool belongs to one process at a time. Each server process of the same home takes the first file that no
-    other one holds; the lock goes with the process, however it ends, and the file is taken over by the next start."""
+class SpoolFolder:
+    """The spools of one part of the server in one folder: `spool-0.db` and so on, one for each process of the home.
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    A process takes the first that no other one holds; the lock goes with the process, however it ends. What a
+    process left is delivered by whoever takes its file over: the next start, or `abandoned`."""
+
+    def __init__(
+        self, folder: Path, *, max_bytes: int, cursors: Sequence[str], synchronous: Synchronous = "full"
+    ) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._cursors = cursors
+        self._synchronous = synchronous
+
+    def open(self) -> Spool:
+        """This process' spool. Raises `SpoolUnavailable` on a disk that is full or not to be written to."""
         for number in range(MAX_PROCESSES):
-            descriptor = os.open(folder / f"spool-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                continue
-            self._descriptor = descriptor
-            self.file = folder / f"spool-{number}.db"
-            return
-        raise Unavailable(f"All {MAX_PROCESSES} spools in {folder} are in use by other processes.")
+            spool = self._take(number)
+            if spool is not None:
+                return spool
+        raise SpoolUnavailable(f"All {MAX_PROCESSES} spools in {self._folder} are in use by other processes.")
 
-    def release(self) -> None:
-        os.close(self._descriptor)
+    def open_in_memory(self) -> Spool:
+        """A spool for a process whose disk is away: it keeps nothing beyond the process, and less of it."""
+        return Spool(Path(":memory:"), max_bytes=min(self._max_bytes, MAX_BYTES_IN_MEMORY), cursors=self._cursors)
+
+    def abandoned(self) -> list[Spool]:
+        """Spools with batches that no process holds any longer; close each when it is drained."""
+        numbers = sorted(int(file.stem.removeprefix("spool-")) for file in self._folder.glob("spool-*.db"))
+        found = [spool for number in numbers if (spool := self._take(number)) is not None]
+        for spool in found:
+            if not spool.status()["batches"]:
+                spool.close()
+        return [spool for spool in found if spool.status()["batches"]]
+
+    def _take(self, number: int) -> Spool | None:
+        lock = FileLock(self._folder / f"spool-{number}.lock")
+        try:
+            if not lock.try_acquire():
+                return None
+            return Spool(
+                self._folder / f"spool-{number}.db",
+                max_bytes=self._max_bytes,
+                synchronous=self._synchronous,
+                cursors=self._cursors,
+                lock=lock,
+            )
+        except OSError as error:
+            raise SpoolUnavailable(f"The folder {self._folder} cannot be used: {error.strerror}.") from error
+        except SpoolUnavailable:
+            lock.release()
+            raise
 
 
 def open_database(file: Path) -> sqlite3.Connection:
@@ -233,6 +379,10 @@ def open_database(file: Path) -> sqlite3.Connection:
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         database.executescript(SCHEMA)
+        for table, column in ADDED_COLUMNS.items():
+            known = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+            if column.split()[0] not in known:
+                database.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
     except sqlite3.DatabaseError:
         database.close()
         raise

@@ -12,7 +12,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach,
 
 from lakemesh.breaker import CircuitBreaker
 from lakemesh.errors import LakemeshError
-from lakemesh.spool import Spool, SpooledBatch
+from lakemesh.spool import Spool, SpooledBatch, SpoolUnavailable
 from lakemesh.telemetry.sinks import Parcel, Refused, Sink
 from lakemesh.telemetry.tables import Kind
 
@@ -24,6 +24,7 @@ FIRST_PAUSE_SECONDS = 0.2
 BREAKER_FAILURES = 8
 BREAKER_SECONDS = 30.0
 DELIVER_SECONDS = 60.0
+CURSOR = "sink"
 UNEXPECTED_ATTEMPTS = 3
 
 
@@ -60,6 +61,10 @@ class Delivery:
                 async with asyncio.timeout(DELIVER_SECONDS):
                     if not await self._deliver_next():
                         return True
+            except SpoolUnavailable as error:
+                logger.warning("telemetry spool away", reason=error.detail)
+                self.last_error = error.detail
+                return False
             except Refused as refusal:
                 await self._refused(str(refusal))
             except (LakemeshError, OSError, TimeoutError) as error:
@@ -90,10 +95,10 @@ class Delivery:
             await self._sink.open()
             self._open = True
         if not self._tried:
-            group = await self._in_thread(self._spool.first_group, self._sink.group_records)
-            group = await self._without_applied(group)
+            waiting = await self._in_thread(self._first_group)
+            group = await self._without_applied(waiting)
             if not group:
-                return bool(self._spool.status()["batches"])
+                return bool(waiting)
             self._tried.append(group)
         group = self._tried[0]
         try:
@@ -110,10 +115,15 @@ class Delivery:
             logger.error("telemetry rows refused", target=first.target, records=len(leftover.rows))
             content = await self._in_thread(write_batch, leftover.rows)
             left = replace(last, records=len(leftover.rows), content=content)
-            await self._in_thread(self._spool.keep_dead, left, leftover.reason)
-        await self._in_thread(self._spool.remove, group)
+            await self._in_thread(self._spool.keep_dead, CURSOR, left, leftover.reason)
+        await self._in_thread(self._spool.advance, CURSOR, last.target, last.id)
         self._succeeded(group)
         return True
+
+    def _first_group(self) -> list[SpooledBatch]:
+        targets = self._spool.targets(CURSOR)
+        records = self._sink.group_records
+        return self._spool.pending(CURSOR, targets[0], max_records=records) if targets else []
 
     async def _without_applied(self, group: list[SpooledBatch]) -> list[SpooledBatch]:
         """The group without what the sink got from the process that ran here before."""
@@ -121,7 +131,8 @@ class Delivery:
             return group
         applied = await self._sink.applied_version(group[0].target, self._spool.app_id)
         done = [batch for batch in group if applied is not None and batch.id <= applied]
-        await self._in_thread(self._spool.remove, done)
+        if done:
+            await self._in_thread(self._spool.advance, CURSOR, done[-1].target, done[-1].id)
         if len(done) < len(group):
             self._resumed.add(group[0].target)
         return group[len(done) :]
@@ -134,7 +145,7 @@ class Delivery:
             return
         batch = group[0]
         logger.error("telemetry batch refused", target=batch.target, records=batch.records, reason=reason)
-        await self._in_thread(self._spool.bury, batch, reason)
+        await self._in_thread(self._spool.bury, CURSOR, batch, reason)
         self._unexpected = 0
 
     def _succeeded(self, group: Sequence[SpooledBatch]) -> None:

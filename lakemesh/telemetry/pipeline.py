@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sqlite3
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +12,9 @@ from typing import Any
 import structlog
 
 from lakemesh.config.telemetry import TelemetryConfig
-from lakemesh.spool import Spool, SpoolLock
+from lakemesh.spool import SpoolFolder, SpoolUnavailable
 from lakemesh.telemetry.buffer import Buffer
-from lakemesh.telemetry.delivery import Delivery, write_batch
+from lakemesh.telemetry.delivery import CURSOR, Delivery, write_batch
 from lakemesh.telemetry.rows import RowMaker
 from lakemesh.telemetry.sinks import Sink
 from lakemesh.telemetry.tables import KINDS, Kind, table_specs
@@ -38,16 +37,21 @@ class Pipeline:
         self._targets = {kind: spec.name for kind, spec in table_specs(config).items()}
         self._rows: RowMaker | None = None
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="telemetry")
-        self._lock = SpoolLock(folder)
-        self._spool = Spool(
-            self._lock.file, max_bytes=config.spool_megabytes * 1024 * 1024, synchronous=config.spool_sync
+        spools = SpoolFolder(
+            folder, max_bytes=config.spool_megabytes * 1024 * 1024, cursors=(CURSOR,), synchronous=config.spool_sync
         )
+        self._spool_error: str | None = None
+        try:
+            self._spool = spools.open()
+        except SpoolUnavailable as error:
+            self._spool_error = error.detail
+            logger.exception("telemetry is kept in memory only")
+            self._spool = spools.open_in_memory()
         self._delivery = Delivery(self._spool, sink, self._in_thread)
         self._batch_full, self._spooled = asyncio.Event(), asyncio.Event()
         self._spooling, self._delivering = asyncio.Lock(), asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._spool_error: str | None = None
         self._closing = False
         self.buffer = Buffer(KINDS, size=config.buffer_size, batch_size=config.batch_size, on_batch=self._batch_is_full)
         forget_in_forks(self)
@@ -86,7 +90,6 @@ class Pipeline:
             logger.error("telemetry records lost at the end", records=len(self.buffer), reason=self._spool_error)
         self.buffer.close("closed")
         await self._in_thread(self._spool.close)
-        self._lock.release()
         self._threads.shutdown(wait=False)
 
     def health(self) -> dict[str, Any]:
@@ -171,13 +174,13 @@ class Pipeline:
             return True
         try:
             kept = self._spool.put(kind, self._targets[kind], count, content)
-        except sqlite3.Error as error:
+        except SpoolUnavailable as error:
             self.buffer.restore(kind, records)
-            self._spool_error = f"the spool cannot be written: {error}"
-            logger.error("telemetry spool cannot be written", reason=str(error))
+            self._spool_error = error.detail
+            logger.error("telemetry spool cannot be written", reason=error.detail)
             return False
         self._spool_error = None
-        if not kept:
+        if kept is None:
             self.buffer.dropped["spool_full"] += count
         return True
 
