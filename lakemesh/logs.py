@@ -2,11 +2,17 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 
+from lakemesh.redaction import REDACTED, NameMatcher, TextRedactor, without_input_values
+
 CHATTY = ("httpx", "httpcore", "databricks")
 """Loggers that say at level info what they do for each request; below a warning they are heard only when debugging."""
+
+MAX_VALUE_CHARACTERS = 16_384
+SECRET_NAMES = ("*password*", "*secret*", "*authorization*", "*api_key*", "*access_key*", "*_token", "token", "*dsn")
 
 
 def configure_logging(level: str) -> None:
@@ -27,6 +33,7 @@ def configure_logging(level: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                RedactLine(),
                 renderer,
             ],
         )
@@ -40,3 +47,19 @@ def configure_logging(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+class RedactLine:
+    """Takes secrets, and the callers' values that pydantic quotes in its errors, out of a line before it is written."""
+
+    def __init__(self) -> None:
+        self._texts = TextRedactor(["card_number", "token"])
+        self._is_named = NameMatcher(SECRET_NAMES)
+
+    def __call__(self, logger: Any, method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        for name, value in fields.items():
+            if self._is_named(name):
+                fields[name] = REDACTED
+            elif isinstance(value, str):
+                fields[name] = self._texts.redact(without_input_values(value), MAX_VALUE_CHARACTERS)
+        return fields

@@ -11,9 +11,15 @@ SinkName = Literal["delta", "zerobus", "otlp"]
 
 class RedactionConfig(Section):
     """What is taken out of attributes, log lines and captured content before it is written anywhere. `attributes`
-    are names, or their beginnings with a `*` at the end; `patterns` are kinds of text found anywhere in a value."""
+    are names of members at any depth, with `*` for any part of them, whatever their case; numbers under names of
+    tokens, which are counts, stay. `patterns` are kinds of text found anywhere in a value; `token` are also passwords
+    in URLs and what follows a name such as `password`."""
 
-    attributes: list[str] = ["http.request.header.authorization", "http.request.header.cookie", "*.api_key"]
+    attributes: list[str] = [
+        "*password*", "*passwd*", "*passphrase*", "pwd", "*.pwd", "*_pwd", "*secret*", "*credential*",
+        "*authorization*", "*cookie*", "*token*", "*api_key*", "*apikey*", "*api-key*", "*private_key*",
+        "*access_key*", "*account_key*", "*connection_string*", "dsn", "*.dsn", "*_dsn", "*webhook_url*",
+    ]  # fmt: skip
     patterns: list[Literal["card_number", "email", "token"]] = ["card_number", "token"]
 
 

@@ -51,6 +51,8 @@ class Execution:
         if failure is not None:
             span.set_attribute("error.type", failure.code)
             span.set_status(StatusCode.ERROR, failure.code)
+            if failure.__cause__ is not None:
+                span.record_exception(failure.__cause__)
         if scope.degraded:
             span.set_attribute("lakemesh.degraded", scope.degraded)
         span.end()

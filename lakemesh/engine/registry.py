@@ -19,6 +19,8 @@ from lakemesh.schemas import Identity
 
 logger = structlog.get_logger(__name__)
 
+MAX_FAULTS_LOGGED = 20
+
 DOORS = frozenset(get_args(Door))
 OBJECT_SCHEMA: Mapping[str, Any] = {"type": "object"}
 
@@ -68,7 +70,8 @@ class RegisteredAgent:
         try:
             return model.model_validate(result)
         except ValidationError as error:
-            logger.error("agent output invalid", agent=self.description.name, faults=error.error_count())
+            faults = [f"{fault['path']}: {fault['message']}" for fault in field_errors(error, prefix="result")]
+            logger.error("agent output invalid", agent=self.description.name, faults=faults[:MAX_FAULTS_LOGGED])
             raise AgentFailed(f"The agent {self.description.name!r} broke its output schema.") from error
 
 

@@ -1,12 +1,14 @@
 """From log lines to records, with the trace they were written in."""
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.trace import get_current_span
 
 from lakemesh.logs import CHATTY
+from lakemesh.telemetry.exceptions import exception_attributes
 from lakemesh.telemetry.records import LogRecord
 
 OWN = "lakemesh.telemetry"
@@ -34,10 +36,9 @@ def to_record(line: logging.LogRecord) -> LogRecord:
     context = get_current_span().get_span_context()
     number, text = next((number, text) for level, number, text in SEVERITIES if line.levelno >= level)
     body, attributes = body_and_attributes(line)
-    if line.exc_info and line.exc_info[1] is not None:
-        error = line.exc_info[1]
-        attributes["exception.type"] = type(error).__qualname__
-        attributes["exception.message"] = str(error)
+    error = exception_of(line)
+    if error is not None:
+        attributes.update(exception_attributes(error))
     return LogRecord(
         int(line.created * 1e9),
         number,
@@ -60,3 +61,13 @@ def body_and_attributes(line: logging.LogRecord) -> tuple[str, dict[str, Any]]:
         return str(fields.pop("event", "")), fields
     extra = {key: value for key, value in vars(line).items() if key not in STANDARD and not key.startswith("_")}
     return line.getMessage(), extra
+
+
+def exception_of(line: logging.LogRecord) -> BaseException | None:
+    """structlog hands `exc_info` over among its fields: as True, as an exception or as what `sys.exc_info` returns."""
+    given: Any = line.msg.get("exc_info") if isinstance(line.msg, dict) else line.exc_info
+    if isinstance(given, BaseException):
+        return given
+    if isinstance(given, tuple):
+        return given[1] if isinstance(given[1], BaseException) else None
+    return sys.exc_info()[1] if given else None

@@ -71,6 +71,8 @@ class SpanRecord(NamedTuple):
     status_code: str
     status_message: str | None
     scope: tuple[str, str | None]
+    dropped_events: int = 0
+    dropped_links: int = 0
 
 
 class LogRecord(NamedTuple):

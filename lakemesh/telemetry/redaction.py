@@ -1,33 +1,29 @@
-"""What must not be written: named attributes, and text that looks like a card number, an e-mail address or a token.
+"""Attribute bags and captured content without secrets. It runs when rows are made, never in the request's way."""
 
-It runs when rows are made, never in the request's way.
-"""
-
-import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from fnmatch import translate
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from lakemesh.config.telemetry import RedactionConfig
-
-CARD = re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w.])")
-EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-TOKEN = re.compile(
-    r"\b[Bb]earer\s+[\w.~+/=-]{8,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+|\b(?:dapi|ghp_|xox[bp]-|sk-)[\w-]{16,}"
+from lakemesh.redaction import (
+    REDACTED,
+    NameMatcher,
+    TextRedactor,
+    folded,
+    hides,
+    is_card_number,
+    passes_luhn,
 )
-# What a text must contain for its pattern to be worth trying, every digit being read as a zero: plain searches over
-# a whole batch cost a thirtieth of the patterns.
-HINTS: Mapping[str, Sequence[bytes]] = {
-    "card_number": (b"0000000000000", b"0000 0000", b"0000-0000"),
-    "email": (b"@",),
-    "token": (b"earer ", b"eyJ", b"dapi", b"ghp_", b"xox", b"sk-"),
-}
-DIGITS_AS_ZERO = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else byte for byte in range(256))
+
+__all__ = ["Redactor", "passes_luhn"]
+
+MAX_DEPTH = 64
+MAX_PARSED_CHARACTERS = 1024 * 1024
+"""JSON up to this is read as such, longer JSON as text."""
 
 
 class Redactor:
@@ -35,19 +31,24 @@ class Redactor:
 
     def __init__(self, config: RedactionConfig, *, limit: int) -> None:
         self._limit = limit
-        self._replace = [REPLACEMENTS[pattern] for pattern in config.patterns]
-        self._hints = [hint for pattern in config.patterns for hint in HINTS[pattern]]
-        names = "|".join(translate(name) for name in config.attributes) or r"(?!)"
-        self._is_named = lru_cache(maxsize=4_096)(re.compile(names).fullmatch)
+        self._texts = TextRedactor(config.patterns)
+        self._finds_cards = "card_number" in config.patterns
+        self._is_named = NameMatcher(config.attributes)
+        self._hints = sorted({*self._texts.hints, *map(longest_piece, config.attributes)})
 
     def text(self, text: str | None) -> str | None:
         """The text without what the patterns find; cut, with its length told, when it is too long."""
+        return None if text is None else self._texts.redact(text, self._limit)
+
+    def content(self, text: str | None) -> str | None:
+        """JSON text, also without the values of named members at any depth; what is not JSON, as any text."""
         if text is None:
             return None
-        if self._is_suspicious(text.encode(errors="replace")):
-            for replace in self._replace:
-                text = replace(text)
-        return shortened(text, self._limit)
+        if len(text) <= MAX_PARSED_CHARACTERS and self._is_suspicious(text):
+            with suppress(ValueError):
+                text = to_bytes(self._value(from_json(text), len(text))).decode()
+                return text if len(text) <= self._limit else f"{text[: self._limit]}… ({len(text)} characters)"
+        return self.text(text)
 
     def json(self, attributes: Mapping[str, Any]) -> str:
         """The attribute bag as a JSON object. Values JSON has no form for are written as text."""
@@ -55,21 +56,16 @@ class Redactor:
 
     def json_column(self, bags: Sequence[Mapping[str, Any]]) -> list[str]:
         """`json` of each bag. Most batches hold nothing to take out, which one look at all of it tells."""
-        named = self._is_named
-        bags = [
-            {key: "[redacted]" if named(key) else value for key, value in bag.items()} if any(map(named, bag)) else bag
-            for bag in bags
-        ]
         encoded = [to_bytes(bag) for bag in bags]
         texts = [text.decode() for text in encoded]
         for index in self._suspects(encoded):
-            texts[index] = to_bytes({key: self._value(value) for key, value in bags[index].items()}).decode()
+            texts[index] = to_bytes(self._value(from_json(encoded[index]), self._limit)).decode()
         return texts
 
     def _suspects(self, texts: Sequence[bytes]) -> set[int]:
         """Which texts are too long, or contain a hint."""
         ends = list(accumulate(len(text) + 1 for text in texts))
-        plain = b"\n".join(texts).translate(DIGITS_AS_ZERO)
+        plain = folded(b"\n".join(texts))
         found = {index for index, text in enumerate(texts) if len(text) > self._limit}
         for hint in self._hints:
             at = plain.find(hint)
@@ -79,50 +75,52 @@ class Redactor:
                 at = plain.find(hint, ends[index])
         return found
 
-    def _is_suspicious(self, text: bytes) -> bool:
-        plain = text.translate(DIGITS_AS_ZERO)
+    def _is_suspicious(self, text: str) -> bool:
+        plain = folded(text.encode(errors="replace"))
         return any(hint in plain for hint in self._hints)
 
-    def _value(self, value: Any) -> Any:
+    def _value(self, value: Any, limit: int, depth: int = 0) -> Any:
+        """A JSON value without secrets, its texts cut at `limit`. Text that is JSON itself is looked into."""
         if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, Mapping):
-            return {key: self._value(item) for key, item in value.items()}
-        if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-            return [self._value(item) for item in value]
+            is_json = depth <= 1 and value[:1] in ("{", "[")
+            return self.content(value) if is_json else self._texts.redact(value, limit)
+        if depth > MAX_DEPTH and isinstance(value, dict | list):
+            return REDACTED
+        if isinstance(value, dict):
+            return {
+                self._texts.redact(name, limit): REDACTED
+                if self._is_named(name) and hides(name, item)
+                else self._value(item, limit, depth + 1)
+                for name, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self._value(item, limit, depth + 1) for item in value]
+        if self._finds_cards and isinstance(value, int | float) and is_card_number(value):
+            return "[card number]"
         return value
 
 
-def to_bytes(attributes: Mapping[str, Any]) -> bytes:
-    return to_json(attributes, inf_nan_mode="strings", fallback=str, bytes_mode="base64")
+def to_bytes(value: Any) -> bytes:
+    """As JSON; text that is not Unicode (a lone surrogate) is written with question marks."""
+    try:
+        return to_json(value, inf_nan_mode="strings", fallback=str, bytes_mode="base64")
+    except (PydanticSerializationError, UnicodeEncodeError, ValueError):
+        return to_json(printable(value), inf_nan_mode="strings", fallback=str, bytes_mode="base64")
 
 
-def shortened(text: str, limit: int) -> str:
-    """Text over the limit is cut and says how long it was."""
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+def printable(value: Any, depth: int = 0) -> Any:
+    """The value with everything in it that JSON cannot say as text it can."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth > MAX_DEPTH:
+        return "…"
+    if isinstance(value, Mapping):
+        return {str(printable(str(name))): printable(item, depth + 1) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [printable(item, depth + 1) for item in value]
+    return str(value).encode(errors="replace").decode()
 
 
-def without_cards(text: str) -> str:
-    return CARD.sub(lambda match: "[card number]" if passes_luhn(match[0]) else match[0], text)
-
-
-def without_emails(text: str) -> str:
-    return EMAIL.sub("[e-mail]", text)
-
-
-def without_tokens(text: str) -> str:
-    return TOKEN.sub("[token]", text)
-
-
-REPLACEMENTS: Mapping[str, Callable[[str], str]] = {
-    "card_number": without_cards,
-    "email": without_emails,
-    "token": without_tokens,
-}
-
-
-def passes_luhn(text: str) -> bool:
-    """The check digit of payment card numbers (ISO/IEC 7812-1, annex B)."""
-    digits = [int(character) for character in text if character.isdigit()]
-    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+def longest_piece(pattern: str) -> bytes:
+    """The part of a name's pattern that every name of its kind contains."""
+    return folded(max(pattern.split("*"), key=len).encode())

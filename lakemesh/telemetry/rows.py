@@ -47,7 +47,7 @@ class RowMaker:
     def _spans(self, records: Sequence[SpanRecord]) -> Columns:
         (
             trace_ids, span_ids, parents, _, states, flags, names, kinds, starts, ends, attributes, dropped, events,
-            links, codes, messages, scopes,
+            links, codes, messages, scopes, dropped_events, dropped_links,
         ) = zip(*records, strict=True)  # fmt: skip
         return {
             **self._first(starts, "time"),
@@ -64,9 +64,9 @@ class RowMaker:
             "attributes": self._redactor.json_column(attributes),
             "dropped_attributes_count": dropped,
             "events": [[self._event(event) for event in some] for some in events] if any(events) else Constant([]),
-            "dropped_events_count": Constant(0),
+            "dropped_events_count": dropped_events,
             "links": [[self._link(link) for link in some] for some in links] if any(links) else Constant([]),
-            "dropped_links_count": Constant(0),
+            "dropped_links_count": dropped_links,
             "status": [
                 {"code": code, "message": self._redactor.text(message)}
                 for code, message in zip(codes, messages, strict=True)
@@ -142,13 +142,14 @@ class RowMaker:
     def _executions(self, records: Sequence[ExecutionRecord]) -> Columns:
         told = dict(zip(ExecutionRecord._fields, zip(*records, strict=True), strict=True))
         uses, prompts = told["model_uses"], told["prompt_uses"]
-        texts = ("input_data", "output_data", "error_message")
+        contents = ("input_data", "output_data")
         sums = ("input_tokens", "output_tokens", "cost_usd")
         return {
             **told,
             **moments(told["timestamp_ns"], "timestamp"),
             "user_id": told["user"],
-            **{name: [self._redactor.text(text) for text in told[name]] for name in texts if any(told[name])},
+            **{name: [self._redactor.content(text) for text in told[name]] for name in contents if any(told[name])},
+            "error_message": [self._redactor.text(text) for text in told["error_message"]],
             "models": [sorted({use.model for use in some}) for some in uses],
             "prompts": [sorted({f"{use.name}_v{use.version}" for use in some}) for some in prompts],
             **{name: [sum(getattr(use, name) for use in some) for some in uses] for name in sums},

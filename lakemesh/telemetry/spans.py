@@ -59,6 +59,8 @@ def flatten(span: ReadableSpan) -> SpanRecord:
         STATUS_CODES[status.status_code],
         status.description,
         (scope.name, scope.version) if scope is not None else NO_SCOPE,
+        getattr(span._events, "dropped", 0),
+        getattr(span._links, "dropped", 0),
     )
 
 

@@ -191,7 +191,13 @@ def table_specs(config: TelemetryConfig) -> dict[Kind, TableSpec]:
     }
 
 
-VIEWS: Mapping[str, Kind] = {"traces": "spans", "logs": "logs", "metrics": "metrics", "telemetry": "executions"}
+VIEWS: Mapping[str, tuple[Kind, str]] = {
+    "traces": ("spans", "*"),
+    # A VARIANT cannot be compared with text; nearly every body is text.
+    "logs": ("logs", "* EXCEPT (body), variant_get(body, '$', 'string') AS body"),
+    "metrics": ("metrics", "*"),
+    "telemetry": ("executions", "*"),
+}
 
 
 async def make_tables(workspace: Workspace, config: TelemetryConfig) -> None:
@@ -200,8 +206,8 @@ async def make_tables(workspace: Workspace, config: TelemetryConfig) -> None:
     specs = table_specs(config)
     for spec in specs.values():
         await workspace.tables.create(spec)
-    for view, kind in VIEWS.items():
-        statement = f"CREATE OR REPLACE VIEW {config.table(view)} AS SELECT * FROM {specs[kind].name}"  # noqa: S608
+    for view, (kind, columns) in VIEWS.items():
+        statement = f"CREATE OR REPLACE VIEW {config.table(view)} AS SELECT {columns} FROM {specs[kind].name}"  # noqa: S608
         try:
             await workspace.warehouse.query(statement, read_only=False)
         except LakemeshError as error:

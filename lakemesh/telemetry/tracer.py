@@ -6,7 +6,6 @@ end, per-value cleaning and processors that only pass on. Values are made JSON w
 """
 
 import random
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import time_ns
@@ -29,11 +28,13 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from lakemesh.telemetry.exceptions import exception_attributes
 from lakemesh.telemetry.records import SpanEvent, SpanLink, SpanRecord
 from lakemesh.telemetry.sampling import HeadSampling
 
 MAX_ATTRIBUTES = 128
 MAX_EVENTS = 128
+MAX_LINKS = 128
 KINDS = {kind: f"SPAN_KIND_{kind.name}" for kind in SpanKind}
 STATUS_CODES = {code: f"STATUS_CODE_{code.name}" for code in StatusCode}
 SAMPLED = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
@@ -46,8 +47,8 @@ class LeanSpan(Span):
     """One span. It belongs to the task that started it, as every span here does, so nothing is locked."""
 
     __slots__ = (
-        "_attributes", "_context", "_dropped", "_end", "_events", "_kind", "_links", "_name", "_parent", "_start",
-        "_status", "_tracer",
+        "_attributes", "_context", "_dropped", "_dropped_events", "_dropped_links", "_end", "_events", "_kind",
+        "_links", "_name", "_parent", "_start", "_status", "_tracer",
     )  # fmt: skip
 
     def __init__(self, tracer: "LeanTracer", name: str, context: SpanContext, parent: SpanContext | None) -> None:
@@ -57,7 +58,7 @@ class LeanSpan(Span):
         self._parent = parent
         self._kind = SpanKind.INTERNAL
         self._attributes: dict[str, Any] = {}
-        self._dropped = 0
+        self._dropped = self._dropped_events = self._dropped_links = 0
         self._events: list[SpanEvent] = []
         self._links: tuple[SpanLink, ...] = ()
         self._status: tuple[StatusCode, str | None] = (StatusCode.UNSET, None)
@@ -84,11 +85,18 @@ class LeanSpan(Span):
             self.set_attribute(key, value)
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        if self._end == 0 and len(self._events) < MAX_EVENTS:
+        if self._end:
+            return
+        if len(self._events) < MAX_EVENTS:
             self._events.append(SpanEvent(timestamp or time_ns(), name, dict(attributes or {})))
+        else:
+            self._dropped_events += 1
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
-        self._links += (to_link(context, attributes),)
+        if len(self._links) < MAX_LINKS:
+            self._links += (to_link(context, attributes),)
+        else:
+            self._dropped_links += 1
 
     def update_name(self, name: str) -> None:
         self._name = name
@@ -102,14 +110,7 @@ class LeanSpan(Span):
         self, exception: BaseException, attributes: Attributes = None, timestamp: int | None = None,
         escaped: bool = False,
     ) -> None:  # fmt: skip
-        kind = type(exception)
-        named = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        described = {
-            "exception.type": named,
-            "exception.message": str(exception),
-            "exception.stacktrace": "".join(traceback.format_exception(exception)),
-            "exception.escaped": str(escaped),
-        }
+        described = {**exception_attributes(exception), "exception.escaped": str(escaped)}
         self.add_event("exception", {**described, **(attributes or {})}, timestamp)
 
     def end(self, end_time: int | None = None) -> None:
@@ -137,13 +138,15 @@ class LeanSpan(Span):
                 STATUS_CODES[code],
                 message,
                 self._tracer.scope,
+                self._dropped_events,
+                self._dropped_links,
             )
         )
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is not None and self._end == 0:
             self.record_exception(error, escaped=True)
-            self.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
+            self.set_status(StatusCode.ERROR, type(error).__name__)
         self.end()
 
 
@@ -193,7 +196,7 @@ class LeanTracer(Tracer):
             if record_exception:
                 span.record_exception(error)
             if set_status_on_exception:
-                span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
+                span.set_status(StatusCode.ERROR, type(error).__name__)
             raise
         finally:
             otel_context.detach(token)

@@ -109,7 +109,7 @@ async def test_log_lines_carry_their_trace(tmp_path: Path) -> None:
             logging.getLogger("some.room").warning("%s is low", "disk", extra={"free": 3})
         assert await telemetry.flush()
         [line] = await rows(workspace, "SELECT * FROM main.agents.logs WHERE severity_text = 'WARN'")
-    assert line["body"] == '"disk is low"'
+    assert line["body"] == "disk is low"
     assert line["attributes"] == '{"free":3}'
     assert line["trace_id"] == f"{span.get_span_context().trace_id:032x}"
 

@@ -31,7 +31,7 @@ def test_card_numbers_are_taken_out_however_they_are_grouped(number: str, separa
     written = separator.join(number[start : start + 4] for start in range(0, 16, 4))
     redactor = Redactor(RedactionConfig(), limit=1_000)
     assert redactor.text(f"card {written}, thanks") == "card [card number], thanks"
-    assert json.loads(redactor.json({"a": [written], "n": int(number)})) == {"a": ["[card number]"], "n": int(number)}
+    assert json.loads(redactor.json({"a": [written]})) == {"a": ["[card number]"]}
 
 
 json_values = st.recursive(
