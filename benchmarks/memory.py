@@ -18,6 +18,7 @@ from lakemesh.config.memory import MemoryConfig
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.memory import Memory
 from lakemesh.memory.tables import INDEX_COLUMNS, index_spec
+from lakemesh.models import Embedded
 
 DIMENSION = 384
 AGENTS = 100
@@ -39,8 +40,8 @@ async def measure(size: int, target: str) -> list[Row]:
     stored, queries = vectors[:size], vectors[size:]
     answers = iter([])
 
-    async def embed(texts: object) -> list[list[float]]:
-        return [next(answers)]
+    async def embed(texts: object) -> Embedded:
+        return Embedded(vectors=[next(answers)], model="clustered")
 
     with tempfile.TemporaryDirectory() as folder:
         workspace = await open_workspace(Path(folder))

@@ -12,6 +12,7 @@ implementation-defined part, -32000..-32099, unless the protocol names a code).
     │   ├── PayloadTooLarge         413   ├── UnsupportedMediaType 415  └── ValidationFailed  422
     ├── TryLater                    the request is fine; its time has not come
     │   ├── RateLimited             429   ├── Overloaded          503   └── ShuttingDown      503
+    ├── ModelRefused                422   no model of the route takes the request, now or later
     ├── DeadlineExceeded            504
     ├── Cancelled                   499
     ├── Unavailable                 503   something behind the server does not answer
@@ -160,6 +161,19 @@ class ModelUnavailable(Unavailable):
     """Every endpoint of the model route failed, refused or was too slow."""
 
     code, title = "model_unavailable", "Model unavailable"
+
+
+class ModelRefused(LakemeshError):
+    """Every endpoint of the route refuses what it was asked; asking again unchanged is pointless. `reason` is
+    `context_length` (too long for the model), `content_filter` (against its rules) or `invalid_request`; `positions`
+    are the places of the texts at fault, where texts were embedded."""
+
+    code, title, status, jsonrpc_code = "model_refused", "Model refused the request", 422, -32061
+
+    def __init__(self, detail: str, *, reason: str, positions: Sequence[int] = ()) -> None:
+        super().__init__(detail, reason=reason)
+        self.reason = reason
+        self.positions = tuple(positions)
 
 
 class WorkspaceUnavailable(Unavailable):

@@ -57,7 +57,7 @@ class Services:
         """Bring the running parts to a new configuration. Agents come first: one that cannot be loaded refuses the
         whole version, and nothing of it is in force then."""
         await self.registry.configure(config.agents)
-        self.models.configure(config.models)
+        (await self.models.prepare(config.models)).commit()
         self.prompts.configure(config.prompts)
         self.authenticator.configure(config.auth)
         self.router.configure(config)

@@ -114,8 +114,7 @@ async def events(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
 async def embed(endpoint: ModelEndpoint, body: dict[str, Any]) -> dict[str, Any]:
     inputs = body.get("input")
     texts = [inputs] if isinstance(inputs, str) else list(inputs or ())
-    vectors = await endpoint.embed(texts, timeout_seconds=TIMEOUT_SECONDS)
-    data = [{"object": "embedding", "index": place, "embedding": vector} for place, vector in enumerate(vectors)]
-    words = sum(len(text.split()) for text in texts)
-    usage = {"prompt_tokens": words, "total_tokens": words}
-    return {"object": "list", "model": body.get("model"), "data": data, "usage": usage}
+    answer = await endpoint.embed(texts, timeout_seconds=TIMEOUT_SECONDS)
+    data = [{"object": "embedding", "index": place, "embedding": vector} for place, vector in enumerate(answer.vectors)]
+    usage = {"prompt_tokens": answer.input_tokens, "total_tokens": answer.input_tokens}
+    return {"object": "list", "model": answer.model or body.get("model"), "data": data, "usage": usage}

@@ -4,15 +4,25 @@ Routing, retries, breakers and limits are the business of `lakemesh.models`; a b
 endpoint. Requests and answers are the JSON bodies of OpenAI chat completions and embeddings.
 """
 
+import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from lakemesh.errors import LakemeshError
+
+Refusal = Literal["context_length", "content_filter", "invalid_request"]
+"""Why an endpoint will never take a request: it is too long for the model, against its rules, or not well formed."""
+
+REFUSED_STATUS = frozenset({400, 413, 422})
+MAX_TOKENS = 2**31 - 1
+"""More than any model counts to: what is above is a broken endpoint's, and must not break the row it is kept in."""
 
 
 class EndpointError(LakemeshError):
     """One failed call. `http_status` is None when no answer came; `retryable` says whether the same call may
-    succeed later on the same endpoint (429, 5xx, lost connections), as opposed to a request it will never take."""
+    succeed later on the same endpoint (429, 5xx, lost connections), as opposed to a request it will never take.
+    `refusal` is set when the request itself is at fault."""
 
     code, title, status = "endpoint_error", "Model endpoint error", 502
 
@@ -23,15 +33,31 @@ class EndpointError(LakemeshError):
         http_status: int | None = None,
         retryable: bool,
         retry_after_seconds: float | None = None,
+        refusal: Refusal | None = None,
     ) -> None:
         super().__init__(detail, retry_after_seconds=retry_after_seconds)
         self.http_status = http_status
         self.retryable = retryable
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingAnswer:
+    """One vector per input, in order. `model` is what the endpoint calls itself; None when it does not say."""
+
+    vectors: list[list[float]]
+    model: str | None = None
+    input_tokens: int = 0
 
 
 class ModelEndpoint(Protocol):
     """Every call is bounded by `timeout_seconds`, which covers the whole answer (for a stream: each wait for
-    the next chunk), and raises `EndpointError` when it fails."""
+    the next chunk), and raises `EndpointError` when it fails.
+
+    `embedding_model` names the model its vectors are of where the build knows better than configuration: a local
+    model that stands in for the one asked for. None where what configuration says holds."""
+
+    embedding_model: str | None
 
     async def chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
         """A `chat.completion` for a chat completions request (`messages`, `tools`, `response_format`, ...)."""
@@ -41,9 +67,7 @@ class ModelEndpoint(Protocol):
         """The `chat.completion.chunk`s of the same request, as they come. Closing it ends the call."""
         ...
 
-    async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> list[list[float]]:
-        """One vector per input, in order."""
-        ...
+    async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> EmbeddingAnswer: ...
 
     async def close(self) -> None:
         """Let go of its connections."""
@@ -63,3 +87,12 @@ class ModelEndpoints(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def bounded_tokens(count: object) -> int:
+    """A count of tokens as the endpoint gave it, between zero and `MAX_TOKENS`. Raises `ValueError` or `TypeError` for
+    what is no number."""
+    number = float(count or 0)  # type: ignore[arg-type]
+    if math.isnan(number):
+        raise ValueError("a count of tokens is a number")
+    return int(min(max(0.0, number), MAX_TOKENS))

@@ -3,22 +3,29 @@
 import asyncio
 import email.utils
 import importlib
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lakemesh.lakehouse.endpoints import EndpointError
+from lakemesh.lakehouse.endpoints import REFUSED_STATUS, EmbeddingAnswer, EndpointError, Refusal, bounded_tokens
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+MAX_RETRY_AFTER_SECONDS = 86_400.0
+TOO_LONG = ("context_length", "context length", "context window", "too long", "too many tokens", "string_above_max")
+MAX_ERROR_CHARACTERS = 10_000
+UNWELCOME = ("content_filter", "content_policy", "content management policy", "content filter")
 ApiKey = str | Callable[[], Awaitable[str]] | None
 
 
 class OpenAIEndpoint:
     """`base_url` as OpenAI has it (what `/chat/completions` is appended to). `api_key` may be a coroutine function,
     asked for a token before each request. The SDK's own retries are off: `lakemesh.models` knows the deadline."""
+
+    embedding_model: str | None = None
 
     def __init__(self, base_url: str, *, model: str, api_key: ApiKey, headers: Mapping[str, str] | None = None) -> None:
         self._base_url = base_url
@@ -62,17 +69,18 @@ class OpenAIEndpoint:
         if not finished:
             raise EndpointError("The stream ended before the answer did.", retryable=True)
 
-    async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> list[list[float]]:
+    async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> EmbeddingAnswer:
         try:
             async with asyncio.timeout(timeout_seconds):
                 client = await self._open()
                 answer = await client.embeddings.create(model=self._model, input=list(inputs), encoding_format="float")
+            vectors = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
+            tokens = bounded_tokens(answer.usage.prompt_tokens if answer.usage else 0)
         except Exception as error:
             raise translate(error) from error
-        vectors = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
         if len(vectors) != len(inputs):
             raise EndpointError(f"{len(inputs)} texts got {len(vectors)} vectors.", retryable=False)
-        return vectors
+        return EmbeddingAnswer(vectors=vectors, model=answer.model or None, input_tokens=tokens)
 
     async def close(self) -> None:
         if self._client is not None:
@@ -112,21 +120,34 @@ def translate(error: Exception) -> Exception:
             http_status=error.status_code,
             retryable=error.status_code in RETRYABLE_STATUS,
             retry_after_seconds=retry_after(error.response.headers.get("retry-after")),
+            refusal=refusal_of(error.status_code, error.response.text[:MAX_ERROR_CHARACTERS]),
         )
     if isinstance(error, openai.APIConnectionError):
         return EndpointError("The endpoint cannot be reached.", retryable=True)
     return EndpointError(f"The endpoint's answer cannot be read: {type(error).__name__}.", retryable=True)
 
 
+def refusal_of(status: int, text: str) -> Refusal | None:
+    """Why a request was refused, from the error's body: OpenAI's `code` where there is one, and the words that Model
+    Serving and others use in its place. None when the request is not what is at fault."""
+    if status not in REFUSED_STATUS:
+        return None
+    told = text.lower()
+    if status == 413 or any(words in told for words in TOO_LONG):
+        return "context_length"
+    return "content_filter" if any(words in told for words in UNWELCOME) else "invalid_request"
+
+
 def retry_after(value: str | None) -> float | None:
-    """Seconds to wait, from a number of seconds or an HTTP date (RFC 9110 section 10.2.3)."""
+    """Seconds to wait, a day at most, from a number of seconds or an HTTP date (RFC 9110 section 10.2.3). None for
+    what is neither, infinity and NaN among them."""
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None

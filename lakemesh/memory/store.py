@@ -17,11 +17,12 @@ from lakemesh.lakehouse.indexes import Match
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory.tables import INDEX_COLUMNS, index_spec, memory_table
 from lakemesh.memory.writer import MemoryRecord, MemoryWriter
+from lakemesh.models.embedding import Embedded
 from lakemesh.scope import current_deadline, current_scope
 
 logger = structlog.get_logger(__name__)
 
-Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
+Embed = Callable[[Sequence[str]], Awaitable[Embedded]]
 
 DEFAULT_SECONDS = 30.0
 METADATA_CANDIDATES = 1_000
@@ -58,13 +59,11 @@ class Memory:
     ) -> None:
         self._config = config
         self._workspace = workspace
-        self._embed = embed
+        self._embed_texts = embed
         self._dimension = dimension
         self._embedding_model = embedding_model
         self._tracer = tracer
-        self._writer = MemoryWriter(
-            config, workspace=workspace, embed=embed, embedding_model=embedding_model, prepare=self._prepare
-        )
+        self._writer = MemoryWriter(config, workspace=workspace, embed=self._embed, prepare=self._prepare)
         self._other_model: str | None = None
         self._ready = False
         self._preparing = asyncio.Lock()
@@ -124,10 +123,10 @@ class Memory:
             span.set_attribute("lakemesh.memory.top_k", top_k)
             async with current_deadline(DEFAULT_SECONDS).timeout():
                 await self._prepare()
+                embedded = await self._embed([query])
                 if self._other_model:
-                    own["embedding_model"] = self._embedding_model
-                vector = (await self._embed([query]))[0]
-                return await self._search(vector, own, metadata, top_k, span)
+                    own["embedding_model"] = embedded.model
+                return await self._search(embedded.vectors[0], own, metadata, top_k, span)
 
     async def forget(self, memory_ids: Sequence[str]) -> int:
         """Remove memories from the index and the table; how many there were. The rows' bytes leave the storage with
@@ -153,6 +152,13 @@ class Memory:
             other = f"memories of the embedding model {self._other_model!r} are not found"
             health["degraded"] = health["degraded"] or other
         return health
+
+    async def _embed(self, texts: Sequence[str]) -> Embedded:
+        """Vectors, with a change of their model noticed: from then on only the new one's memories are compared."""
+        embedded = await self._embed_texts(texts)
+        if embedded.model != self._embedding_model:
+            self._other_model, self._embedding_model = self._embedding_model, embedded.model
+        return embedded
 
     async def _search(
         self, vector: Sequence[float], own: dict[str, Any], metadata: dict[str, Any], top_k: int, span: Span

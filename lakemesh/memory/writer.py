@@ -12,17 +12,18 @@ from typing import Any
 import structlog
 
 from lakemesh.config.memory import MemoryConfig
-from lakemesh.errors import InvalidRequest, LakemeshError, PayloadTooLarge, ValidationFailed
+from lakemesh.errors import InvalidRequest, LakemeshError, ModelRefused, PayloadTooLarge, ValidationFailed
 from lakemesh.lakehouse.arrow import rows_to_arrow
 from lakemesh.lakehouse.tables import AppTransaction
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory.tables import memory_table
+from lakemesh.models.embedding import Embedded
 
 logger = structlog.get_logger(__name__)
 
 BATCH = 256
 CLOSE_SECONDS = 5.0
-REFUSALS = (InvalidRequest, PayloadTooLarge, ValidationFailed)
+REFUSALS = (InvalidRequest, ModelRefused, PayloadTooLarge, ValidationFailed)
 """What a memory is at fault for; anything else, a missing grant too, may pass and is waited for."""
 
 
@@ -61,14 +62,12 @@ class MemoryWriter:
         config: MemoryConfig,
         *,
         workspace: Workspace,
-        embed: Callable[[Sequence[str]], Awaitable[list[list[float]]]],
-        embedding_model: str,
+        embed: Callable[[Sequence[str]], Awaitable[Embedded]],
         prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self._config = config
         self._workspace = workspace
         self._embed = embed
-        self._embedding_model = embedding_model
         self._waiting: deque[MemoryRecord] = deque()
         self._batch: list[MemoryRecord] = []  # taken from the buffer, not yet in both table and index
         self._singly = 0  # so many of the next go one by one
@@ -168,11 +167,11 @@ class MemoryWriter:
 
     async def _write(self, batch: Sequence[MemoryRecord]) -> None:
         """The index first: it may refuse a vector, and then nothing must have reached the table."""
-        vectors = await self._embed([record.text for record in batch])
-        rows = [record.to_row(self._embedding_model) for record in batch]
+        embedded = await self._embed([record.text for record in batch])
+        rows = [record.to_row(embedded.model) for record in batch]
         indexed = [
             {**row, "created_at": int(row["created_at"].timestamp() * 1_000), "embedding": vector}
-            for row, vector in zip(rows, vectors, strict=True)
+            for row, vector in zip(rows, embedded.vectors, strict=True)
         ]
         await self._workspace.indexes.upsert(self._config.index, indexed)
         table = memory_table(self._config.table)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakemesh.lakehouse.endpoints import EndpointError
+from lakemesh.lakehouse.endpoints import EndpointError, bounded_tokens
 
 Message = Mapping[str, Any]
 """One message of a conversation, as OpenAI chat completions have it: `role`, `content`, ..."""
@@ -24,7 +24,8 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatAnswer:
-    """`model` is what the endpoint calls itself (`offline` on a laptop)."""
+    """`model` is what the endpoint calls itself (`offline` on a laptop). `cached` says that no model was asked: the
+    answer was given to the same request before."""
 
     text: str
     model: str
@@ -34,6 +35,7 @@ class ChatAnswer:
     input_tokens: int = 0
     output_tokens: int = 0
     message: Message = field(default_factory=dict)
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +78,9 @@ def content_text(content: Any) -> str:
 
 
 def read_usage(body: Mapping[str, Any]) -> tuple[int, int]:
-    """Tokens in and out; zero where the endpoint does not say."""
+    """Tokens in and out; zero where the endpoint does not say. Raises `ValueError` or `TypeError` for nonsense."""
     usage = body.get("usage") or {}
-    return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    return bounded_tokens(usage.get("prompt_tokens")), bounded_tokens(usage.get("completion_tokens"))
 
 
 def read_tool_call(call: Mapping[str, Any]) -> ToolCall:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
@@ -13,11 +13,15 @@ from lakemesh.breaker import CircuitBreaker
 from lakemesh.config.models import EndpointConfig
 from lakemesh.deadline import Deadline
 from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoint
+from lakemesh.models.slots import FairSlots
 from lakemesh.scope import ModelUse, current_scope
 
 TOO_MANY_REQUESTS = 429
 FAIR_SHARE = 0.25
-"""The part of its own time limit that an endpoint must have had before a caller's deadline counts against it."""
+"""The part of its own time limit that an endpoint must have had before it counts against it that it was given up."""
+
+GivenUp = Literal["deadline_exceeded", "hedged"]
+"""Why an endpoint was not waited for any longer: time ran out, or the next endpoint was quicker."""
 
 REQUEST_ATTRIBUTES = {
     "temperature": "gen_ai.request.temperature",
@@ -36,6 +40,17 @@ class CallFacts:
     finish_reason: str | None = None
 
 
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One endpoint's part in answering one request, its retries included. `given_up` is set when it is cancelled for
+    its slowness, as opposed to a caller that left."""
+
+    endpoint: "GuardedEndpoint"
+    route: str
+    deadline: Deadline
+    given_up: GivenUp | None = None
+
+
 class GuardedEndpoint:
     """An endpoint with a concurrency limit and a circuit breaker, which lasts as long as its configuration."""
 
@@ -52,46 +67,54 @@ class GuardedEndpoint:
         self.config = config
         self.endpoint = endpoint
         self.breaker = CircuitBreaker(failures=config.breaker_failures, reset_seconds=config.breaker_reset_seconds)
-        self._slots = asyncio.Semaphore(config.max_concurrency)
+        self._slots = FairSlots(config.max_concurrency)
         self._tracer = tracer
         self._on_use = on_use
 
-    def timeout_seconds(self, deadline: Deadline) -> float:
-        return min(self.config.timeout_seconds, deadline.remaining_seconds())
+    @property
+    def timeout_seconds(self) -> float:
+        """The endpoint's own limit. The deadline of the request is watched where endpoints are chosen, so that it is
+        always known whose time was up."""
+        return self.config.timeout_seconds
+
+    @property
+    def embedding_model(self) -> str:
+        """What to keep beside a vector: vectors of different models do not compare."""
+        return self.endpoint.embedding_model or self.config.model_name
 
     @asynccontextmanager
     async def call(
-        self, operation: str, route: str, deadline: Deadline, request: Mapping[str, Any] | None = None
+        self, operation: str, attempt: Attempt, request: Mapping[str, Any] | None = None
     ) -> AsyncIterator[CallFacts]:
-        """Wait for a slot, then time, trace and judge what happens inside. Raises `EndpointError` when the breaker
-        is open, or when no slot comes free within the endpoint's time limit or the deadline."""
-        await self._take_slot(deadline)
+        """Wait for a slot, then time, trace and judge what happens inside. Raises `EndpointError` when the circuit
+        is open, or when no slot comes free within the endpoint's time limit."""
+        await self._take_slot()
         try:
             if not self.breaker.allows():
-                raise self._left_alone()
-            async with self._observed(operation, route, deadline, request or {}) as facts:
+                raise self._circuit_open()
+            async with self._observed(operation, attempt, request or {}) as facts:
                 yield facts
         finally:
             self._slots.release()
 
-    async def _take_slot(self, deadline: Deadline) -> None:
+    async def _take_slot(self) -> None:
         if self.breaker.state == "open":
-            raise self._left_alone()
+            raise self._circuit_open()
+        scope = current_scope()
         try:
-            async with asyncio.timeout(self.timeout_seconds(deadline)):
-                await self._slots.acquire()
+            async with asyncio.timeout(self.timeout_seconds):
+                await self._slots.acquire(scope.identity.user if scope is not None else "")
         except TimeoutError:
             detail = f"All {self.config.max_concurrency} slots of the endpoint {self.name!r} are taken."
             raise EndpointError(detail, retryable=False) from None
 
-    def _left_alone(self) -> EndpointError:
-        return EndpointError(f"The endpoint {self.name!r} failed too often; it is left alone.", retryable=False)
+    def _circuit_open(self) -> EndpointError:
+        detail = f"The endpoint {self.name!r} failed too often; its circuit is open."
+        return EndpointError(detail, retryable=False)
 
     @asynccontextmanager
-    async def _observed(
-        self, operation: str, route: str, deadline: Deadline, request: Mapping[str, Any]
-    ) -> AsyncIterator[CallFacts]:
-        facts = CallFacts(model=self.config.model or self.config.serving_endpoint or self.name)
+    async def _observed(self, operation: str, attempt: Attempt, request: Mapping[str, Any]) -> AsyncIterator[CallFacts]:
+        facts = CallFacts(model=self.config.model_name)
         started = time.monotonic()
         error_code: str | None = None
         span = self._start_span(operation, facts.model, request)
@@ -99,22 +122,24 @@ class GuardedEndpoint:
             yield facts
             self.breaker.succeeded()
         except BaseException as error:
-            error_code = error_type(error, deadline)
-            self._judge(error, deadline, time.monotonic() - started)
+            error_code = error_type(error, attempt)
+            self._judge(error, attempt, time.monotonic() - started)
             raise
         finally:
             self._end_span(span, facts, error_code)
-            self._note(facts, route, (time.monotonic() - started) * 1_000, error_code)
+            self._note(facts, attempt.route, (time.monotonic() - started) * 1_000, error_code)
 
-    def _judge(self, error: BaseException, deadline: Deadline, seconds: float) -> None:
+    def _judge(self, error: BaseException, attempt: Attempt, seconds: float) -> None:
         """What a failed call says of the endpoint's health. Nothing, when it is told to slow down (429), when the
-        caller left, or when the caller was in more of a hurry than the endpoint may be held to: a caller must not
-        be able to take an endpoint away from the others."""
-        hurried = deadline.expired and seconds < FAIR_SHARE * self.config.timeout_seconds
-        unwell = error.http_status != TOO_MANY_REQUESTS if isinstance(error, EndpointError) else deadline.expired
+        caller left, or when it was given up sooner than it may be held to: a caller with a short deadline must not be
+        able to take an endpoint away from the others."""
+        too_slow = (attempt.given_up is not None or isinstance(error, TimeoutError)) and (
+            seconds >= FAIR_SHARE * self.config.timeout_seconds
+        )
+        failed = isinstance(error, EndpointError) and error.http_status != TOO_MANY_REQUESTS
         if isinstance(error, EndpointError) and not error.retryable:
             self.breaker.succeeded()
-        elif unwell and not hurried:
+        elif too_slow or failed:
             self.breaker.failed()
         else:
             self.breaker.abandoned()
@@ -154,16 +179,21 @@ class GuardedEndpoint:
             finish_reason=facts.finish_reason,
             error_code=error_code,
         )
-        scope = current_scope()
-        if scope is not None:
-            scope.model_uses.append(use)
-        self._on_use(use)
+        note_use(use, self._on_use)
 
 
-def error_type(error: BaseException, deadline: Deadline) -> str:
+def note_use(use: ModelUse, on_use: Callable[[ModelUse], None]) -> None:
+    """Note a call in the scope of the running execution, and report it."""
+    scope = current_scope()
+    if scope is not None:
+        scope.model_uses.append(use)
+    on_use(use)
+
+
+def error_type(error: BaseException, attempt: Attempt) -> str:
     """`error.type` of the semantic conventions: the HTTP status when one came, or a word that says why none did."""
-    if isinstance(error, EndpointError) and error.http_status is not None:
-        return str(error.http_status)
-    if deadline.expired:
+    if isinstance(error, EndpointError):
+        return str(error.http_status or "unreachable")
+    if isinstance(error, TimeoutError) or attempt.deadline.expired:
         return "deadline_exceeded"
-    return "unreachable" if isinstance(error, EndpointError) else "cancelled"
+    return attempt.given_up or "cancelled"

@@ -4,22 +4,20 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from lakemesh.deadline import Deadline
 from lakemesh.lakehouse.endpoints import EndpointError
 from lakemesh.models.answers import ChatChunk, content_text, read_usage
-from lakemesh.models.calls import CallFacts, GuardedEndpoint
+from lakemesh.models.calls import Attempt, CallFacts
 
 
-async def stream_chunks(
-    guarded: GuardedEndpoint, request: Mapping[str, Any], route: str, deadline: Deadline
-) -> AsyncGenerator[ChatChunk]:
+async def stream_chunks(attempt: Attempt, request: Mapping[str, Any]) -> AsyncGenerator[ChatChunk]:
     """The chunks that say something. Raises `EndpointError` when the stream breaks and `TimeoutError` when the
     deadline passes, however diligently small pieces arrive."""
-    async with guarded.call("chat", route, deadline, {**request, "stream": True}) as facts:
-        bodies = guarded.endpoint.stream_chat(request, timeout_seconds=guarded.timeout_seconds(deadline))
+    guarded = attempt.endpoint
+    async with guarded.call("chat", attempt, {**request, "stream": True}) as facts:
+        bodies = guarded.endpoint.stream_chat(request, timeout_seconds=guarded.timeout_seconds)
         async with aclosing(bodies):
             while True:
-                async with deadline.timeout():
+                async with attempt.deadline.timeout():
                     body = await anext(bodies, None)
                 if body is None:
                     return

@@ -28,9 +28,11 @@ async def test_a_streamed_chat_says_the_same(workspace: Workspace) -> None:
 async def test_embeddings_keep_the_order(workspace: Workspace) -> None:
     endpoint = workspace.endpoints.serving_endpoint("embeddings")
     together = await endpoint.embed(["one", "two"], timeout_seconds=10)
-    alone = [(await endpoint.embed([text], timeout_seconds=10))[0] for text in ("one", "two")]
-    assert together == [pytest.approx(vector) for vector in alone]
-    assert together[0] != together[1]
+    alone = [(await endpoint.embed([text], timeout_seconds=10)).vectors[0] for text in ("one", "two")]
+    assert together.vectors == [pytest.approx(vector) for vector in alone]
+    assert together.vectors[0] != together.vectors[1]
+    assert together.input_tokens > 0
+    assert together.model == "offline-384"
 
 
 async def test_ping(workspace: Workspace) -> None:

@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from opentelemetry.trace import NoOpTracerProvider
@@ -10,14 +11,15 @@ from lakemesh.errors import InvalidRequest, WorkspaceUnavailable
 from lakemesh.lakehouse.embedded.hashed_embedding import embed_text
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory import Memory
+from lakemesh.models import Embedded
 from lakemesh.schemas import Identity
 from lakemesh.scope import ExecutionScope, execution_scope
 
 pytestmark = pytest.mark.anyio
 
 
-async def embed(texts) -> list[list[float]]:
-    return [embed_text(text, 64) for text in texts]
+async def embed(texts, model: str = "hashed") -> Embedded:
+    return Embedded(vectors=[embed_text(text, 64) for text in texts], model=model)
 
 
 def make(workspace: Workspace, *, buffer_size: int = 100, **arguments: object) -> Memory:
@@ -174,7 +176,7 @@ async def test_filters_on_metadata_hold_while_the_table_is_away(memory: Memory, 
 async def test_what_is_forgotten_before_it_is_written_never_appears(workspace: Workspace) -> None:
     up = True
 
-    async def embed_when_up(texts) -> list[list[float]]:
+    async def embed_when_up(texts) -> Embedded:
         if not up:
             raise WorkspaceUnavailable("no embeddings")
         return await embed(texts)
@@ -220,8 +222,9 @@ async def test_append_whose_answer_was_lost_is_not_made_twice(workspace: Workspa
 
 
 async def test_a_memory_at_fault_goes_alone(workspace: Workspace) -> None:
-    async def embed_most(texts) -> list[list[float]]:
-        return [[float("nan")] * 64 if text == "bad" else embed_text(text, 64) for text in texts]
+    async def embed_most(texts) -> Embedded:
+        vectors = [[float("nan")] * 64 if text == "bad" else embed_text(text, 64) for text in texts]
+        return Embedded(vectors=vectors, model="hashed")
 
     memory = make(workspace, embed=embed_most)
     for text in ("one", "bad", "two"):
@@ -235,7 +238,7 @@ async def test_a_memory_at_fault_goes_alone(workspace: Workspace) -> None:
 async def test_a_fault_in_the_embedding_is_told_and_survived(workspace: Workspace) -> None:
     broken = True
 
-    async def embed_later(texts) -> list[list[float]]:
+    async def embed_later(texts) -> Embedded:
         if broken:
             raise KeyError("a bug")
         return await embed(texts)
@@ -252,7 +255,7 @@ async def test_vectors_of_two_embedding_models_never_mix(workspace: Workspace) -
     first = make(workspace)
     first.store("same words", agent_id="a")
     await first.flush()
-    second = make(workspace, embedding_model="another")
+    second = make(workspace, embedding_model="another", embed=partial(embed, model="another"))
     await second.start()
     second.store("same words", agent_id="b")
     await second.flush()

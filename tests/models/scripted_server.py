@@ -4,18 +4,22 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+Reply = bytes | str | Callable[[dict], bytes]
 
 
 @dataclass
 class ScriptedServer:
-    """`script` is consumed a reply a request; the last one repeats. `requests` are the bodies it got."""
+    """`script` is consumed a reply a request; the last one repeats. A reply may be a function of the request's body.
+    `requests` are the bodies it got."""
 
-    script: list[bytes | str]
+    script: list[Reply]
     base_url: str = ""
     requests: list[dict] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     running: int = 0
     most_running: int = 0
 
@@ -25,8 +29,11 @@ class ScriptedServer:
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
             self.requests.append(json.loads(await reader.readexactly(length)))
+            self.asked.set()
             self.most_running = max(self.most_running, self.running)
             reply = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+            if callable(reply):
+                reply = reply(self.requests[-1])
             if reply == "stall":
                 await asyncio.sleep(60)
             elif reply == "drip":
@@ -53,7 +60,7 @@ class ScriptedServer:
 
 
 @asynccontextmanager
-async def scripted_server(*script: bytes | str) -> AsyncIterator[ScriptedServer]:
+async def scripted_server(*script: Reply) -> AsyncIterator[ScriptedServer]:
     scripted = ScriptedServer(list(script))
     server = await asyncio.start_server(scripted.handle, "127.0.0.1", 0)
     scripted.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
@@ -69,8 +76,17 @@ def http(status: int, body: bytes, **headers: str) -> bytes:
     return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
 
 
-def error(status: int, **headers: str) -> bytes:
-    return http(status, b'{"error": {"message": "scripted"}}', **headers)
+def error(status: int, message: str = "scripted", **headers: str) -> bytes:
+    return http(status, json.dumps({"error": {"message": message}}).encode(), **headers)
+
+
+def embeddings(request: dict) -> bytes:
+    """A vector of one number per text: its length; four characters a token."""
+    texts = request["input"]
+    data = [{"object": "embedding", "index": n, "embedding": [float(len(text))]} for n, text in enumerate(texts)]
+    tokens = sum(map(len, texts)) // 4
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return http(200, json.dumps({"object": "list", "model": "lengths", "data": data, "usage": usage}).encode())
 
 
 def completion(content: str | list | None, **message: object) -> bytes:

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lakemesh.config.models import EndpointConfig, ModelsConfig, RouteConfig
 from lakemesh.deadline import Deadline
-from lakemesh.errors import DeadlineExceeded, InvalidRequest, ModelUnavailable
+from lakemesh.errors import DeadlineExceeded, ModelUnavailable
 from lakemesh.lakehouse.embedded.endpoints import LocalEndpoints
-from lakemesh.models import ModelClient
+from lakemesh.models import Embedded, ModelClient
 from lakemesh.models.structured import json_schema_format
 from lakemesh.schemas import Identity
 from lakemesh.scope import ExecutionScope, ModelUse, execution_scope
@@ -38,17 +38,22 @@ class Plan(BaseModel):
 class Setup:
     """A client over the given servers, in the order of one route, and what it reported."""
 
-    def __init__(self, *base_urls: str, attempts: int = 3, **endpoint: object) -> None:
+    def __init__(self, *base_urls: str, attempts: int = 3, route: dict | None = None, **endpoint: object) -> None:
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.uses: list[ModelUse] = []
         endpoints = {
-            f"e{n}": EndpointConfig(base_url=url, model=f"m{n}", **({"timeout_seconds": 0.5} | endpoint))
+            f"e{n}": EndpointConfig(base_url=url, **({"model": f"m{n}", "timeout_seconds": 0.5} | endpoint))
             for n, url in enumerate(base_urls)
         }
-        route = RouteConfig(endpoints=list(endpoints), attempts=attempts)
-        self.config = ModelsConfig(endpoints=endpoints, routes={"quality": route, "embeddings": route})
+        routes = dict.fromkeys(
+            ("quality", "embeddings", "other"),
+            RouteConfig(endpoints=list(endpoints), attempts=attempts),
+        )
+        if route:
+            routes["quality"] = RouteConfig(endpoints=list(endpoints), attempts=attempts, **route)
+        self.config = ModelsConfig(endpoints=endpoints, routes=routes)
         self.client = ModelClient(
             self.config, endpoints=LocalEndpoints(), tracer=provider.get_tracer("test"), on_use=self.uses.append
         )
@@ -130,9 +135,9 @@ async def test_deadline_bounds_everything() -> None:
             await asyncio.wait_for(in_scope(setup.client.chat(ASK), seconds=0.3), timeout=10)
 
 
-async def in_scope(work, *, seconds: float):
+async def in_scope(work, *, seconds: float, user: str = "u"):
     scope = ExecutionScope(
-        execution_id="x", agent_name="a", identity=Identity(user="u"), deadline=Deadline.after(seconds)
+        execution_id="x", agent_name="a", identity=Identity(user=user), deadline=Deadline.after(seconds)
     )
     token = execution_scope.set(scope)
     try:
@@ -242,7 +247,7 @@ async def test_embeddings_come_in_the_order_of_the_texts() -> None:
     data = [{"object": "embedding", "index": 1 - n, "embedding": [2.0 - n]} for n in range(2)]
     body = {"object": "list", "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1}, "data": data}
     async with scripted_server(http(200, json.dumps(body).encode())) as server:
-        assert await Setup(server.base_url).client.embed(["a", "b"]) == [[1.0], [2.0]]
+        assert await Setup(server.base_url).client.embed(["a", "b"]) == Embedded(vectors=[[1.0], [2.0]], model="m0")
 
 
 async def test_configuration_changes_keep_what_did_not_change() -> None:
@@ -250,15 +255,15 @@ async def test_configuration_changes_keep_what_did_not_change() -> None:
         setup = Setup(server.base_url, breaker_failures=1, breaker_reset_seconds=60.0)
         with pytest.raises(ModelUnavailable):
             await setup.client.chat(ASK)
-        setup.client.configure(setup.config)
+        (await setup.client.prepare(setup.config)).commit()
         assert setup.client.health()["endpoints"] == {"e0": "open"}
         fresh = setup.config.endpoints["e0"].model_copy(update={"max_concurrency": 2})
-        setup.client.configure(setup.config.model_copy(update={"endpoints": {"e0": fresh}}))
+        (await setup.client.prepare(setup.config.model_copy(update={"endpoints": {"e0": fresh}}))).commit()
         assert setup.client.health()["endpoints"] == {"e0": "closed"}
 
 
 async def test_unknown_route_names_those_there_are() -> None:
-    with pytest.raises(InvalidRequest, match="quality"):
+    with pytest.raises(ModelUnavailable, match="quality"):
         await Setup("http://127.0.0.1:1/v1").client.chat(ASK, route="nowhere")
 
 

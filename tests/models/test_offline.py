@@ -88,7 +88,7 @@ async def test_stream_is_the_answer_in_pieces() -> None:
 
 async def test_embeddings_put_like_beside_like() -> None:
     texts = ["a stolen credit card", "the credit card was stolen", "rain in the mountains"]
-    a, b, c = (np.array(vector) for vector in await MODEL.embed(texts, timeout_seconds=1))
+    a, b, c = (np.array(vector) for vector in (await MODEL.embed(texts, timeout_seconds=1)).vectors)
     assert a.shape == (384,)
     assert np.linalg.norm(a) == pytest.approx(1.0)
     assert a @ b > 0.4 > 0.1 > a @ c

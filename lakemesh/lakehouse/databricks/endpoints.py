@@ -9,7 +9,7 @@ from cachetools import TTLCache
 
 from lakemesh.deadline import Deadline
 from lakemesh.lakehouse.databricks.calls import SdkCalls
-from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoint
+from lakemesh.lakehouse.endpoints import EmbeddingAnswer, EndpointError, ModelEndpoint
 from lakemesh.lakehouse.openai_endpoint import OpenAIEndpoint
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ServedModel(OpenAIEndpoint):
             async for chunk in chunks:
                 yield chunk
 
-    async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> list[list[float]]:
+    async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> EmbeddingAnswer:
         started = time.monotonic()
         try:
             return await super().embed(inputs, timeout_seconds=timeout_seconds)

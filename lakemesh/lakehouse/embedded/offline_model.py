@@ -13,7 +13,7 @@ from typing import Any
 
 from lakemesh.lakehouse.embedded.hashed_embedding import embed_text
 from lakemesh.lakehouse.embedded.schema_instance import instance
-from lakemesh.lakehouse.endpoints import EndpointError
+from lakemesh.lakehouse.endpoints import EmbeddingAnswer, EndpointError
 
 MODEL = "offline"
 DIMENSION = 384
@@ -29,13 +29,15 @@ class OfflineEndpoint:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._dimension = DIMENSIONS.get(name, DIMENSION)
+        self.embedding_model: str | None = f"{MODEL}-{self._dimension}"
 
     async def chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
         try:
             message = answer(request)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
             detail = "The request has a schema or tools that are not well formed."
-            raise EndpointError(detail, http_status=400, retryable=False) from None
+            raise EndpointError(detail, http_status=400, retryable=False, refusal="invalid_request") from None
         prompt_tokens = sum(count_tokens(str(item.get("content") or "")) for item in request["messages"])
         completion_tokens = count_tokens(message.get("content") or json.dumps(message.get("tool_calls", "")))
         return {
@@ -70,14 +72,15 @@ class OfflineEndpoint:
             yield chunk(whole, {"role": "assistant", **delta}, None)
         yield {**chunk(whole, {}, whole["choices"][0]["finish_reason"]), "usage": whole["usage"]}
 
-    async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> list[list[float]]:
+    async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> EmbeddingAnswer:
         if len(inputs) > MAX_INLINE_TEXTS:
             return await asyncio.to_thread(self._embed_all, inputs)
         return self._embed_all(inputs)
 
-    def _embed_all(self, texts: Sequence[str]) -> list[list[float]]:
-        dimension = DIMENSIONS.get(self.name, DIMENSION)
-        return [embed_text(text, dimension) for text in texts]
+    def _embed_all(self, texts: Sequence[str]) -> EmbeddingAnswer:
+        vectors = [embed_text(text, self._dimension) for text in texts]
+        tokens = sum(count_tokens(text) for text in texts)
+        return EmbeddingAnswer(vectors=vectors, model=self.embedding_model, input_tokens=tokens)
 
     async def close(self) -> None:
         pass
