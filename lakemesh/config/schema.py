@@ -25,7 +25,7 @@ class Config(Section):
 
     refresh_seconds: float = Field(default=300.0, gt=0, description="how often the files are read again")
     agents: dict[str, AgentConfig]
-    models: ModelsConfig
+    models: ModelsConfig = ModelsConfig()
     prompts: PromptsConfig = PromptsConfig()
     memory: MemoryConfig = MemoryConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
