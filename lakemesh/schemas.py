@@ -1,5 +1,6 @@
 """The words every room shares: what goes into an agent, what comes out, and what happens in between."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Generic, Literal
@@ -100,6 +101,40 @@ class TextDelta(Event):
 
     type: ClassVar[str] = "text_delta"
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactPart(Event):
+    """A piece of something the agent makes beside its result: a report, a file, rows. Exactly one of `text`, `data`,
+    `content` (bytes) and `url` is given. Pieces of one `artifact_id` belong together: `append` adds to those before,
+    else they are replaced; `last` says that no more will come."""
+
+    type: ClassVar[str] = "artifact"
+    artifact_id: str
+    name: str | None = None
+    text: str | None = None
+    data: Any = None
+    content: bytes | None = None
+    url: str | None = None
+    media_type: str | None = None
+    filename: str | None = None
+    append: bool = False
+    last: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """`content` as base64."""
+        members = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**members, "content": None if self.content is None else b64encode(self.content).decode()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Event):
+    """The agent waits for an answer of its caller: a JSON object that fits `schema` (JSON Schema of a flat object)."""
+
+    type: ClassVar[str] = "asked"
+    question_id: str
+    message: str
+    schema: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,276 +1,330 @@
-"""What each A2A operation does, over the engine."""
+"""What each A2A operation does, over the engine. A binding gives it what it read and encodes what it answers."""
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from a2a.server.context import ServerCallContext
-from a2a.server.request_handlers.request_handler import RequestHandler, validate_request_params
-from a2a.types.a2a_pb2 import (
-    AgentCard,
-    CancelTaskRequest,
-    DeleteTaskPushNotificationConfigRequest,
-    GetExtendedAgentCardRequest,
-    GetTaskPushNotificationConfigRequest,
-    GetTaskRequest,
-    ListTaskPushNotificationConfigsRequest,
-    ListTaskPushNotificationConfigsResponse,
-    ListTasksRequest,
-    ListTasksResponse,
-    Message,
-    SendMessageRequest,
-    SubscribeToTaskRequest,
-    Task,
-    TaskPushNotificationConfig,
-    TaskState,
-    TaskStatus,
-)
-from a2a.utils.errors import (
-    A2AError,
-    InternalError,
-    InvalidParamsError,
-    TaskNotCancelableError,
-    UnsupportedOperationError,
-)
-from a2a.utils.proto_utils import validate_proto_required_fields
+from pydantic_core import to_json
 
-from lakemesh.a2a.card import make_card, sign
-from lakemesh.a2a.parts import choose_skill, data_of
+from lakemesh.a2a import wire
+from lakemesh.a2a.card import Cards
+from lakemesh.a2a.errors import InvalidParams, TaskNotCancelable, TaskNotFound, UnsupportedOperation
+from lakemesh.a2a.parts import choose_skill, data_of, metadata_of
 from lakemesh.a2a.push import Push
-from lakemesh.a2a.task_store import ENDED, TaskQuery, TaskStore
-from lakemesh.a2a.tasks import TaskRun, Update, snapshot
+from lakemesh.a2a.task_store import TaskQuery, TaskStore, nanoseconds
+from lakemesh.a2a.tasks import TaskRun, Update
+from lakemesh.a2a.wire import ENDED
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.engine.router import AgentRouter, new_execution_id
-from lakemesh.errors import CallerError, LakemeshError
+from lakemesh.errors import LakemeshError
 from lakemesh.http import timeout_header, trace_parent
-from lakemesh.schemas import AgentInput, Identity
+from lakemesh.schemas import AgentInput, Identity, Started
 
 DOOR = "a2a"
 DEFAULT_PAGE = 50
-MAX_PAGE = 100
 GRACE_SECONDS = 60.0
 ELSEWHERE = "The task runs on another replica of this server; read it with GetTask."
 
 logger = structlog.get_logger(__name__)
 
 
-class EngineHandler(RequestHandler):
-    """A task is an execution of the engine, owned by the identity that asked for it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks, and what came with the request. `legacy` speaks protocol 0.3."""
 
-    def __init__(self, config: A2aConfig, *, router: AgentRouter, push: Push, store: TaskStore) -> None:
+    identity: Identity
+    headers: Mapping[str, str]
+    base_url: Callable[[], str]
+    legacy: bool = False
+
+    @property
+    def user(self) -> str:
+        return self.identity.user
+
+
+class EngineHandler:
+    """A task is an execution of the engine, owned by the identity that asked for it, and its id is the execution's."""
+
+    def __init__(self, config: A2aConfig, *, router: AgentRouter, push: Push, store: TaskStore, cards: Cards) -> None:
         self._config = config
         self._router = router
         self._push = push
         self._store = store
+        self._cards = cards
         self._running: dict[str, TaskRun] = {}
+        self._beginning: dict[tuple[str, str], asyncio.Future[TaskRun]] = {}
 
-    async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Task:
-        run = await self._start(params, context)
-        if not params.configuration.return_immediately:
+    async def send_message(self, request: wire.SendMessage, caller: Caller) -> Update:
+        """The task, when it has ended or asks something; its answer alone where the agent answers in messages."""
+        run = await self._send(request, caller)
+        if isinstance(run, dict):
+            return {"task": shortened(run, request.configuration.history_length)}
+        if self._answers_in_messages(run):
+            return await answer_of(run)
+        if not request.configuration.return_immediately:
             await run.wait()
-        return shortened(run.task, params.configuration)
+        return {"task": shortened(run.view(), request.configuration.history_length)}
 
-    async def on_message_send_stream(
-        self, params: SendMessageRequest, context: ServerCallContext
-    ) -> AsyncGenerator[Task | Update]:
-        run = await self._start(params, context)
-        async for update in run.listen():
-            yield update
+    async def stream_message(self, request: wire.SendMessage, caller: Caller) -> AsyncGenerator[Update]:
+        run = await self._send(request, caller)
+        if isinstance(run, dict):
+            yield {"task": run}
+        elif self._answers_in_messages(run):
+            yield await answer_of(run)
+        else:
+            async with aclosing(run.listen(until_asked=True)) as updates:
+                async for update in updates:
+                    yield update
 
-    @validate_request_params
-    async def on_get_task(self, params: GetTaskRequest, context: ServerCallContext) -> Task:
-        return shortened(await self._task(params.id, context), params)
+    async def get_task(self, request: wire.GetTask, caller: Caller) -> dict[str, Any]:
+        return shortened(await self._task(request.id, caller), request.history_length)
 
-    @validate_request_params
-    async def on_list_tasks(self, params: ListTasksRequest, context: ServerCallContext) -> ListTasksResponse:
+    async def list_tasks(self, request: wire.ListTasks, caller: Caller) -> dict[str, Any]:
         """The newest first."""
-        size = params.page_size or DEFAULT_PAGE
-        if not 0 < size <= MAX_PAGE:
-            raise InvalidParamsError(f"page_size is 1 to {MAX_PAGE}.")
+        size = request.page_size or DEFAULT_PAGE
         query = TaskQuery(
             size=size,
-            context_id=params.context_id,
-            state=params.status,
-            changed_after_ns=params.status_timestamp_after.ToNanoseconds(),
-            page_token=params.page_token,
+            context_id=request.context_id,
+            state=request.status or "",
+            changed_after_ns=changed_after(request.status_timestamp_after),
+            page_token=request.page_token,
         )
-        page = await self._store.page(owner_of(context), query)
-        return ListTasksResponse(
-            tasks=[shortened(task, params) for task in page.tasks],
-            next_page_token=page.next_page_token,
-            page_size=size,
-            total_size=page.total,
-        )
+        page = await self._store.page(caller.user, query)
+        tasks = [run.view() if (run := self._running.get(task["id"])) else task for task in page.tasks]
+        if not request.include_artifacts:
+            tasks = [{name: value for name, value in task.items() if name != "artifacts"} for task in tasks]
+        return {
+            "tasks": [shortened(task, request.history_length) for task in tasks],
+            "nextPageToken": page.next_page_token,
+            "pageSize": size,
+            "totalSize": page.total,
+        }
 
-    @validate_request_params
-    async def on_cancel_task(self, params: CancelTaskRequest, context: ServerCallContext) -> Task:
-        run = self._running.get(params.id)
-        if run is None or run.owner != owner_of(context):
-            task = await self._store.load(params.id, owner_of(context))
-            raise TaskNotCancelableError("The task has ended." if task.status.state in ENDED else ELSEWHERE)
+    async def cancel_task(self, request: wire.TaskId, caller: Caller) -> dict[str, Any]:
+        run = self._run_of(request.id, caller)
+        if run is None:
+            task = await self._store.load(request.id, caller.user)
+            raise TaskNotCancelable("The task has ended." if task["status"]["state"] in ENDED else ELSEWHERE)
         await run.cancel()
-        return run.task
+        return run.view()
 
-    @validate_request_params
-    async def on_subscribe_to_task(
-        self, params: SubscribeToTaskRequest, context: ServerCallContext
-    ) -> AsyncGenerator[Task | Update]:
-        run = await self._run(params.id, context)
-        async for update in run.listen():
-            yield update
+    async def subscribe_to_task(self, request: wire.TaskId, caller: Caller) -> AsyncGenerator[Update]:
+        run = self._run_of(request.id, caller)
+        if run is None:
+            task = await self._store.load(request.id, caller.user)
+            ended = task["status"]["state"] in ENDED
+            raise UnsupportedOperation("The task has ended; read it with GetTask." if ended else ELSEWHERE)
+        async with aclosing(run.listen()) as updates:
+            async for update in updates:
+                yield update
 
-    async def on_get_extended_agent_card(
-        self, params: GetExtendedAgentCardRequest, context: ServerCallContext
-    ) -> AgentCard:
+    async def get_extended_card(self, request: wire.Nothing, caller: Caller) -> dict[str, Any]:
         """With every skill this caller may use."""
-        agents = self._router.registry.visible_to(context.state["identity"], DOOR)
-        state = context.state
-        return sign(
-            make_card(agents, base_url=state["base_url"](), requires_token=state["requires_token"]), self._config
+        return self._cards.make(caller.identity, caller.base_url())
+
+    async def create_push_config(self, request: wire.NewPushConfig, caller: Caller) -> dict[str, Any]:
+        """Of an ended task too: it is kept with it, and nothing comes."""
+        before = await self._store.push_configs(request.task_id, caller.user)
+        await self._push.check(request)
+        config = self._push.named(request, request.task_id, legacy=caller.legacy)
+        configs = self._push.joined(before, config)
+        await self._store.set_push_configs(request.task_id, caller.user, configs)
+        run = self._run_of(request.task_id, caller)
+        if run is not None:
+            self._push.follow(run, config)
+        return shown(config)
+
+    async def get_push_config(self, request: wire.PushConfigId, caller: Caller) -> dict[str, Any]:
+        for config in await self._store.push_configs(request.task_id, caller.user):
+            if config["id"] == request.id:
+                return shown(config)
+        raise TaskNotFound(f"The task has no push notification configuration {request.id!r:.80}.")
+
+    async def list_push_configs(self, request: wire.OfTask, caller: Caller) -> dict[str, Any]:
+        """All of them: there are at most `push.MAX_CONFIGS`."""
+        configs = await self._store.push_configs(request.task_id, caller.user)
+        return {"configs": [shown(config) for config in configs]}
+
+    async def delete_push_config(self, request: wire.PushConfigId, caller: Caller) -> None:
+        before = await self._store.push_configs(request.task_id, caller.user)
+        left = [config for config in before if config["id"] != request.id]
+        await self._store.set_push_configs(request.task_id, caller.user, left)
+        self._push.stop(request.task_id, request.id)
+
+    async def close(self) -> None:
+        """Cancel what still runs, and keep that it was."""
+        await asyncio.gather(*(run.cancel() for run in list(self._running.values())))
+
+    async def _send(self, request: wire.SendMessage, caller: Caller) -> TaskRun | dict[str, Any]:
+        """The task of this message: the one it answers, the one that the same message began before, or a new one."""
+        message = request.message
+        if request.configuration.task_push_notification_config is not None:
+            await self._push.check(request.configuration.task_push_notification_config)
+        if message.task_id:
+            return await self._go_on(request, caller)
+        key = message_key(request)
+        task = await self._store.find(key, caller.user)
+        if task is not None:
+            return self._run_of(task["id"], caller) or task
+        beginning = self._beginning.get((caller.user, key))
+        if beginning is not None:
+            return await asyncio.shield(beginning)
+        self._beginning[caller.user, key] = future = asyncio.get_running_loop().create_future()
+        try:
+            run = await self._begin(request, caller, key)
+            future.set_result(run)
+            return run
+        except BaseException as error:
+            future.set_exception(error if isinstance(error, LakemeshError) else LakemeshError("The request broke off."))
+            future.exception()  # nobody may be waiting for it
+            raise
+        finally:
+            del self._beginning[caller.user, key]
+
+    async def _begin(self, request: wire.SendMessage, caller: Caller, key: str) -> TaskRun:
+        """A new task. What the engine refuses (limits, policy) is an error, not a task."""
+        message = request.message
+        agents = self._router.registry.visible_to(caller.identity, DOOR)
+        agent = choose_skill(request, agents, self._config.default_skill)
+        data = data_of(message, agent.input_schema)
+        run = await self._start(request, caller, agent.name, data)
+        await self._keep(run, agent.name, key)
+        await self._follow(run, request, caller)
+        return run
+
+    async def _start(
+        self,
+        request: wire.SendMessage,
+        caller: Caller,
+        agent_name: str,
+        data: dict[str, Any],
+        before: Mapping[str, Any] | None = None,
+    ) -> TaskRun:
+        """An execution that the engine has taken on, as a task; as the task `before` once more, where there is one."""
+        message = request.message
+        context_id = before["contextId"] if before else message.context_id or new_execution_id()
+        agent_input = AgentInput(
+            agent_name=agent_name,
+            data=data,
+            session_id=context_id,
+            timeout_seconds=timeout_header(caller.headers),
+            metadata=metadata_of(request),
+        )
+        parent = trace_parent(caller.headers)
+        events = self._router.stream(agent_input, identity=caller.identity, door=DOOR, parent=parent)
+        started = await anext(events)
+        assert isinstance(started, Started)
+        task_id = before["id"] if before else started.execution_id
+        sent = message.model_dump(by_alias=True, exclude_unset=True)
+        return TaskRun(
+            task_id=task_id,
+            history=[*(before["history"] if before else ()), {**sent, "taskId": task_id, "contextId": context_id}],
+            identity=caller.identity,
+            events=events,
+            on_end=self._ended,
+            modes=request.configuration.accepted_output_modes,
+            metadata={"execution_id": started.execution_id, "trace_id": started.trace_id, "skill": agent_name},
         )
 
-    @validate_request_params
-    async def on_create_task_push_notification_config(
-        self, params: TaskPushNotificationConfig, context: ServerCallContext
-    ) -> TaskPushNotificationConfig:
-        run = await self._run(params.task_id, context)
-        await self._push.check(params)
-        return self._push.add(run, params, legacy=is_legacy(context))
-
-    @validate_request_params
-    async def on_get_task_push_notification_config(
-        self, params: GetTaskPushNotificationConfigRequest, context: ServerCallContext
-    ) -> TaskPushNotificationConfig:
-        return self._push.get((await self._task(params.task_id, context)).id, params.id)
-
-    @validate_request_params
-    async def on_list_task_push_notification_configs(
-        self, params: ListTaskPushNotificationConfigsRequest, context: ServerCallContext
-    ) -> ListTaskPushNotificationConfigsResponse:
-        """All of them: there are at most `MAX_CONFIGS`."""
-        configs = self._push.of((await self._task(params.task_id, context)).id)
-        return ListTaskPushNotificationConfigsResponse(configs=configs)
-
-    @validate_request_params
-    async def on_delete_task_push_notification_config(
-        self, params: DeleteTaskPushNotificationConfigRequest, context: ServerCallContext
-    ) -> None:
-        self._push.remove((await self._task(params.task_id, context)).id, params.id)
-
-    async def _start(self, params: SendMessageRequest, context: ServerCallContext) -> TaskRun:
-        """A running task. What the engine refuses (limits, policy) is an error, not a task."""
-        message = params.message
-        require_members(params)
-        identity: Identity = context.state["identity"]
-        if message.task_id:
-            await self._task(message.task_id, context)
-            raise UnsupportedOperationError("A task takes one message; send the next with its context_id alone.")
-        push = None
-        if params.configuration.HasField("task_push_notification_config"):
-            push = params.configuration.task_push_notification_config
-            await self._push.check(push)
-        agent = choose_skill(params, self._router.registry.visible_to(identity, DOOR), self._config.default_skill)
-        context_id = message.context_id or new_execution_id()
-        headers = context.state["headers"]
-        parent = trace_parent(headers)
-        with protocol_errors():
-            request = AgentInput(
-                agent_name=agent.name,
-                data=data_of(message, agent.input_schema),
-                session_id=context_id,
-                timeout_seconds=timeout_header(headers),
-            )
-            task = new_task(message, context_id)
-            runs_seconds = self._router.registry.get(agent.name).config.timeout_seconds + GRACE_SECONDS
-            events = self._router.stream(request, identity=identity, door=DOOR, parent=parent)
-            await anext(events)
+    async def _keep(self, run: TaskRun, agent_name: str, key: str) -> None:
+        """Let the task run once it is kept; where it cannot be, nothing runs."""
+        runs_seconds = self._router.registry.get(agent_name).config.timeout_seconds + GRACE_SECONDS
         try:
-            with protocol_errors():
-                await self._store.save(task, identity.user, runs_seconds=runs_seconds)
-        except A2AError:
-            await events.aclose()
+            await self._store.save(run.view(), run.owner, runs_seconds=runs_seconds, message_key=key)
+        except BaseException:
+            await run.abandon()
             raise
-        run = self._running[task.id] = TaskRun(task, identity.user, events, self._ended)
-        if push is not None:
-            self._push.add(run, push, legacy=is_legacy(context))
+        self._running[run.id] = run
+        run.start()
+
+    async def _go_on(self, request: wire.SendMessage, caller: Caller) -> TaskRun:
+        """The task that waits for this message. Raises `UnsupportedOperation` for one that does not."""
+        message = request.message
+        run = self._run_of(message.task_id, caller)
+        task = run.view() if run is not None else await self._store.load(message.task_id, caller.user)
+        if message.context_id and message.context_id != task["contextId"]:
+            raise InvalidParams("The task is of another context.")
+        if run is None:
+            return await self._authorized(request, caller, task)
+        raise UnsupportedOperation("The task does not wait for a message; it is working.")
+
+    async def _authorized(self, request: wire.SendMessage, caller: Caller, task: dict[str, Any]) -> TaskRun:
+        """The task that ended for want of authorization, once more: a caller who has it now sent this message."""
+        state = task["status"]["state"]
+        if state != "TASK_STATE_AUTH_REQUIRED":
+            ended = "The task has ended; begin another in its context, and name it in referenceTaskIds."
+            raise UnsupportedOperation(ended if state in ENDED else ELSEWHERE)
+        schema = self._router.registry.get(task["metadata"]["skill"]).description.input_schema
+        first = wire.read(wire.Message, task["history"][0])
+        data = {**data_of(request.message, schema), **data_of(first, schema)}
+        run = await self._start(request, caller, task["metadata"]["skill"], data, task)
+        await self._keep(run, task["metadata"]["skill"], "")
+        await self._follow(run, request, caller)
         return run
+
+    async def _follow(self, run: TaskRun, request: wire.SendMessage, caller: Caller) -> None:
+        push = request.configuration.task_push_notification_config
+        if push is not None:
+            config = self._push.named(push, run.id, legacy=caller.legacy)
+            configs = self._push.joined(await self._store.push_configs(run.id, caller.user), config)
+            await self._store.set_push_configs(run.id, caller.user, configs)
+            self._push.follow(run, config)
 
     async def _ended(self, run: TaskRun) -> None:
         """Keep the end of a task. Where the store does not take it, the store tells the task's end by its time."""
-        del self._running[run.task.id]
         try:
-            await self._store.save(run.task, run.owner, runs_seconds=0.0)
-        except A2AError as error:
-            logger.error("a2a task's end not kept", task_id=run.task.id, reason=str(error))
+            configs = await self._store.save(run.view(), run.owner, runs_seconds=0.0)
+            self._push.end(run, configs)
+        except LakemeshError as error:
+            logger.error("a2a task's end not kept", task_id=run.id, reason=error.detail)
+        finally:
+            self._running.pop(run.id, None)
 
-    async def _task(self, task_id: str, context: ServerCallContext) -> Task:
-        """The task as it is now. Raises `TaskNotFoundError`, also for the tasks of others."""
+    async def _task(self, task_id: str, caller: Caller) -> dict[str, Any]:
+        """The task as it is now. Raises `TaskNotFound`, also for the tasks of others."""
+        run = self._run_of(task_id, caller)
+        return run.view() if run is not None else await self._store.load(task_id, caller.user)
+
+    def _answers_in_messages(self, run: TaskRun) -> bool:
+        return self._router.registry.get(run.metadata["skill"]).agent.answers_in_messages
+
+    def _run_of(self, task_id: str, caller: Caller) -> TaskRun | None:
         run = self._running.get(task_id)
-        if run is not None and run.owner == owner_of(context):
-            return run.task
-        return await self._store.load(task_id, owner_of(context))
-
-    async def _run(self, task_id: str, context: ServerCallContext) -> TaskRun:
-        """The task, which still runs here. Raises `TaskNotFoundError` or `UnsupportedOperationError`."""
-        run = self._running.get(task_id)
-        if run is not None and run.owner == owner_of(context):
-            return run
-        task = await self._store.load(task_id, owner_of(context))
-        ended = task.status.state in ENDED
-        raise UnsupportedOperationError("The task has ended; read it with GetTask." if ended else ELSEWHERE)
+        return run if run is not None and run.owner == caller.user else None
 
 
-def new_task(message: Message, context_id: str) -> Task:
-    task = Task(id=new_execution_id(), context_id=context_id, status=TaskStatus(state=TaskState.TASK_STATE_WORKING))
-    task.status.timestamp.GetCurrentTime()
-    task.history.append(message)
-    task.history[0].task_id, task.history[0].context_id = task.id, context_id
-    return task
+async def answer_of(run: TaskRun) -> Update:
+    """The answer as a message; the task where there is no answer but a failure or a question."""
+    await run.wait()
+    return {"message": run.message()} if run.state == "TASK_STATE_COMPLETED" else {"task": run.view()}
 
 
-def require_members(params: SendMessageRequest) -> None:
-    """What the protocol requires of a message. The SDK's own check reads every descriptor of every part again, which
-    costs as much as the rest of the request. Raises `InvalidParamsError`."""
-    message = params.message
-    required = {"messageId": message.message_id, "role": message.role, "parts": message.parts}
-    missing = [name for name, value in required.items() if not value]
-    if missing:
-        raise InvalidParamsError(f"The message has no {', '.join(missing)}.")
-    if params.HasField("configuration"):
-        validate_proto_required_fields(params.configuration)
+def message_key(request: wire.SendMessage) -> str:
+    """The same message sent again, by a client that did not see its answer, has the same key; another message under an
+    id that was used before does not."""
+    message = request.message
+    body = to_json([message.model_dump(exclude_unset=True), request.metadata])
+    return f"{message.message_id}:{hashlib.blake2b(body, digest_size=16).hexdigest()}"
 
 
-@contextmanager
-def protocol_errors() -> Iterator[None]:
+def changed_after(timestamp: str) -> int:
     try:
-        yield
-    except LakemeshError as error:
-        raise a2a_error(error) from None
+        return nanoseconds(timestamp) if timestamp else 0
+    except (ValueError, OverflowError):
+        raise InvalidParams("'statusTimestampAfter' is no RFC 3339 timestamp.") from None
 
 
-def a2a_error(error: LakemeshError) -> A2AError:
-    """A2A has no codes for limits and policy; the stable code travels in `data`."""
-    kind = InvalidParamsError if isinstance(error, CallerError) else InternalError
-    return kind(error.detail, data={"code": error.code})
+def shown(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != "legacy"}
 
 
-def is_legacy(context: ServerCallContext) -> bool:
-    version: str = context.state["headers"].get("a2a-version", "0.3")
-    return version.startswith("0.")
-
-
-def owner_of(context: ServerCallContext) -> str:
-    identity: Identity = context.state["identity"]
-    return identity.user
-
-
-def shortened(task: Task, params: Any) -> Task:
+def shortened(task: dict[str, Any], history_length: int | None) -> dict[str, Any]:
     """The task with as many messages of its history as were asked for; itself when nothing was."""
-    if not params.HasField("history_length"):
+    if history_length is None:
         return task
-    copy = snapshot(task)
-    kept = list(copy.history)[len(copy.history) - min(params.history_length, len(copy.history)) :]
-    del copy.history[:]
-    copy.history.extend(kept)
-    return copy
+    history = task.get("history", [])
+    return {**task, "history": history[len(history) - min(history_length, len(history)) :]}

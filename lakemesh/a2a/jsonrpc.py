@@ -1,168 +1,103 @@
-"""JSON-RPC at protocol 1.0, over the SDK's wire types.
+"""JSON-RPC, at protocol 1.0 and 0.3."""
 
-Its own dispatcher, since the SDK's spends more on a request than the engine does (`benchmarks/doors.py`); methods of
-protocol 0.3 go to the SDK's adapter.
-"""
-
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import structlog
-from a2a.compat.v0_3.jsonrpc_adapter import JSONRPC03Adapter
-from a2a.server.context import ServerCallContext
-from a2a.server.routes.common import ServerCallContextBuilder, serialize_list_tasks_response
-from a2a.types import a2a_pb2
-from a2a.utils.error_handlers import build_error_details
-from a2a.utils.errors import (
-    JSON_RPC_ERROR_CODE_MAP,
-    A2AError,
-    InternalError,
-    InvalidParamsError,
-    InvalidRequestError,
-    JSONParseError,
-    MethodNotFoundError,
-    VersionNotSupportedError,
-)
-from a2a.utils.proto_utils import to_stream_response
-from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
-from google.protobuf.message import Message
-from pydantic_core import from_json, to_json
-from starlette.requests import Request
+from pydantic_core import to_json
 from starlette.responses import Response
 
-from lakemesh.a2a.handler import EngineHandler
+from lakemesh.a2a import legacy, wire
+from lakemesh.a2a.errors import InvalidRequest, MethodNotFound, jsonrpc_error, retry_headers
+from lakemesh.a2a.handler import Caller, EngineHandler
+from lakemesh.a2a.operations import Operation, operations_of, require_version
+from lakemesh.errors import LakemeshError
 from lakemesh.event_stream import event_stream
 from lakemesh.http import json_response
 
 logger = structlog.get_logger(__name__)
 
-VERSION = "1"
-VERSION_OF_NONE = "0.3"  # protocol 1.0, section 3.6.2: without the header a request is of 0.3
-PARAMS: Mapping[str, type[Message]] = {
-    "SendMessage": a2a_pb2.SendMessageRequest,
-    "SendStreamingMessage": a2a_pb2.SendMessageRequest,
-    "GetTask": a2a_pb2.GetTaskRequest,
-    "ListTasks": a2a_pb2.ListTasksRequest,
-    "CancelTask": a2a_pb2.CancelTaskRequest,
-    "SubscribeToTask": a2a_pb2.SubscribeToTaskRequest,
-    "CreateTaskPushNotificationConfig": a2a_pb2.TaskPushNotificationConfig,
-    "GetTaskPushNotificationConfig": a2a_pb2.GetTaskPushNotificationConfigRequest,
-    "ListTaskPushNotificationConfigs": a2a_pb2.ListTaskPushNotificationConfigsRequest,
-    "DeleteTaskPushNotificationConfig": a2a_pb2.DeleteTaskPushNotificationConfigRequest,
-    "GetExtendedAgentCard": a2a_pb2.GetExtendedAgentCardRequest,
-}
-
 RequestId = str | int | None
+Shape = Callable[[Any], Any]
+"""Turns an answer of 1.0 into what the request's version has."""
 
 
 class JsonRpc:
     """Reads one request and answers it, in JSON or as a stream of server-sent events."""
 
-    def __init__(self, handler: EngineHandler, context_builder: ServerCallContextBuilder) -> None:
-        self._build_context = context_builder.build
-        self._legacy = JSONRPC03Adapter(handler, context_builder)
-        self._streams: Mapping[str, Callable[[Any, ServerCallContext], AsyncGenerator[Any]]] = {
-            "SendStreamingMessage": handler.on_message_send_stream,
-            "SubscribeToTask": handler.on_subscribe_to_task,
-        }
-        self._methods: Mapping[str, Callable[[Any, ServerCallContext], Awaitable[Any]]] = {
-            "SendMessage": handler.on_message_send,
-            "GetTask": handler.on_get_task,
-            "ListTasks": handler.on_list_tasks,
-            "CancelTask": handler.on_cancel_task,
-            "CreateTaskPushNotificationConfig": handler.on_create_task_push_notification_config,
-            "GetTaskPushNotificationConfig": handler.on_get_task_push_notification_config,
-            "ListTaskPushNotificationConfigs": handler.on_list_task_push_notification_configs,
-            "DeleteTaskPushNotificationConfig": handler.on_delete_task_push_notification_config,
-            "GetExtendedAgentCard": handler.on_get_extended_agent_card,
-        }
+    def __init__(self, handler: EngineHandler) -> None:
+        self._operations = operations_of(handler)
 
-    async def respond(self, request: Request) -> Response:
+    async def respond(self, body: bytes, caller: Callable[[bool], Caller]) -> Response:
         request_id: RequestId = None
         try:
-            document = read_document(await request.body())
-            request_id, method = document["id"], document["method"]
-            if self._legacy.supports_method(method):
-                return await self._legacy.handle_request(request_id, method, document, request)
-            return await self._answer(request_id, method, document.get("params", {}), self._build_context(request))
-        except A2AError as error:
-            return json_response(error_answer(request_id, error))
-        except Exception:
-            logger.exception("a2a request failed")
-            failed = InternalError("The server failed to answer; its operator finds why in the log.")
-            return json_response(error_answer(request_id, failed))
+            document = wire.read_json(body)
+            request_id = readable_id(document)
+            method, params = read_envelope(document)
+            is_legacy = method in legacy.METHODS
+            name = legacy.METHODS.get(method, method)
+            operation = self._operations.get(name)
+            if operation is None:
+                raise MethodNotFound(f"There is no method {method!r:.80}.")
+            who = caller(is_legacy)
+            require_version(who.headers, legacy=is_legacy)
+            shape: Shape = partial(legacy.legacy_answer, name) if is_legacy else unchanged
+            request = wire.read(operation.params, legacy.REQUESTS[name](params) if is_legacy else params)
+            return await self._answer(request_id, operation, request, who, shape)
+        except LakemeshError as error:
+            # Limits are told in HTTP too, where proxies and clients look for them.
+            status = error.status if error.retry_after_seconds is not None else 200
+            return json_response(jsonrpc_error(request_id, error), status, retry_headers(error))
+        except Exception as error:
+            logger.error("a2a request failed", exc_info=error)
+            failed = LakemeshError("The server failed to answer; its operator finds why in the log.")
+            return json_response(jsonrpc_error(request_id, failed))
 
-    async def _answer(self, request_id: RequestId, method: str, params: Any, context: ServerCallContext) -> Response:
-        kind = PARAMS.get(method)
-        if kind is None:
-            raise MethodNotFoundError
-        require_version(context.state["headers"].get("a2a-version", VERSION_OF_NONE))
-        message = read_params(kind, params)
-        if method in self._streams:
-            updates = self._streams[method](message, context)
-            return event_stream(encoded(request_id, await anext(updates), updates))
-        answer = await self._methods[method](message, context)
-        return json_response({"jsonrpc": "2.0", "id": request_id, "result": result_of(message, answer)})
+    async def _answer(
+        self, request_id: RequestId, operation: Operation, request: Any, caller: Caller, shape: Shape
+    ) -> Response:
+        if operation.answer is not None:
+            answer = shape(await operation.answer(request, caller))
+            return json_response({"jsonrpc": "2.0", "id": request_id, "result": answer})
+        assert operation.stream is not None
+        updates = operation.stream(request, caller)
+        return event_stream(encoded(request_id, await anext(updates), updates, shape))
 
 
-def read_document(body: bytes) -> dict[str, Any]:
-    """The request, as JSON-RPC 2.0 has it. Raises `JSONParseError` or `InvalidRequestError`."""
-    try:
-        document = from_json(body)
-    except ValueError as error:
-        raise JSONParseError(f"The body is not JSON: {error}") from None
+def unchanged(answer: Any) -> Any:
+    return answer
+
+
+def readable_id(document: Any) -> RequestId:
+    """The request's id, also of a request that is wrong otherwise, so that its sender finds it."""
+    request_id = document.get("id") if isinstance(document, dict) else None
+    return None if isinstance(request_id, bool) or not isinstance(request_id, str | int) else request_id
+
+
+def read_envelope(document: Any) -> tuple[str, Any]:
+    """Method and params of JSON-RPC 2.0. Raises `InvalidRequest`."""
     if not isinstance(document, dict) or document.get("jsonrpc") != "2.0":
-        raise InvalidRequestError("A request is one JSON object with 'jsonrpc': '2.0'; batches are not taken.")
-    request_id = document.setdefault("id", None)
-    if isinstance(request_id, bool) or not isinstance(request_id, str | int | None):
-        raise InvalidRequestError("'id' is a string or an integer.")
+        raise InvalidRequest("A request is one JSON object with 'jsonrpc': '2.0'; batches are not taken.")
+    if document.get("id") is not None and readable_id(document) is None:
+        raise InvalidRequest("'id' is a string or an integer.")
     if not isinstance(document.get("method"), str):
-        raise InvalidRequestError("'method' is a string.")
-    return document
+        raise InvalidRequest("'method' is a string.")
+    return document["method"], document.get("params", {})
 
 
-def require_version(version: str) -> None:
-    if version.partition(".")[0] != VERSION:
-        raise VersionNotSupportedError(
-            f"A2A {version!r:.20} is not spoken here with this method; send A2A-Version: 1.0."
-        )
+async def encoded(
+    request_id: RequestId, first: Any, updates: AsyncGenerator[Any], shape: Shape
+) -> AsyncGenerator[bytes]:
+    async with aclosing(updates):
+        try:
+            yield encode(request_id, shape(first))
+            async for update in updates:
+                yield encode(request_id, shape(update))
+        except LakemeshError as error:
+            yield b"event: error\ndata: %s\n\n" % to_json(jsonrpc_error(request_id, error))
 
 
-def read_params(kind: type[Message], params: Any) -> Message:
-    """Unknown members are ignored, for the sake of newer clients. Raises `InvalidParamsError`."""
-    try:
-        return ParseDict(params, kind(), ignore_unknown_fields=True)
-    except (ParseError, AttributeError, TypeError, ValueError) as error:
-        raise InvalidParamsError(f"'params' cannot be read: {error}") from None
-
-
-def result_of(request: Message, answer: Any) -> Any:
-    if answer is None:
-        return None
-    if isinstance(request, a2a_pb2.SendMessageRequest):
-        return {"task": MessageToDict(answer)}
-    if isinstance(request, a2a_pb2.ListTasksRequest):
-        return serialize_list_tasks_response(answer, request.include_artifacts)
-    return MessageToDict(answer)
-
-
-async def encoded(request_id: RequestId, first: Any, updates: AsyncGenerator[Any]) -> AsyncGenerator[bytes]:
-    try:
-        yield encode(request_id, first)
-        async for update in updates:
-            yield encode(request_id, update)
-    except A2AError as error:
-        yield b"event: error\ndata: %s\n\n" % to_json(error_answer(request_id, error))
-    finally:
-        await updates.aclose()
-
-
-def encode(request_id: RequestId, update: Any) -> bytes:
-    result = MessageToDict(to_stream_response(update))
-    return b"data: %s\n\n" % to_json({"jsonrpc": "2.0", "id": request_id, "result": result})
-
-
-def error_answer(request_id: RequestId, error: A2AError) -> dict[str, Any]:
-    code = JSON_RPC_ERROR_CODE_MAP.get(type(error), JSON_RPC_ERROR_CODE_MAP[InternalError])
-    described = {"code": code, "message": str(error), "data": build_error_details(error)}
-    return {"jsonrpc": "2.0", "id": request_id, "error": described}
+def encode(request_id: RequestId, result: Any) -> bytes:
+    return b"data: %s\n\n" % to_json({"jsonrpc": "2.0", "id": request_id, "result": result}, inf_nan_mode="null")

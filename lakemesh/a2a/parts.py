@@ -1,81 +1,101 @@
-"""Messages and what they mean to an agent."""
+"""Messages and what they mean to an agent, and its answers as parts."""
 
-import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from a2a.types.a2a_pb2 import Artifact, Message, Part, SendMessageRequest
-from a2a.utils.errors import A2AError, ContentTypeNotSupportedError, InvalidParamsError
-from google.protobuf.json_format import MessageToDict, ParseDict
-from google.protobuf.struct_pb2 import Value
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json, to_jsonable_python
 
+from lakemesh.a2a.errors import A2aError, ContentTypeNotSupported, InvalidParams
+from lakemesh.a2a.wire import Message, Part, SendMessage, read_base64
 from lakemesh.engine.registry import AgentDescription
+from lakemesh.schemas import ArtifactPart
 
 SKILL_KEY = "skill"
 DEFAULT_TEXT_FIELD = "message"
 FILES_FIELD = "files"
+JSON, TEXT = "application/json", "text/plain"
+ALL_MODES = frozenset({JSON, "json", "data", "*", "*/*", "application/*"})
 
 
-def choose_skill(
-    request: SendMessageRequest, agents: Sequence[AgentDescription], default: str | None
-) -> AgentDescription:
+def choose_skill(request: SendMessage, agents: Sequence[AgentDescription], default: str | None) -> AgentDescription:
     """The agent named by `metadata.skill` of the message or of the request; else the configured default; else the only
-    one there is, or the only one whose input the message's data fits. Raises `InvalidParamsError`, which names the
-    skills there are."""
+    one there is, or the only one whose input the message's data fits. Raises `InvalidParams`, which names the skills
+    there are."""
     by_name = {agent.name: agent for agent in agents}
-    metadata = {**MessageToDict(request.metadata), **MessageToDict(request.message.metadata)}
-    name = metadata.get(SKILL_KEY) or default
+    name = request.message.metadata.get(SKILL_KEY) or request.metadata.get(SKILL_KEY) or default
     if isinstance(name, str) and name in by_name:
         return by_name[name]
     fitting = agents if len(agents) == 1 else [agent for agent in agents if fits(request.message, agent.input_schema)]
     if not name and len(fitting) == 1:
         return fitting[0]
     known = ", ".join(by_name) or "none"
-    raise InvalidParamsError(f"Name a skill in the message's metadata as {SKILL_KEY!r}; there are: {known}.")
+    raise InvalidParams(f"Name a skill in the message's metadata as {SKILL_KEY!r}; there are: {known}.")
 
 
 def fits(message: Message, schema: Mapping[str, Any]) -> bool:
     """Whether the message has what the schema requires and nothing it does not know."""
     try:
         given = data_of(message, schema).keys()
-    except A2AError:
+    except A2aError:
         return False
     known = schema.get("properties", {}).keys()
     return bool(known) and given <= known and set(schema.get("required", ())) <= given
 
 
 def data_of(message: Message, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The agent's input. Data parts are joined; text goes into the first string field the agent requires; files go
-    into `files`, where the agent has that field, by content (base64) or by URL, which is not read here. Raises
-    `ContentTypeNotSupportedError` for files an agent does not take, and `InvalidParamsError` for data that is no
-    object."""
+    """The agent's input. Data parts are joined, JSON that came as text or as a file among them; text goes into the
+    first string field the agent requires; files go into `files`, where the agent has that field, by content (base64)
+    or by URL, which is not read here. Raises `ContentTypeNotSupported` for files an agent does not take, and
+    `InvalidParams` for data that is no object."""
     data: dict[str, Any] = {}
     texts, files = [], []
+    known = schema.get("properties", {})
     for part in message.parts:
-        kind = part.WhichOneof("content")
-        if kind == "text":
+        if part.kind == "data":
+            if not isinstance(part.data, dict):
+                raise InvalidParams("A data part holds a JSON object.")
+            data.update(part.data)
+        elif (read := json_of(part, known)) is not None:
+            data.update(read)
+        elif part.text is not None:
             texts.append(part.text)
-        elif kind == "data":
-            value = whole_numbers(MessageToDict(part.data))
-            if not isinstance(value, dict):
-                raise InvalidParamsError("A data part holds a JSON object.")
-            data.update(value)
         else:
             files.append(file_of(part))
     if texts:
         data.setdefault(text_field(schema), "\n".join(texts))
     if files:
-        if FILES_FIELD not in schema.get("properties", {}):
-            raise ContentTypeNotSupportedError(f"The skill takes no files: its input has no {FILES_FIELD!r}.")
+        if FILES_FIELD not in known:
+            raise ContentTypeNotSupported(f"The skill takes no files: its input has no {FILES_FIELD!r}.")
         data.setdefault(FILES_FIELD, files)
     return data
 
 
+def json_of(part: Part, known: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The object in a part whose media type is JSON, or in a text of only members that the agent knows: clients whose
+    users write text, and those that send bytes alone, have no other way to send data."""
+    declared = (part.media_type or "").partition(";")[0].strip().lower() == JSON
+    text: str | bytes | None = part.text
+    if declared and part.raw is not None and FILES_FIELD not in known:
+        text = read_base64(part.raw)
+    elif part.text is None or not (declared or part.text.lstrip().startswith("{")):
+        return None
+    try:
+        value = from_json(text or b"")
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or not (declared or value.keys() <= known.keys()):
+        return None
+    return value
+
+
 def file_of(part: Part) -> dict[str, str]:
-    content = {"url": part.url} if part.WhichOneof("content") == "url" else {"content": b64encode(part.raw).decode()}
-    return {"name": part.filename, "media_type": part.media_type, **content}
+    content = {"url": part.url} if part.url is not None else {"content": standard_base64(part.raw or "")}
+    return {"name": part.filename or "", "media_type": part.media_type or "", **content}
+
+
+def standard_base64(text: str) -> str:
+    return b64encode(read_base64(text)).decode()
 
 
 def text_field(schema: Mapping[str, Any]) -> str:
@@ -86,6 +106,39 @@ def text_field(schema: Mapping[str, Any]) -> str:
     return DEFAULT_TEXT_FIELD
 
 
+def metadata_of(request: SendMessage) -> dict[str, Any]:
+    """What reaches the agent beside its data."""
+    message = request.message
+    protocol = {
+        "message_id": message.message_id,
+        "reference_task_ids": message.reference_task_ids,
+        "accepted_output_modes": request.configuration.accepted_output_modes,
+    }
+    return {**request.metadata, **message.metadata, "a2a": protocol}
+
+
+def result_part(result: Any, modes: Sequence[str] = ()) -> dict[str, Any]:
+    """The agent's answer: text as text, everything else as data, or as JSON text for a client that takes no data."""
+    if isinstance(result, str):
+        return {"text": result, "mediaType": TEXT}
+    if modes and not ALL_MODES.intersection(mode.partition(";")[0].strip().lower() for mode in modes):
+        return {"text": to_json(result, inf_nan_mode="null").decode(), "mediaType": JSON}
+    return {"data": to_jsonable_python(result, inf_nan_mode="null"), "mediaType": JSON}
+
+
+def part_of(event: ArtifactPart) -> dict[str, Any]:
+    """One piece of an artifact."""
+    named = {"filename": event.filename, "mediaType": event.media_type}
+    shown = {name: value for name, value in named.items() if value}
+    if event.text is not None:
+        return {"text": event.text, **shown}
+    if event.content is not None:
+        return {"raw": b64encode(event.content).decode(), **shown}
+    if event.url is not None:
+        return {"url": event.url, **shown}
+    return {"mediaType": JSON, **shown, "data": to_jsonable_python(event.data, inf_nan_mode="null")}
+
+
 def whole_numbers(value: Any) -> Any:
     """Protobuf's `Value` knows doubles only; 3.0 was 3 in the sender's JSON as often as not, and schemas that ask
     for an integer or a number take 3."""
@@ -94,17 +147,3 @@ def whole_numbers(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: whole_numbers(item) for key, item in value.items()}
     return [whole_numbers(item) for item in value] if isinstance(value, list) else value
-
-
-def text_artifact(text: str) -> Artifact:
-    return Artifact(artifact_id="text", name="text", parts=[Part(text=text)])
-
-
-def result_artifact(result: Any) -> Artifact:
-    """The agent's answer: text as text, everything else as data."""
-    if isinstance(result, str):
-        part = Part(text=result, media_type="text/plain")
-    else:
-        value = ParseDict(json.loads(to_json(result, inf_nan_mode="null")), Value())
-        part = Part(data=value, media_type="application/json")
-    return Artifact(artifact_id="result", name="result", parts=[part])

@@ -2,149 +2,176 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
+from weakref import WeakValueDictionary
 
 import httpx
 import stamina
 import structlog
-from a2a.compat.v0_3.conversions import to_compat_task
-from a2a.types.a2a_pb2 import Task, TaskPushNotificationConfig, TaskState, TaskStatusUpdateEvent
-from a2a.utils.errors import InvalidParamsError, TaskNotFoundError
-from a2a.utils.proto_utils import to_stream_response
-from google.protobuf.json_format import MessageToDict
 from prometheus_client import CollectorRegistry, Counter
+from pydantic_core import to_json
 
-from lakemesh.a2a.tasks import TaskRun, Update, snapshot
-from lakemesh.errors import InvalidRequest
+from lakemesh.a2a.errors import InvalidParams
+from lakemesh.a2a.legacy import legacy_task
+from lakemesh.a2a.signing import Signer
+from lakemesh.a2a.task_store import PushConfigs
+from lakemesh.a2a.tasks import TaskRun, Update
+from lakemesh.a2a.wire import PushConfig
+from lakemesh.errors import InvalidRequest, RateLimited
 from lakemesh.outgoing import checked
 
 logger = structlog.get_logger(__name__)
 
 MAX_CONFIGS = 10
-MAX_SENDING = 50
+MAX_FOLLOWED = 500
+"""Deliveries of one user at a time."""
+MAX_SENDING, MAX_SENDING_OF_ONE = 200, 8
+"""Requests on their way, of all and of one user, whose receivers that hang delay nobody else's."""
 ATTEMPTS = 5
 TRY_SECONDS = 10.0
 ALL_TRIES_SECONDS = 120.0
 TRY_AGAIN = frozenset({408, 425, 429})
 SERVER_ERROR = 500
 
+Config = Mapping[str, Any]
+
 
 class Push:
-    """Keeps what tasks' owners asked for and sends it: every change of the status, and the whole task at its end.
-    A receiver that fails is tried again for two minutes; what it never took is counted and logged."""
+    """Sends what tasks' owners asked for: every change of the status, and the whole task at its end. A receiver that
+    fails is tried again for two minutes; what it never took is counted and logged. What is asked for is kept with the
+    task, in its store."""
 
-    def __init__(self, *, allow_private: bool, metrics: CollectorRegistry) -> None:
+    def __init__(self, *, allow_private: bool, metrics: CollectorRegistry, signer: Signer | None) -> None:
         self._allow_private = allow_private
+        self._signer = signer
         self._sent = Counter("lakemesh_a2a_push", "Push notifications, by outcome.", ["outcome"], registry=metrics)
-        self._http = httpx.AsyncClient(timeout=TRY_SECONDS, follow_redirects=False)
+        limits = httpx.Limits(max_connections=MAX_SENDING, max_keepalive_connections=20)
+        self._http = httpx.AsyncClient(timeout=TRY_SECONDS, follow_redirects=False, limits=limits)
         self._sending = asyncio.Semaphore(MAX_SENDING)
-        self._deliveries: dict[tuple[str, str], tuple[TaskPushNotificationConfig, asyncio.Task[None]]] = {}
+        self._sending_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._followed: dict[str, int] = {}
+        self._deliveries: dict[tuple[str, str], asyncio.Task[None]] = {}
 
-    async def check(self, config: TaskPushNotificationConfig) -> None:
-        """Raises `InvalidParamsError` for a URL that must not be called."""
+    async def check(self, config: PushConfig) -> None:
+        """Raises `InvalidParams` for a URL that must not be called."""
         try:
             await checked(config.url, allow_private=self._allow_private)
         except InvalidRequest as error:
-            raise InvalidParamsError(error.detail) from None
+            raise InvalidParams(error.detail) from None
 
-    def add(self, run: TaskRun, config: TaskPushNotificationConfig, *, legacy: bool) -> TaskPushNotificationConfig:
-        """Send the updates of `run` from now on; `legacy` in the form of protocol 0.3. An id that exists is replaced.
-        Raises `InvalidParamsError` over `MAX_CONFIGS` of a task."""
-        kept = TaskPushNotificationConfig()
-        kept.CopyFrom(config)
-        kept.id, kept.task_id = config.id or uuid.uuid4().hex, run.task.id
-        self.remove(run.task.id, kept.id)
-        if len(self.of(run.task.id)) >= MAX_CONFIGS:
-            raise InvalidParamsError(f"A task has at most {MAX_CONFIGS} push notification configurations.")
-        key = (run.task.id, kept.id)
-        self._deliveries[key] = (kept, asyncio.create_task(self._deliver(run, kept, legacy)))
-        return kept
+    def named(self, asked: PushConfig, task_id: str, *, legacy: bool) -> dict[str, Any]:
+        """What is kept of it; `legacy` wants the form of protocol 0.3."""
+        config = asked.model_dump(by_alias=True, exclude_defaults=True)
+        return {**config, "id": asked.id or uuid.uuid4().hex, "taskId": task_id, "legacy": legacy}
 
-    def get(self, task_id: str, config_id: str) -> TaskPushNotificationConfig:
-        """Raises `TaskNotFoundError`."""
-        found = self._deliveries.get((task_id, config_id))
-        if found is None:
-            raise TaskNotFoundError(f"The task has no push notification configuration {config_id!r:.80}.")
-        return found[0]
+    def joined(self, before: PushConfigs, config: Config) -> list[Config]:
+        """One with an id that exists replaces it. Raises `InvalidParams` over `MAX_CONFIGS` of a task."""
+        others = [other for other in before if other["id"] != config["id"]]
+        if len(others) >= MAX_CONFIGS:
+            raise InvalidParams(f"A task has at most {MAX_CONFIGS} push notification configurations.")
+        return [*others, config]
 
-    def of(self, task_id: str) -> list[TaskPushNotificationConfig]:
-        return [config for (owner, _), (config, _) in self._deliveries.items() if owner == task_id]
+    def follow(self, run: TaskRun, config: Config) -> None:
+        """Send the updates of `run` from now on. Raises `RateLimited` over `MAX_FOLLOWED` of one user."""
+        self._deliver(run, config, self._send_updates(run, config))
 
-    def remove(self, task_id: str, config_id: str) -> None:
-        _, task = self._deliveries.pop((task_id, config_id), (None, None))
-        if task is not None:
-            task.cancel()
+    def end(self, run: TaskRun, configs: PushConfigs) -> None:
+        """The task has ended: tell those who asked at another replica."""
+        for config in configs:
+            if (run.id, config["id"]) not in self._deliveries:
+                self._deliver(run, config, self._send(run.owner, config, {"task": run.view()}))
+
+    def stop(self, task_id: str, config_id: str) -> None:
+        delivery = self._deliveries.get((task_id, config_id))
+        if delivery is not None:
+            delivery.cancel()
 
     async def close(self) -> None:
-        for _, task in self._deliveries.values():
-            task.cancel()
-        self._deliveries.clear()
+        for delivery in self._deliveries.values():
+            delivery.cancel()
         await self._http.aclose()
 
-    async def _deliver(self, run: TaskRun, config: TaskPushNotificationConfig, legacy: bool) -> None:
-        """Until the task has ended and the receiver knows; nothing is kept of it then."""
+    def _deliver(self, run: TaskRun, config: Config, sending: Any) -> None:
+        user, key = run.owner, (run.id, config["id"])
+        if self._followed.get(user, 0) >= MAX_FOLLOWED:
+            sending.close()
+            raise RateLimited("Too many of your push notifications are on their way.", retry_after_seconds=10.0)
+        self.stop(*key)
+        self._followed[user] = self._followed.get(user, 0) + 1
+        delivery = self._deliveries[key] = asyncio.create_task(sending)
+
+        def forget(done: asyncio.Task[None]) -> None:
+            if self._deliveries.get(key) is done:
+                del self._deliveries[key]
+            self._followed[user] -= 1
+            if not self._followed[user]:
+                del self._followed[user]
+
+        delivery.add_done_callback(forget)
+
+    async def _send_updates(self, run: TaskRun, config: Config) -> None:
         async with aclosing(notices(run)) as updates:
             async for update in updates:
-                await self._send(
-                    config, legacy_payload(run.task) if legacy else MessageToDict(to_stream_response(update))
-                )
+                await self._send(run.owner, config, {"task": run.view()} if config["legacy"] else update)
 
-    async def _send(self, config: TaskPushNotificationConfig, payload: dict[str, Any]) -> None:
+    async def _send(self, user: str, config: Config, update: Update) -> None:
+        body = to_json(legacy_task(update["task"]) if config["legacy"] else update, inf_nan_mode="null")
         try:
-            async with self._sending:
-                await self._post_until_taken(config, payload)
-        except (httpx.HTTPError, InvalidRequest) as error:
+            async with asyncio.timeout(ALL_TRIES_SECONDS):
+                await self._post_until_taken(user, config, body)
+        except (httpx.HTTPError, InvalidRequest, TimeoutError, ValueError) as error:
             self._sent.labels("failed").inc()
-            logger.warning(
-                "push notification not taken", task_id=config.task_id, reason=f"{type(error).__name__}: {error}"
-            )
+            reason = f"{type(error).__name__}: {error}"[:200]
+            logger.warning("push notification not taken", task_id=config["taskId"], reason=reason)
         else:
             self._sent.labels("delivered").inc()
 
-    async def _post_until_taken(self, config: TaskPushNotificationConfig, payload: dict[str, Any]) -> None:
+    async def _post_until_taken(self, user: str, config: Config, body: bytes) -> None:
+        own = self._sending_of.setdefault(user, asyncio.Semaphore(MAX_SENDING_OF_ONE))
         tries = stamina.retry_context(
             on=is_worth_another_try, attempts=ATTEMPTS, timeout=ALL_TRIES_SECONDS, wait_initial=0.5, wait_max=20.0
         )
         async for attempt in tries:
             with attempt:
-                await self._post(config, payload)
+                async with own, self._sending, asyncio.timeout(TRY_SECONDS):
+                    await self._post(config, body)
 
-    async def _post(self, config: TaskPushNotificationConfig, payload: dict[str, Any]) -> None:
-        """The URL is checked at every try: what a name leads to changes."""
-        to = await checked(config.url, allow_private=self._allow_private)
-        headers = {**to.headers, **headers_of(config)}
-        response = await self._http.post(to.url, json=payload, headers=headers, extensions=to.extensions)
-        response.raise_for_status()
+    async def _post(self, config: Config, body: bytes) -> None:
+        """The URL is checked at every try: what a name leads to changes. Of the answer only the status is read."""
+        to = await checked(config["url"], allow_private=self._allow_private)
+        headers = {"Content-Type": "application/json", **to.headers, **self._headers(config, body)}
+        async with self._http.stream(
+            "POST", to.url, content=body, headers=headers, extensions=to.extensions
+        ) as response:
+            response.raise_for_status()
+
+    def _headers(self, config: Config, body: bytes) -> dict[str, str]:
+        """By which the receiver knows that the notification is the one it asked for, and whose it is."""
+        headers = {"X-A2A-Notification-Token": config["token"]} if config.get("token") else {}
+        authentication = config.get("authentication", {})
+        if authentication.get("scheme") and authentication.get("credentials"):
+            headers["Authorization"] = f"{authentication['scheme']} {authentication['credentials']}"
+        if self._signer is not None:
+            token = self._signer.sign_notification(body, audience=config["url"], task_id=config["taskId"])
+            headers.setdefault("Authorization", f"Bearer {token}")
+            headers["X-A2A-Notification-Signature"] = token
+        return headers
 
 
-async def notices(run: TaskRun) -> AsyncGenerator[Task | Update]:
+async def notices(run: TaskRun) -> AsyncGenerator[Update]:
     """Of the task's updates, those that are pushed: what it was at first, its status, and all of it at the end."""
     async with aclosing(run.listen()) as updates:
         async for update in updates:
-            if isinstance(update, Task):
+            if "task" in update:
                 yield update
-            elif isinstance(update, TaskStatusUpdateEvent):
-                yield update if update.status.state == TaskState.TASK_STATE_WORKING else snapshot(run.task)
-
-
-def legacy_payload(task: Task) -> dict[str, Any]:
-    """At 0.3 the whole task, every time."""
-    payload: dict[str, Any] = to_compat_task(task).model_dump(mode="json", by_alias=True, exclude_none=True)
-    return payload
-
-
-def headers_of(config: TaskPushNotificationConfig) -> dict[str, str]:
-    """By which the receiver knows that the notification is the one it asked for."""
-    headers = {"X-A2A-Notification-Token": config.token} if config.token else {}
-    authentication = config.authentication
-    if authentication.scheme and authentication.credentials:
-        headers["Authorization"] = f"{authentication.scheme} {authentication.credentials}"
-    return headers
+            elif "statusUpdate" in update:
+                state = update["statusUpdate"]["status"]["state"]
+                yield update if state == "TASK_STATE_WORKING" else {"task": run.view()}
 
 
 def is_worth_another_try(error: Exception) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= SERVER_ERROR or error.response.status_code in TRY_AGAIN
-    return isinstance(error, httpx.TransportError)
+    return isinstance(error, httpx.TransportError | TimeoutError)

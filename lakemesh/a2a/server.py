@@ -1,108 +1,115 @@
 """The A2A server's routes: JSON-RPC, HTTP+JSON and the agent card, at protocol 1.0 and 0.3."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
-from a2a.server.context import ServerCallContext
-from a2a.server.request_handlers.response_helpers import agent_card_to_dict
-from a2a.server.routes import create_rest_routes
-from a2a.server.routes.common import DefaultServerCallContextBuilder
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from lakemesh.a2a.card import make_card, sign
-from lakemesh.a2a.handler import DOOR, EngineHandler
+from lakemesh.a2a.card import CACHE_SECONDS, Cards, encoded
+from lakemesh.a2a.handler import Caller, EngineHandler
+from lakemesh.a2a.http_json import EXTENDED_CARD, LEGACY_CARD, ROUTES, HttpJson, HttpRoute
 from lakemesh.a2a.jsonrpc import JsonRpc
+from lakemesh.a2a.signing import JWKS_PATH, Signer
 from lakemesh.config.a2a import A2aConfig
-from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import LakemeshError, PermissionDenied
 from lakemesh.governance.identity import Authenticator
 from lakemesh.http import is_same_origin, json_response, problem_response, read_json_body
 from lakemesh.schemas import Identity
 
-CARD_PATHS = ("/.well-known/agent-card.json", "/a2a/discover")
+CARD_PATHS = ("/.well-known/agent-card.json", "/.well-known/agent.json", "/a2a/discover")
+RPC_PATHS = ("/a2a/rpc", "/a2a")
 ANYBODY = Identity(user="anonymous", kind="anonymous")
-BaseUrl = Callable[[Request], str]
+
+Respond = Callable[[Request, bytes, Callable[[bool], Caller]], Awaitable[Response]]
 
 
-class Guard:
-    """Before a route of the protocol: the origin, the caller, the size of the body. What it refuses is answered in
-    HTTP, as the protocol asks of authentication."""
+class A2aServer:
+    """What every route does before its own work: the origin, the caller, the size of the body. What is refused there is
+    answered in HTTP, as the protocol asks of authentication."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, max_body_bytes: int) -> None:
-        self._app = app
-        self._authenticator = authenticator
+    def __init__(
+        self,
+        config: A2aConfig,
+        handler: EngineHandler,
+        *,
+        authenticator: Authenticator,
+        cards: Cards,
+        max_body_bytes: int,
+    ) -> None:
+        self._public_url = config.public_url
         self._max_body_bytes = max_body_bytes
+        self._authenticator = authenticator
+        self._cards = cards
+        self._jsonrpc = JsonRpc(handler)
+        self._http_json = HttpJson(handler)
+
+    async def jsonrpc(self, request: Request) -> Response:
+        identity = self._admit(request)
+        body = await read_json_body(request, self._max_body_bytes)
+        return await self._jsonrpc.respond(body, lambda legacy: self._caller(request, identity, legacy))
+
+    async def http_json(self, route: HttpRoute, legacy: bool, request: Request) -> Response:
+        identity = self._admit(request)
+        has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+        body = await read_json_body(request, self._max_body_bytes) if has_body else b""
+        return await self._http_json.respond(route, request, body, self._caller(request, identity, legacy))
+
+    async def card(self, request: Request) -> Response:
+        """What anybody may know, for a minute (A2A 1.0, section 8.6)."""
+        body, tag = encoded(self._cards.make(ANYBODY, self._base_url(request)))
+        headers = {"Cache-Control": f"public, max-age={CACHE_SECONDS}", "ETag": tag, "Vary": "Host"}
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers=headers, media_type="application/json")
+
+    def _admit(self, request: Request) -> Identity:
+        if not is_same_origin(request.headers):
+            raise PermissionDenied("Pages of other origins may not call this server.")
+        return self._authenticator.authenticate(request.headers)
+
+    def _caller(self, request: Request, identity: Identity, legacy: bool) -> Caller:
+        base_url = partial(self._base_url, request)
+        return Caller(identity=identity, headers=request.headers, base_url=base_url, legacy=legacy)
+
+    def _base_url(self, request: Request) -> str:
+        return (self._public_url or str(request.base_url)).rstrip("/")
+
+
+class Endpoint:
+    """A handler as a bare ASGI application, so that nothing stands between it and the server."""
+
+    def __init__(self, respond: Callable[[Request], Awaitable[Response]]) -> None:
+        self._respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
         try:
-            if not is_same_origin(request.headers):
-                raise PermissionDenied("Pages of other origins may not call this server.")
-            scope["lakemesh.identity"] = self._authenticator.authenticate(request.headers)
-            if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
-                receive = replay(await read_json_body(request, self._max_body_bytes), receive)
+            response = await self._respond(Request(scope, receive, send))
         except LakemeshError as error:
-            await problem_response(error)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+            response = problem_response(error)
+        await response(scope, receive, send)
 
 
-class ContextBuilder(DefaultServerCallContextBuilder):
-    """What the handler needs of a request that passed the guard."""
+def a2a_routes(server: A2aServer, signer: Signer | None) -> list[BaseRoute]:
+    """Every route of the door, with and without the slash at its end, so that no client meets a redirect: JSON-RPC at
+    `/a2a/rpc` and `/a2a`; HTTP+JSON under `/a2a`, 0.3 under `/a2a/v1`."""
+    routes: list[BaseRoute] = []
 
-    def __init__(self, base_url: BaseUrl, authenticator: Authenticator) -> None:
-        self._base_url = base_url
-        self._authenticator = authenticator
+    def add(path: str, respond: Callable[[Request], Awaitable[Response]], *methods: str) -> None:
+        routes.extend(Route(each, Endpoint(respond), methods=methods) for each in (path, f"{path}/"))
 
-    def build(self, request: Request) -> ServerCallContext:
-        context = super().build(request)
-        context.state["identity"] = request.scope["lakemesh.identity"]
-        context.state["base_url"] = partial(self._base_url, request)
-        context.state["requires_token"] = self._authenticator.requires_token
-        return context
+    for path in RPC_PATHS:
+        add(path, server.jsonrpc, "POST")
+    for prefix, legacy, card in (("/a2a", False, EXTENDED_CARD), ("/a2a/v1", True, LEGACY_CARD)):
+        for route in (*ROUTES, card):
+            add(prefix + route.path, partial(server.http_json, route, legacy), *route.methods)
+    routes += [Route(path, server.card, methods=["GET"]) for path in CARD_PATHS]
+    if signer is not None:
 
+        async def keys(request: Request) -> Response:
+            return json_response(signer.jwks(), headers={"Cache-Control": "public, max-age=300"})
 
-def create_a2a_routes(
-    config: A2aConfig,
-    handler: EngineHandler,
-    *,
-    router: AgentRouter,
-    authenticator: Authenticator,
-    max_body_bytes: int,
-) -> list[BaseRoute]:
-    """Every route of the door. JSON-RPC at `/a2a/rpc` and `/a2a`; HTTP+JSON under `/a2a`, 0.3 under `/a2a/v1`."""
-
-    def base_url(request: Request) -> str:
-        return (config.public_url or str(request.base_url)).rstrip("/")
-
-    async def card(request: Request) -> Response:
-        agents = router.registry.visible_to(ANYBODY, DOOR)
-        made = make_card(agents, base_url=base_url(request), requires_token=authenticator.requires_token)
-        return json_response(agent_card_to_dict(sign(made, config)))
-
-    builder = ContextBuilder(base_url, authenticator)
-    rpc = JsonRpc(handler, builder)
-    protocol: list[BaseRoute] = [Route(path, rpc.respond, methods=["POST"]) for path in ("/a2a/rpc", "/a2a")]
-    # The SDK also mounts `/{tenant}` at the root, whatever the prefix; only its routes are taken.
-    protocol += create_rest_routes(handler, builder, enable_v0_3_compat=True, path_prefix="/a2a")
-    return [
-        *(Route(path, card, methods=["GET"]) for path in CARD_PATHS),
-        *(
-            Route(route.path, Guard(route.app, authenticator, max_body_bytes), methods=sorted(route.methods or ()))
-            for route in protocol
-            if isinstance(route, Route)
-        ),
-    ]
-
-
-def replay(body: bytes, receive: Receive) -> Receive:
-    """The body that was read, once more, and then whatever the connection says."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_again() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return receive_again
+        routes.append(Route(JWKS_PATH, keys, methods=["GET"]))
+    return routes

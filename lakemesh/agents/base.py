@@ -121,6 +121,8 @@ class Agent(Generic[InputT, OutputT]):
     input_model: ClassVar[type[BaseModel] | None] = None
     output_model: ClassVar[type[BaseModel] | None] = None
     options_model: ClassVar[type[BaseModel]] = NoOptions
+    answers_in_messages: ClassVar[bool] = False
+    """A2A: answer with a message, where others answer with a task."""
 
     def __init__(self, name: str, options: Any, services: AgentServices) -> None:
         self.name = name

@@ -96,28 +96,42 @@ def a2a_of(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:
     config = services.config.current
     if not config.a2a.enabled:
         return []
+    from lakemesh.a2a.card import Cards
     from lakemesh.a2a.handler import EngineHandler
     from lakemesh.a2a.push import Push
-    from lakemesh.a2a.server import create_a2a_routes
+    from lakemesh.a2a.server import A2aServer, a2a_routes
+    from lakemesh.a2a.signing import open_signer
 
-    push = Push(allow_private=config.a2a.push_to_private, metrics=services.metrics)
+    signer = open_signer(config.a2a)
+    push = Push(allow_private=config.a2a.push_to_private, metrics=services.metrics, signer=signer)
     closing.push_async_callback(push.close)
     store = open_task_store(config.a2a)
     closing.push_async_callback(store.close)
-    return create_a2a_routes(
-        config.a2a,
-        EngineHandler(config.a2a, router=services.router, push=push, store=store),
-        router=services.router,
-        authenticator=services.authenticator,
-        max_body_bytes=config.limits.max_body_bytes,
+    cards = Cards(services.registry, schemes=security_schemes(services), signer=signer)
+    handler = EngineHandler(config.a2a, router=services.router, push=push, store=store, cards=cards)
+    closing.push_async_callback(handler.close)
+    max_body_bytes = min(config.limits.max_body_bytes, config.a2a.max_body_bytes)
+    server = A2aServer(
+        config.a2a, handler, authenticator=services.authenticator, cards=cards, max_body_bytes=max_body_bytes
     )
+    return a2a_routes(server, signer)
+
+
+def security_schemes(services: Services) -> Mapping[str, dict[str, Any]]:
+    """How callers authenticate, as the agent card says it."""
+    from lakemesh.a2a.card import bearer_scheme, openid_scheme
+
+    schemes = {"bearer": bearer_scheme()} if services.authenticator.requires_token else {}
+    issuers = services.config.current.mcp.authorization_servers or platform_login(services.settings)
+    return schemes | {f"openid{place or ''}": openid_scheme(issuer) for place, issuer in enumerate(issuers)}
 
 
 def open_task_store(config: A2aConfig) -> "TaskStore":
     if config.database_url is None:
         from lakemesh.a2a.task_store import MemoryTaskStore
 
-        return MemoryTaskStore(max_tasks=config.max_tasks, ttl_seconds=config.task_ttl_seconds)
+        max_bytes = config.max_task_megabytes * 2**20
+        return MemoryTaskStore(max_tasks=config.max_tasks, max_bytes=max_bytes, ttl_seconds=config.task_ttl_seconds)
     from lakemesh.a2a.postgres_task_store import PostgresTaskStore
 
     return PostgresTaskStore(config.database_url, ttl_seconds=config.task_ttl_seconds)

@@ -89,7 +89,8 @@ async def test_stream(server: Server, binding: str, version: str) -> None:
         words = [str(number) for number in range(20)]
         updates = [item async for item in client.send_message(asking("writer", {"words": words}))]
         texts = [u.artifact_update.artifact for u in updates if u.HasField("artifact_update")]
-        assert [a.parts[0].text for a in texts if a.artifact_id == "text"] == words
+        assert [a.parts[0].text for a in texts if a.artifact_id == "text"] == [*words, ""]
+        assert [u.artifact_update.last_chunk for u in updates if u.HasField("artifact_update")][-2:] == [True, True]
         assert updates[-1].status_update.status.state == TaskState.TASK_STATE_COMPLETED
 
 
