@@ -1,4 +1,4 @@
-"""An exclusive lock between processes of one machine."""
+"""A lock between processes of one machine."""
 
 import fcntl
 import os
@@ -20,12 +20,12 @@ class FileLock:
         self.file = file
         self._descriptor: int | None = None
 
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody has it."""
+    def try_acquire(self, *, shared: bool = False) -> bool:
+        """Take the lock if nobody has it; `shared`, if nobody has it for itself alone."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, BlockingIOError):
@@ -34,11 +34,11 @@ class FileLock:
         self._descriptor = descriptor
         return True
 
-    def acquire(self, timeout_seconds: float) -> None:
+    def acquire(self, timeout_seconds: float, *, shared: bool = False) -> None:
         """Wait for the lock. Raises `TimeoutError`. flock has no time limit of its own, hence the growing pauses."""
         deadline = time.monotonic() + timeout_seconds
         pause = FIRST_PAUSE_SECONDS
-        while not self.try_acquire():
+        while not self.try_acquire(shared=shared):
             if time.monotonic() >= deadline:
                 raise TimeoutError(f"Another process has held {self.file.name} for {timeout_seconds:.0f} s.")
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)

@@ -152,6 +152,12 @@ def data_routes(search: Search, grants: Grants) -> APIRouter:
         search.body(name)
         return await answer_query(indexes, name, body_of(await request.body()))
 
+    @router.get("/indexes/{name}/scan")
+    @router.post("/indexes/{name}/scan")
+    async def scan(name: str, request: Request) -> dict[str, Any]:
+        grants.require(request.state.user, "SELECT", name)
+        return await answer_scan(indexes, name, search.body(name)["primary_key"], body_of(await request.body()))
+
     return router
 
 
@@ -176,6 +182,15 @@ async def answer_query(indexes: Indexes, name: str, body: dict[str, Any]) -> dic
         "result": {"row_count": len(rows), "data_array": rows},
         "next_page_token": "",
     }
+
+
+async def answer_scan(indexes: Indexes, name: str, primary_key: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Rows in the order of their keys, after the last one of the page before (Databricks SDK,
+    `ScanVectorIndexResponse`). Of each row the key alone: that is all lakemesh reads."""
+    keys = sorted(key for key in await indexes.keys(name) if key > (body.get("last_primary_key") or ""))
+    page = keys[: int(body.get("num_results") or 10)]
+    rows = [{"fields": [{"key": primary_key, "value": {"string_value": key}}]} for key in page]
+    return {"data": rows, "last_primary_key": page[-1] if page else None}
 
 
 def spec_of(body: dict[str, Any]) -> IndexSpec:

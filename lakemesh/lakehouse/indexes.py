@@ -60,4 +60,13 @@ class Indexes(Protocol):
 
     async def count(self, name: str) -> int: ...
 
+    async def keys(self, name: str) -> list[str]:
+        """The primary keys of all rows."""
+        ...
+
+    async def maintain(self, name: str, *, retention_hours: float) -> None:
+        """Let go of what was deleted or replaced; its bytes leave the storage once they are that old. Nothing to do
+        where the platform does it."""
+        ...
+
     async def drop(self, name: str) -> None: ...

@@ -87,3 +87,14 @@ async def test_an_index_that_is_not_there(workspace: Workspace, schema: str) -> 
     await workspace.indexes.drop(name)
     with pytest.raises(NotFound):
         await workspace.indexes.count(name)
+
+
+async def test_keys_of_all_rows_also_after_maintenance(workspace: Workspace, schema: str) -> None:
+    name = f"{schema}.keyed"
+    await workspace.indexes.create(IndexSpec(name=name, dimension=2, columns={"id": "string"}))
+    assert await workspace.indexes.keys(name) == []
+    rows = [{"id": f"k{n:04}", "embedding": [1.0, n]} for n in range(1_050)]
+    await workspace.indexes.upsert(name, rows)
+    await workspace.indexes.delete(name, ["k0003"])
+    await workspace.indexes.maintain(name, retention_hours=0)
+    assert sorted(await workspace.indexes.keys(name)) == [row["id"] for row in rows if row["id"] != "k0003"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lakemesh.errors import Conflict, InvalidRequest, NotFound
+from lakemesh.errors import Conflict, InvalidRequest, NotFound, WorkspaceUnavailable
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.lakehouse.embedded.indexes import COMPACT_ABOVE_FILES
 from lakemesh.lakehouse.embedded.tables import DeltaTables
@@ -212,3 +212,58 @@ async def test_index_of_many_small_upserts_is_compacted_when_opened(workspace: W
     assert await again.indexes.count(spec.name) == 6
     await again.close()
     assert (await DeltaTables(tmp_path / "workspace/indexes").describe(spec.name)).file_count == 1
+
+
+async def test_two_workspaces_on_one_home_see_each_other_at_once(things: Workspace, tmp_path: Path) -> None:
+    other = await open_workspace(tmp_path / "workspace")
+    assert await other.indexes.count(NAME) == 60
+    await things.indexes.upsert(NAME, [thing(100)])
+    assert await ids(other, 100, 1) == ["t100"]
+    await other.indexes.delete(NAME, ["t100", "t7"])
+    await other.indexes.upsert(NAME, [thing(3, kind="changed")])
+    assert await things.indexes.count(NAME) == 59
+    assert await ids(things, 3, 1, {"kind": "changed"}) == ["t3"]
+    await other.close()
+
+
+async def test_deleted_by_another_process_stays_deleted(things: Workspace, tmp_path: Path, monkeypatch) -> None:
+    """Whoever started first, and whatever the clocks say."""
+    other = await open_workspace(tmp_path / "workspace")
+    await other.indexes.upsert(NAME, [thing(200)])
+    monkeypatch.setattr("time.time_ns", lambda: 1)
+    await things.indexes.delete(NAME, ["t200"])
+    await other.close()
+    after = await open_workspace(tmp_path / "workspace")
+    assert await after.indexes.count(NAME) == 60
+    assert await ids(after, 200, 1) != ["t200"]
+    await after.close()
+
+
+def files_of(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "workspace/indexes/main/shop/things").glob("*.parquet"))
+
+
+async def test_a_damaged_file_is_a_designed_error(things: Workspace, tmp_path: Path) -> None:
+    await things.indexes.upsert(NAME, [thing(100)])
+    for file in files_of(tmp_path):
+        file.write_bytes(file.read_bytes()[:40])
+    other = await open_workspace(tmp_path / "workspace")
+    for act in (other.indexes.query(NAME, vector(1)), other.indexes.upsert(NAME, [thing(1)])):
+        with pytest.raises(WorkspaceUnavailable):
+            await act
+    await other.close()
+
+
+async def test_maintenance_lets_deleted_text_go_and_other_processes_go_on(things: Workspace, tmp_path: Path) -> None:
+    other = await open_workspace(tmp_path / "workspace")
+    await things.indexes.upsert(NAME, [thing(100, text="a secret of somebody")])
+    assert await other.indexes.count(NAME) == 61
+    await things.indexes.delete(NAME, ["t100"])
+    assert any(b"a secret" in file.read_bytes() for file in files_of(tmp_path))
+    await things.indexes.maintain(NAME, retention_hours=0)
+    assert not any(b"a secret" in file.read_bytes() for file in files_of(tmp_path))
+    for workspace in (other, things):
+        assert await workspace.indexes.count(NAME) == 60
+    await other.indexes.upsert(NAME, [thing(101)])
+    assert await ids(things, 101, 1) == ["t101"]
+    await other.close()

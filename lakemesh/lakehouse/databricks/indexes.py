@@ -25,6 +25,7 @@ TIMEOUT_SECONDS = 30.0
 CREATE_SECONDS = 1_200.0
 POLL_SECONDS = 0.5
 UPSERT_ROWS = 1_000
+SCAN_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,21 @@ class SearchIndexes:
     async def count(self, name: str) -> int:
         answer = await self._use(name, lambda index: index.describe())
         return int(answer.get("status", {}).get("indexed_row_count") or 0)
+
+    async def keys(self, name: str) -> list[str]:
+        primary_key = (await self._index(name)).spec.primary_key
+        keys: list[str] = []
+        while True:
+            after = keys[-1] if keys else None
+            answer = await self._use(name, lambda index, after=after: index.scan(SCAN_ROWS, after))  # type: ignore[misc]
+            found = [key_of(row, primary_key) for row in answer.get("data") or ()]
+            keys += found
+            if len(found) < SCAN_ROWS:
+                return keys
+
+    async def maintain(self, name: str, *, retention_hours: float) -> None:
+        """The platform keeps its indexes in shape."""
+        await self._index(name)
 
     async def drop(self, name: str) -> None:
         await self._index(name)
@@ -208,6 +224,12 @@ def normalised(vector: Sequence[float], dimension: int) -> list[float]:
         raise InvalidRequest(f"The index takes vectors of {dimension} dimensions, not {len(vector)}.")
     length = math.sqrt(math.fsum(float(value) ** 2 for value in vector))
     return [float(value) / length for value in vector] if length else [0.0] * dimension
+
+
+def key_of(row: Mapping[str, Any], primary_key: str) -> str:
+    """The key in one row of a scan: fields of typed values (Databricks SDK, `ScanVectorIndexResponse`)."""
+    values = next(field["value"] for field in row["fields"] if field["key"] == primary_key)
+    return str(next(iter(values.values())))
 
 
 def matches_of(answer: Mapping[str, Any], columns: Sequence[str], *, hybrid: bool) -> list[Match]:

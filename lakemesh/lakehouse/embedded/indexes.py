@@ -1,24 +1,33 @@
 """Vector indexes kept in Delta tables and searched in memory."""
 
 import asyncio
-import itertools
 import json
-import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lakemesh.errors import Conflict, InvalidRequest, NotFound
-from lakemesh.lakehouse.arrow import rows_to_arrow
+import structlog
+
+from lakemesh.errors import Conflict, InvalidRequest, LakemeshError, NotFound, WorkspaceUnavailable
 from lakemesh.lakehouse.embedded.columns import typed
+from lakemesh.lakehouse.embedded.index_log import (
+    DELETED,
+    SEQUENCE,
+    SQL_TYPES,
+    LoggedIndex,
+    read_spec,
+    table_columns,
+)
 from lakemesh.lakehouse.embedded.tables import DeltaTables
-from lakemesh.lakehouse.embedded.vector_index import EXACT_UP_TO, VectorIndex, normalised
-from lakemesh.lakehouse.embedded.words import WordIndex
+from lakemesh.lakehouse.embedded.vector_index import EXACT_UP_TO, normalised
 from lakemesh.lakehouse.indexes import Filters, IndexSpec, Match
-from lakemesh.lakehouse.tables import Column, TableSpec
+from lakemesh.lakehouse.tables import TableSpec
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+logger = structlog.get_logger(__name__)
 
 INLINE_UP_TO = 20_000
 """Rows up to which a search takes well under a millisecond and need not leave the event loop."""
@@ -29,52 +38,35 @@ COMPACT_ABOVE_FILES = 50
 FILTERED_WORDS = 1_000
 """Rows a search by words looks at when a filter follows."""
 
-SQL_TYPES = {"string": "STRING", "long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP"}
-SEQUENCE, DELETED = "_sequence", "_deleted"
-
 
 class LocalIndexes:
-    """The Delta table of an index is its truth: a log of upserts and deletions in the order of `_sequence`, from
-    which the index in memory is built when it is first asked."""
+    """The Delta table of an index is its truth: a log from which the index in memory is built when it is first asked,
+    and which is read on whenever another process has written to it, before the question is answered."""
 
-    def __init__(self, tables: DeltaTables, root: Path) -> None:
+    def __init__(self, tables: DeltaTables) -> None:
         self._tables = tables
-        self._root = root
-        self._open: dict[str, tuple[VectorIndex, WordIndex]] = {}
+        self._open: dict[str, LoggedIndex] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._sequence = itertools.count(time.time_ns())
-        self._builds: set[asyncio.Task[None]] = set()
+        self._builds: set[asyncio.Future[Any]] = set()
 
     async def create(self, spec: IndexSpec) -> None:
         check_spec(spec)
-        async with self._locks[spec.name]:
-            if self._tables.exists(spec.name):
-                known, _ = await self._load(spec.name)
-                if known.spec.dimension != spec.dimension:
-                    raise Conflict(f"The index {spec.name!r} exists with {known.spec.dimension} dimensions.")
-                return
-            await self._tables.create(
-                TableSpec(name=spec.name, columns=table_columns(spec), comment=json.dumps(asdict(spec)))
-            )
+        await self._tables.create(
+            TableSpec(name=spec.name, columns=table_columns(spec), comment=json.dumps(asdict(spec)))
+        )
+        known = await self._current(spec.name)
+        if known.spec.dimension != spec.dimension:
+            raise Conflict(f"The index {spec.name!r} exists with {known.spec.dimension} dimensions.")
 
     async def upsert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        async with self._locks[name]:
-            index, words = await self._load(name)
-            spec = index.spec
-            log = [{**checked_row(row, spec), SEQUENCE: next(self._sequence), DELETED: False} for row in rows]
-            async with self._logged(name, spec, log):
-                await asyncio.to_thread(apply_upserts, index, words, log)
+        index = await self._current(name)
+        await self._append(index, [{**checked_row(row, index.spec), DELETED: False} for row in rows])
         self._build_graph(index)
 
     async def delete(self, name: str, keys: Sequence[str]) -> None:
-        async with self._locks[name]:
-            index, words = await self._load(name)
-            kept = [kept_key(key, index.spec) for key in keys]
-            log = [{index.spec.primary_key: key, SEQUENCE: next(self._sequence), DELETED: True} for key in kept]
-            async with self._logged(name, index.spec, log):
-                for key in map(str, kept):
-                    index.delete(key)
-                    words.delete(key)
+        index = await self._current(name)
+        kept = [kept_key(key, index.spec) for key in keys]
+        await self._append(index, [{index.spec.primary_key: key, DELETED: True} for key in kept])
 
     async def query(
         self,
@@ -88,81 +80,101 @@ class LocalIndexes:
     ) -> list[Match]:
         if top_k < 1:
             raise InvalidRequest("top_k is at least 1.")
-        index, words = self._open.get(name) or await self._load_locked(name)
+        index = await self._current(name)
+        vectors = index.vectors
         if text is not None:
             # A filter drops some of what the words find, so more has to be found.
-            keys = await asyncio.to_thread(words.search, text, max(top_k * 5, FILTERED_WORDS if filters else 50))
-            return await asyncio.to_thread(index.fuse, vector, keys, top_k, filters, columns)
-        if len(index) <= INLINE_UP_TO:
-            return index.search(vector, top_k, filters, columns)
-        return await asyncio.to_thread(index.search, vector, top_k, filters, columns)
+            keys = await asyncio.to_thread(index.words.search, text, max(top_k * 5, FILTERED_WORDS if filters else 50))
+            return await asyncio.to_thread(vectors.fuse, vector, keys, top_k, filters, columns)
+        if len(vectors) <= INLINE_UP_TO:
+            return vectors.search(vector, top_k, filters, columns)
+        return await asyncio.to_thread(vectors.search, vector, top_k, filters, columns)
 
     async def count(self, name: str) -> int:
-        index, _ = await self._load_locked(name)
-        return len(index)
+        return len((await self._current(name)).vectors)
+
+    async def keys(self, name: str) -> list[str]:
+        return (await self._current(name)).vectors.keys()
+
+    async def maintain(self, name: str, *, retention_hours: float) -> None:
+        index = await self._current(name)
+        await self._change(index, index.rewrite)
+        await self._tables.compact(name)
+        await self._tables.vacuum(name, retention_hours=retention_hours)
 
     async def drop(self, name: str) -> None:
         async with self._locks[name]:
             self._open.pop(name, None)
             await self._tables.drop(name)
 
-    @asynccontextmanager
-    async def _logged(self, name: str, spec: IndexSpec, log: Sequence[Mapping[str, Any]]) -> AsyncIterator[None]:
-        """Append to the log, then change the index in memory; one that missed its change is built anew from the
-        log, which may have taken it."""
-        rows = await asyncio.to_thread(rows_to_arrow, table_columns(spec), log)
-        try:
-            await self._tables.append(name, rows)
-            yield
-        except BaseException:
-            self._open.pop(name, None)
-            raise
-
-    async def _load_locked(self, name: str) -> tuple[VectorIndex, WordIndex]:
+    async def _current(self, name: str) -> LoggedIndex:
+        """The index with everything every process has written. Raises `NotFound`, and `WorkspaceUnavailable` for one
+        whose files are damaged."""
+        index = self._open.get(name)
+        if index is not None and not index.is_behind:
+            return index
         async with self._locks[name]:
-            return await self._load(name)
+            index = self._open.get(name)
+            if index is None or index.is_behind:
+                index = self._open[name] = await asyncio.to_thread(self._read, name, index)
+                self._build_graph(index)
+                self._compact_many_files(index)
+            return index
 
-    async def _load(self, name: str) -> tuple[VectorIndex, WordIndex]:
-        if name not in self._open:
-            if not self._tables.exists(name):
-                raise NotFound(f"There is no index {name!r:.100}.")
-            if ((await self._tables.describe(name)).file_count or 0) > COMPACT_ABOVE_FILES:
-                await self._tables.compact(name)
-            self._open[name] = await asyncio.to_thread(self._rebuild, name)
-            self._build_graph(self._open[name][0])
-        return self._open[name]
+    def _read(self, name: str, index: LoggedIndex | None) -> LoggedIndex:
+        """Twice if need be: a file may have been compacted away since the table was opened."""
+        for attempt in (1, 2):
+            try:
+                table = self._tables.snapshot(name)
+                index = index or LoggedIndex(read_spec(table), self._tables.folder(name))
+                index.catch_up(table)
+                return index
+            except (NotFound, WorkspaceUnavailable):
+                self._open.pop(name, None)
+                raise
+            except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are of these
+                self._open.pop(name, None)
+                index = None
+                if attempt == 2:
+                    logger.exception("index cannot be read", index=name)
+                    raise WorkspaceUnavailable(
+                        f"The index {name!r:.100} is damaged; it has to be rebuilt from its table."
+                    ) from error
+        raise AssertionError
 
-    def _rebuild(self, name: str) -> tuple[VectorIndex, WordIndex]:
-        snapshot = self._tables.snapshot(name)
-        spec = IndexSpec(**json.loads(snapshot.metadata().description or "{}"))
-        index, words = VectorIndex(spec), WordIndex(spec)
-        table = snapshot.to_pyarrow_table().sort_by(SEQUENCE)
-        for batch in table.to_batches(max_chunksize=10_000):
-            vectors = batch.column(spec.vector_column).flatten().to_numpy().reshape(-1, spec.dimension)
-            rows = batch.drop_columns([spec.vector_column]).to_pylist()
-            upserts = iter(vectors)
-            for row in rows:
-                key = str(row[spec.primary_key])
-                if row[DELETED]:
-                    index.delete(key)
-                    words.delete(key)
-                else:
-                    index.upsert(key, next(upserts), row)
-                    words.upsert(key, row)
-        return index, words
+    async def _append(self, index: LoggedIndex, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            await self._change(index, lambda table: index.append(table, rows))
+            self._compact_many_files(index)
 
-    def _build_graph(self, index: VectorIndex) -> None:
-        if len(index) > EXACT_UP_TO:
-            task = asyncio.ensure_future(asyncio.to_thread(index.build_graph))
-            self._builds.add(task)
-            task.add_done_callback(self._builds.discard)
+    async def _change(self, index: LoggedIndex, change: "Callable[[DeltaTable], None]") -> None:
+        """An index whose change failed half way is built anew from the log, which may have taken it."""
+        name = index.spec.name
+        async with self._locks[name]:
+            try:
+                await self._tables.exclusively(name, change)
+            except BaseException:
+                self._open.pop(name, None)
+                raise
 
+    def _build_graph(self, index: LoggedIndex) -> None:
+        if len(index.vectors) > EXACT_UP_TO:
+            self._in_background(asyncio.to_thread(index.vectors.build_graph))
 
-def apply_upserts(index: VectorIndex, words: WordIndex, rows: Sequence[Mapping[str, Any]]) -> None:
-    for row in rows:
-        key = str(row[index.spec.primary_key])
-        index.upsert(key, row[index.spec.vector_column], row)
-        words.upsert(key, row)
+    def _compact_many_files(self, index: LoggedIndex) -> None:
+        if len(index.position.files) > COMPACT_ABOVE_FILES:
+            self._in_background(self._compact(index.spec.name))
+
+    async def _compact(self, name: str) -> None:
+        try:
+            await self._tables.compact(name)
+        except LakemeshError as error:
+            logger.warning("index log not compacted", index=name, reason=error.detail)
+
+    def _in_background(self, work: Awaitable[Any]) -> None:
+        task = asyncio.ensure_future(work)
+        self._builds.add(task)
+        task.add_done_callback(self._builds.discard)
 
 
 def checked_row(row: Mapping[str, Any], spec: IndexSpec) -> dict[str, Any]:
@@ -192,12 +204,3 @@ def check_spec(spec: IndexSpec) -> None:
         raise InvalidRequest(f"{sorted(unknown)[0]!r} is not a column type of an index; use {', '.join(SQL_TYPES)}.")
     if spec.primary_key not in spec.columns:
         raise InvalidRequest(f"The primary key {spec.primary_key!r} is not among the index' columns.")
-
-
-def table_columns(spec: IndexSpec) -> list[Column]:
-    return [
-        *(Column(name, SQL_TYPES[kind]) for name, kind in spec.columns.items()),
-        Column(spec.vector_column, "ARRAY<FLOAT>"),
-        Column(SEQUENCE, "BIGINT"),
-        Column(DELETED, "BOOLEAN"),
-    ]

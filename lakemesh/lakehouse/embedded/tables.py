@@ -1,48 +1,71 @@
 """Delta tables by delta-rs, in a folder each."""
 
 import asyncio
+import os
 import shutil
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
+import structlog
+
 from lakemesh.errors import InvalidRequest, NotFound, WorkspaceUnavailable
+from lakemesh.file_lock import FileLock
 from lakemesh.lakehouse.arrow import arrow_schema, fit, sql_type
+from lakemesh.lakehouse.embedded.durability import removed_files, sync_commits, sync_new_table
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.tables import AppTransaction, ArrowStream, Column, TableInfo, TableSpec
+from lakemesh.scope import current_deadline
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
+logger = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 
 REOPEN_AFTER_COMMITS = 100
+LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTable:
+    """A handle, the version it was opened at, and which folder of that name it was (a table may be dropped and made
+    anew by another process)."""
+
+    handle: "DeltaTable"
+    version: int
+    folder: tuple[int, int]
 
 
 class DeltaTables:
-    """One writer per table: delta-rs resolves conflicts by failing, so writes to a table wait for each other.
+    """One writer per table at a time, in this process (an asyncio lock) and beside others (a file lock): delta-rs by
+    itself accepts two compactions of the same files and doubles their rows, and lets an overwrite lose what was
+    appended meanwhile. Readers need no lock. What is acknowledged is on the disk itself.
 
-    Handles are kept open, since opening one reads the log, and opened anew after every `REOPEN_AFTER_COMMITS`
-    commits, since a handle gets slower with every commit behind it.
+    Handles are kept open, since opening one reads the log, brought up to date under the lock, and opened anew after
+    every `REOPEN_AFTER_COMMITS` commits, since a handle gets slower with every commit behind it.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._handles: dict[str, DeltaTable] = {}
-        self._commits: dict[str, int] = defaultdict(int)
+        self._opened: dict[str, OpenTable] = {}
 
     async def create(self, spec: TableSpec) -> None:
         await self._write(spec.name, lambda: self._create(spec))
 
     async def append(self, name: str, rows: ArrowStream, *, transaction: AppTransaction | None = None) -> bool:
-        return await self._write(name, lambda: self._append(name, rows, transaction))
+        return await self.exclusively(name, lambda table: append_rows(table, name, rows, transaction))
 
     async def applied_version(self, name: str, app_id: str) -> int | None:
-        return await self._write(name, lambda: self._open(name, fresh=True).transaction_version(app_id))
+        async with self._locks[name]:
+            return await self._run_alone(name, lambda: self._open(name).transaction_version(app_id))
 
     async def describe(self, name: str) -> TableInfo:
         return await asyncio.to_thread(self._translate, name, lambda: self._describe(name))
@@ -58,49 +81,45 @@ class DeltaTables:
         return await asyncio.to_thread(found)
 
     async def delete_rows(self, name: str, predicate: str) -> int:
-        def delete() -> int:
-            self._commits[name] += 1
-            return int(self._open(name).delete(predicate)["num_deleted_rows"] or 0)
+        def delete(table: "DeltaTable") -> int:
+            return int(table.delete(predicate)["num_deleted_rows"] or 0)
 
-        return await self._write(name, delete)
+        return await self.exclusively(name, delete)
 
     async def rewrite(self, name: str, select: Callable[[], Awaitable["pa.Table | None"]]) -> None:
         """Replace the table's rows, in one commit, by what `select` makes of them while nobody else writes; None
         leaves them as they are."""
-
-        def overwrite(rows: "pa.Table") -> None:
-            from deltalake import write_deltalake
-
-            table = self._open(name, fresh=True)
-            write_deltalake(table, fit(rows, pyarrow_schema(table), name), mode="overwrite")
-            self._commits[name] += 1
-
-        async with self._locks[name]:
+        async with self._locked(name):
             rows = await select()
             if rows is not None:
-                await self._run_alone(name, lambda: overwrite(rows))
+                await self._run_alone(name, lambda: self._act(name, lambda table: overwrite(table, name, rows)))
 
     async def compact(self, name: str) -> Mapping[str, Any]:
-        def compact() -> Mapping[str, Any]:
-            metrics: Mapping[str, Any] = self._open(name, fresh=True).optimize.compact()
+        def compact(table: "DeltaTable") -> Mapping[str, Any]:
+            metrics: Mapping[str, Any] = table.optimize.compact()
             return metrics
 
-        return await self._write(name, compact)
+        return await self.exclusively(name, compact)
 
     async def vacuum(self, name: str, *, retention_hours: float) -> int:
-        def vacuum() -> int:
-            table = self._open(name, fresh=True)
+        def vacuum(table: "DeltaTable") -> int:
             return len(table.vacuum(int(retention_hours), dry_run=False, enforce_retention_duration=False))
 
-        return await self._write(name, vacuum)
+        return await self.exclusively(name, vacuum)
 
     async def drop(self, name: str) -> None:
         def drop() -> None:
             self._open(name)
-            self._handles.pop(name, None)
+            self._opened.pop(name, None)
             shutil.rmtree(self.folder(name))
 
         await self._write(name, drop)
+
+    async def exclusively(self, name: str, action: Callable[["DeltaTable"], T]) -> T:
+        """Run `action` on the table's newest version in a worker thread, while nobody else writes to it. What it
+        commits is on the disk when this returns. Raises `NotFound`, and `WorkspaceUnavailable` when others do not let
+        go of the table in time."""
+        return await self._write(name, lambda: self._act(name, action))
 
     def folder(self, name: str) -> Path:
         return self._root.joinpath(*split_name(name))
@@ -114,9 +133,20 @@ class DeltaTables:
         return self._translate(name, lambda: self._new_handle(name))
 
     async def _write(self, name: str, action: Callable[[], T]) -> T:
-        """Run `action` in a worker thread, alone on its table."""
-        async with self._locks[name]:
+        async with self._locked(name):
             return await self._run_alone(name, action)
+
+    @asynccontextmanager
+    async def _locked(self, name: str) -> AsyncIterator[None]:
+        catalog, schema, table = split_name(name)
+        lock = FileLock(self._root.parent / ".locks" / self._root.name / f"{catalog}.{schema}.{table}.lock")
+        seconds = min(LOCK_SECONDS, current_deadline(LOCK_SECONDS).remaining_seconds())
+        async with self._locks[name]:
+            try:
+                await self._run_alone(name, lambda: lock.acquire(seconds))
+                yield
+            finally:
+                lock.release()
 
     async def _run_alone(self, name: str, action: Callable[[], T]) -> T:
         """A caller that is cancelled waits for `action` all the same: its thread cannot be stopped, and the next
@@ -128,8 +158,18 @@ class DeltaTables:
             await asyncio.wait([work])
             raise
 
+    def _act(self, name: str, action: Callable[["DeltaTable"], T]) -> T:
+        table = self._open(name)
+        before = table.version()
+        result = action(table)
+        check_alone(table, self.folder(name), name, before)
+        sync_commits(self.folder(name), before, table.version())
+        return result
+
     def _translate(self, name: str, action: Callable[[], T]) -> T:
-        """Run `action` with delta-rs' exceptions as ours."""
+        """Run `action` with delta-rs' and Arrow's exceptions as ours. Their texts have backtraces and paths of this
+        machine, so only the first line is told."""
+        import pyarrow as pa
         from deltalake.exceptions import DeltaError, SchemaMismatchError, TableNotFoundError
 
         try:
@@ -137,16 +177,24 @@ class DeltaTables:
         except TableNotFoundError:
             raise NotFound(f"There is no table {name!r:.100}.") from None
         except SchemaMismatchError as error:
-            raise InvalidRequest(f"The rows do not fit the table {name!r:.100}: {error}") from None
-        except (DeltaError, OSError) as error:
-            self._handles.pop(name, None)
-            raise WorkspaceUnavailable(f"The table {name!r:.100} cannot be used: {error}") from error
+            raise InvalidRequest(f"The rows do not fit the table {name!r:.100}: {self._told(error)}") from None
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            self._opened.pop(name, None)
+            reason = self._told(error)
+            logger.warning("table cannot be used", table=name, reason=reason)
+            raise WorkspaceUnavailable(f"The table {name!r:.100} cannot be used: {reason}") from error
         except BaseException as error:
             # A panic in delta-rs is no `Exception`, and would end the event loop instead of the request.
             if type(error).__name__ != "PanicException":
                 raise
-            self._handles.pop(name, None)
+            self._opened.pop(name, None)
             raise WorkspaceUnavailable(f"The table {name!r:.100} cannot be used: delta-rs failed.") from error
+
+    def _told(self, error: BaseException) -> str:
+        """The first line, without where this machine keeps its tables."""
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        root = str(self._root)
+        return line.replace(f"{root}/", "").replace(f"{root.lstrip('/')}/", "")[:500]
 
     def _create(self, spec: TableSpec) -> None:
         from deltalake import DeltaTable
@@ -156,38 +204,26 @@ class DeltaTables:
         check_columns(spec)
         # delta-rs refuses properties it does not know, such as `otel.schemaVersion`.
         known = {key: value for key, value in spec.properties.items() if key.startswith("delta.")}
-        self._handles[spec.name] = DeltaTable.create(
-            str(self.folder(spec.name)),
+        folder = self.folder(spec.name)
+        DeltaTable.create(
+            str(folder),
             arrow_schema(spec.columns),
             partition_by=list(spec.partition_by) or None,
             description=spec.comment,
             configuration=known or None,
         )
+        sync_new_table(folder, self._root)
 
-    def _append(self, name: str, rows: ArrowStream, transaction: AppTransaction | None) -> bool:
-        import pyarrow as pa
-        from deltalake import CommitProperties, Transaction, write_deltalake
-
-        # A commit may have landed without this process learning of it, so a transaction asks a fresh handle.
-        table = self._open(name, fresh=transaction is not None)
-        properties = None
-        if transaction is not None:
-            applied = table.transaction_version(transaction.app_id)
-            if applied is not None and applied >= transaction.version:
-                return False
-            properties = CommitProperties(app_transactions=[Transaction(transaction.app_id, transaction.version)])
-        fitted = fit(pa.table(rows), pyarrow_schema(table), name)
-        write_deltalake(table, fitted, mode="append", commit_properties=properties)
-        self._commits[name] += 1
-        return True
-
-    def _open(self, name: str, *, fresh: bool = False) -> "DeltaTable":
-        handle = self._handles.get(name)
-        if handle is None or self._commits[name] >= REOPEN_AFTER_COMMITS:
-            handle = self._handles[name] = self._new_handle(name)
-            self._commits[name] = 0
-        elif fresh:
-            handle.update_incremental()
+    def _open(self, name: str) -> "DeltaTable":
+        """The handle at the newest version."""
+        folder = folder_identity(self.folder(name))
+        opened = self._opened.get(name)
+        if opened is not None and opened.folder == folder:
+            opened.handle.update_incremental()
+            if opened.handle.version() - opened.version < REOPEN_AFTER_COMMITS:
+                return opened.handle
+        handle = self._new_handle(name)
+        self._opened[name] = OpenTable(handle, handle.version(), folder)
         return handle
 
     def _new_handle(self, name: str) -> "DeltaTable":
@@ -210,6 +246,53 @@ class DeltaTables:
             file_count=len(sizes),
             size_bytes=sum(sizes),
         )
+
+
+def append_rows(table: "DeltaTable", name: str, rows: ArrowStream, transaction: AppTransaction | None = None) -> bool:
+    """One commit; False when `transaction` is in the table already."""
+    import pyarrow as pa
+    from deltalake import CommitProperties, Transaction, write_deltalake
+
+    properties = None
+    if transaction is not None:
+        applied = table.transaction_version(transaction.app_id)
+        if applied is not None and applied >= transaction.version:
+            return False
+        properties = CommitProperties(app_transactions=[Transaction(transaction.app_id, transaction.version)])
+    fitted = fit(pa.table(rows), pyarrow_schema(table), name)
+    write_deltalake(table, fitted, mode="append", commit_properties=properties)
+    return True
+
+
+def overwrite(table: "DeltaTable", name: str, rows: "pa.Table", transaction: AppTransaction | None = None) -> None:
+    """Replace all rows in one commit, which fails when somebody else's came between."""
+    from deltalake import CommitProperties, Transaction, write_deltalake
+
+    noted = [Transaction(transaction.app_id, transaction.version)] if transaction is not None else None
+    properties = CommitProperties(max_commit_retries=0, app_transactions=noted)
+    write_deltalake(table, fit(rows, pyarrow_schema(table), name), mode="overwrite", commit_properties=properties)
+
+
+def check_alone(table: "DeltaTable", folder: Path, name: str, before: int) -> None:
+    """Take back a commit that removed files which another program, one that knows nothing of our lock, had removed
+    meanwhile: delta-rs accepts two compactions of the same files, and every row would be there twice."""
+    after = table.version()
+    if after <= before + 1:
+        return
+    ours = removed_files(folder, after)
+    if any(ours & removed_files(folder, version) for version in range(before + 1, after)):
+        table.restore(after - 1)
+        logger.error("another program rewrote the table at the same time; our rewrite was taken back", table=name)
+        raise WorkspaceUnavailable(f"Another program rewrote the table {name!r:.100} at the same time; try again.")
+
+
+def folder_identity(folder: Path) -> tuple[int, int]:
+    """Which folder of that name it is; of one that is gone, no folder."""
+    try:
+        status = os.stat(folder / "_delta_log")
+    except FileNotFoundError:
+        return (0, 0)
+    return status.st_dev, status.st_ino
 
 
 def check_columns(spec: TableSpec) -> None:

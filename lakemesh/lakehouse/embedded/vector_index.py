@@ -41,6 +41,9 @@ class VectorIndex:
     def __len__(self) -> int:
         return len(self._row_of)
 
+    def keys(self) -> list[str]:
+        return list(self._row_of)
+
     def upsert(self, key: str, vector: Sequence[float], values: Mapping[str, Any]) -> None:
         """A replaced row gets a new place; the old one dies, so that no reader sees half of each."""
         self.delete(key)

@@ -4,8 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+import structlog
+
 from lakemesh.errors import WorkspaceUnavailable
+from lakemesh.file_lock import FileLock
 from lakemesh.lakehouse.embedded.catalog import Catalog
+from lakemesh.lakehouse.embedded.durability import recover_tables
 from lakemesh.lakehouse.embedded.endpoints import LocalEndpoints
 from lakemesh.lakehouse.embedded.indexes import LocalIndexes
 from lakemesh.lakehouse.embedded.tables import DeltaTables
@@ -13,6 +17,9 @@ from lakemesh.lakehouse.embedded.volumes import FolderVolumes
 from lakemesh.lakehouse.embedded.warehouse import DuckDBWarehouse
 from lakemesh.lakehouse.workspace import Workspace
 
+logger = structlog.get_logger(__name__)
+
+RECOVERY_SECONDS = 60.0
 UNUSABLE = frozenset("%*?[]#")
 """Characters that mean something in delta-rs' locations and DuckDB's file patterns."""
 
@@ -29,9 +36,10 @@ async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None
         raise WorkspaceUnavailable(
             f"The folder {home} cannot be used: its path has one of {' '.join(sorted(UNUSABLE))}."
         )
+    presence = await asyncio.to_thread(join_home, home)
     tables = DeltaTables(home / "tables")
     warehouse = DuckDBWarehouse(Catalog(tables, home / "tables", home / "views"))
-    indexes = LocalIndexes(DeltaTables(home / "indexes"), home / "indexes")
+    indexes = LocalIndexes(DeltaTables(home / "indexes"))
     endpoints = LocalEndpoints()
 
     async def ping() -> None:
@@ -41,6 +49,7 @@ async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None
     async def close() -> None:
         await endpoints.close()
         await asyncio.to_thread(warehouse.close)
+        presence.release()
 
     return Workspace(
         name="embedded",
@@ -52,3 +61,20 @@ async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None
         ping=ping,
         close=close,
     )
+
+
+def join_home(home: Path) -> FileLock:
+    """A share in the home's lock, held for as long as the workspace is open. Who finds nobody else there looks at what
+    a power cut may have left before anybody writes."""
+    lock = FileLock(home / ".locks" / "home.lock")
+    try:
+        if lock.try_acquire():
+            recover_tables(home / "tables")
+            recover_tables(home / "indexes")
+            lock.release()
+        lock.acquire(RECOVERY_SECONDS, shared=True)
+    except TimeoutError as error:
+        raise WorkspaceUnavailable(f"Another process has been recovering {home} for too long.") from error
+    except OSError as error:  # a folder that can only be read is served all the same
+        logger.warning("home not locked", home=str(home), reason=error.strerror)
+    return lock
