@@ -9,7 +9,8 @@ implementation-defined part, -32000..-32099, unless the protocol names a code).
     ├── CallerError                 the request is at fault; sending it again unchanged is pointless
     │   ├── InvalidRequest          400   ├── Unauthenticated     401   ├── PermissionDenied  403
     │   ├── NotFound                404   │   └── UnknownAgent    404   ├── Conflict          409
-    │   ├── PayloadTooLarge         413   ├── UnsupportedMediaType 415  └── ValidationFailed  422
+    │   ├── PayloadTooLarge         413   ├── UnsupportedMediaType 415  ├── ValidationFailed  422
+    │   └── InputRequired           409
     ├── TryLater                    the request is fine; its time has not come
     │   ├── RateLimited             429   ├── Overloaded          503   └── ShuttingDown      503
     ├── ModelRefused                422   no model of the route takes the request, now or later
@@ -39,6 +40,14 @@ class LakemeshError(Exception):
         self.detail = detail
         self.retry_after_seconds = retry_after_seconds
         self.members: Mapping[str, Any] = members
+
+    def with_members(self, **members: Any) -> "LakemeshError":
+        """The same error that says more. A copy, since who raised it may raise the same one for somebody else."""
+        copy = type(self).__new__(type(self), self.detail)
+        copy.__dict__.update(self.__dict__)
+        copy.members = {**self.members, **members}
+        copy.__cause__ = self.__cause__
+        return copy.with_traceback(self.__traceback__)
 
     def to_problem(self) -> dict[str, Any]:
         """The RFC 9457 members, `code` and whatever the error adds (such as `errors` or `agents`)."""
@@ -81,13 +90,16 @@ class NotFound(CallerError):
 
 
 class UnknownAgent(NotFound):
-    """No agent of that name; `agents` lists the names that exist."""
+    """No agent of that name; `agents` lists names that exist, at most `MAX_NAMES`."""
 
     code, title = "unknown_agent", "Unknown agent"
+    MAX_NAMES: ClassVar[int] = 20
 
     def __init__(self, agent_name: str, known: Sequence[str]) -> None:
-        names = ", ".join(known) or "none"
-        super().__init__(f"There is no agent {agent_name!r:.80}; call one of: {names}.", agents=list(known))
+        named = list(known[: self.MAX_NAMES])
+        names = ", ".join(named) or "none"
+        others = f" and {len(known) - len(named)} others" if len(known) > len(named) else ""
+        super().__init__(f"There is no agent {agent_name!r:.80}; call one of: {names}{others}.", agents=named)
 
 
 class Conflict(CallerError):
@@ -100,6 +112,12 @@ class PayloadTooLarge(CallerError):
     """The body, or a part of it, is over the limit."""
 
     code, title, status, jsonrpc_code = "payload_too_large", "Payload too large", 413, -32013
+
+
+class InputRequired(CallerError):
+    """The agent asks its caller for something, and this caller cannot be asked; `schema` says what it needs."""
+
+    code, title, status, jsonrpc_code = "input_required", "Input required", 409, -32010
 
 
 class UnsupportedMediaType(CallerError):

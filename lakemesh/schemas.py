@@ -46,13 +46,18 @@ class AgentOutput(Generic[DataT]):
 
     `confidence` is in 0..1, or None when the agent has no measure of it. The engine adds to `metadata`:
     `execution_id`, `trace_id`, `latency_ms`, and where they apply `models`, `input_tokens`, `output_tokens`,
-    `prompts` and `degraded` (the reasons why the answer is less than it could be).
+    `cost_usd`, `prompts` and `degraded` (the reasons why the answer is less than it could be).
+
+    The engine also sets `body`, the whole answer as JSON, for an execution that a door asked for, and `replayed` when
+    it is the answer of an earlier request with the same idempotency key.
     """
 
     agent_name: str
     result: DataT
     confidence: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False, compare=False)
+    replayed: bool = field(default=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The members as every wire names them; `result` as it is, for a JSON encoder that knows Pydantic."""
@@ -61,6 +66,22 @@ class AgentOutput(Generic[DataT]):
             "result": self.result,
             "confidence": self.confidence,
             "metadata": self.metadata,
+        }
+
+    def envelope(self) -> dict[str, Any]:
+        """What every door says beside a result, under the same names: `execution_id`, `trace_id`, `degraded`,
+        `confidence` and `usage`. For doors whose protocol has a place of its own for the result."""
+        metadata = self.metadata
+        return {
+            "execution_id": metadata.get("execution_id"),
+            "trace_id": metadata.get("trace_id"),
+            "degraded": list(metadata.get("degraded", ())),
+            "confidence": self.confidence,
+            "usage": {
+                "input_tokens": metadata.get("input_tokens", 0),
+                "output_tokens": metadata.get("output_tokens", 0),
+                "cost_usd": metadata.get("cost_usd", 0.0),
+            },
         }
 
 
@@ -77,17 +98,20 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
-    """The engine admitted the request. Always the first event."""
+    """The engine admitted the request. Always the first event. `replayed` when what follows is the answer of an
+    earlier request with the same idempotency key, whose execution it names."""
 
     type: ClassVar[str] = "started"
     execution_id: str
     agent_name: str
     trace_id: str
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Event):
-    """How far the agent is: `progress` of `total` (None when unknown), with a sentence for a person."""
+    """How far the agent is: `progress` of `total` (None when unknown), with a sentence for a person. It never goes
+    back: the engine leaves out what would."""
 
     type: ClassVar[str] = "progress"
     progress: float
@@ -129,12 +153,15 @@ class ArtifactPart(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked(Event):
-    """The agent waits for an answer of its caller: a JSON object that fits `schema` (JSON Schema of a flat object)."""
+    """The agent waits, `timeout_seconds` at most, for an answer of its caller: a JSON object that fits `schema` (JSON
+    Schema of a flat object). The answer goes to the execution `execution_id`, under `question_id`."""
 
     type: ClassVar[str] = "asked"
+    execution_id: str
     question_id: str
     message: str
     schema: Mapping[str, Any]
+    timeout_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +182,32 @@ class ToolReturned(Event):
     call_id: str
     name: str
     is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nested(Event):
+    """An event of an agent that the agent called: whose it is, and what. Its text is not the caller's text."""
+
+    type: ClassVar[str] = "nested"
+    agent_name: str
+    execution_id: str
+    event: Event
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "agent_name": self.agent_name,
+            "execution_id": self.execution_id,
+            "event": self.event.type,
+            "data": self.event.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped(Event):
+    """Events that were not kept for a reader slower than the agent: how many. The answer is whole all the same."""
+
+    type: ClassVar[str] = "dropped"
+    events: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ from it and note what they used, so that agents need not thread either through e
 nested execution cannot outlive the one that called it. It holds facts, no behaviour.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -40,7 +42,10 @@ class PromptUse:
 @dataclass(slots=True, kw_only=True)
 class ExecutionScope:
     """Mutable on purpose: the rooms append to `model_uses`, `prompt_uses` and `degraded` as the work goes on.
-    `depth` counts the agents that called one another to get here; 0 is the one a door called."""
+
+    Scopes form a tree: `parent` is the scope of the agent that called this one, and what a nested execution used is
+    its caller's use too. `depth` counts the agents that called one another to get here; 0 is the one a door called.
+    """
 
     execution_id: str
     agent_name: str
@@ -48,12 +53,34 @@ class ExecutionScope:
     deadline: Deadline
     session_id: str | None = None
     door: str = "api"
-    parent_execution_id: str | None = None
+    parent: "ExecutionScope | None" = field(default=None, repr=False)
     depth: int = 0
     queue_ms: float = 0.0
     model_uses: list[ModelUse] = field(default_factory=list)
     prompt_uses: list[PromptUse] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
+
+    @property
+    def parent_execution_id(self) -> str | None:
+        return self.parent.execution_id if self.parent is not None else None
+
+    def current_deadline(self) -> Deadline:
+        """The execution's deadline, or the earlier one of the `narrowed` block the running code is in."""
+        return self.deadline.earliest(narrowed_deadline.get())
+
+
+narrowed_deadline: ContextVar[Deadline | None] = ContextVar("lakemesh_narrowed_deadline", default=None)
+"""What `narrowed` sets. A context variable, so that branches that run at once do not see each other's."""
+
+
+@contextmanager
+def narrowed(deadline: Deadline) -> Iterator[None]:
+    """What happens inside, nested executions too, has until `deadline` at most."""
+    token = narrowed_deadline.set(deadline.earliest(narrowed_deadline.get()))
+    try:
+        yield
+    finally:
+        narrowed_deadline.reset(token)
 
 
 execution_scope: ContextVar[ExecutionScope | None] = ContextVar("lakemesh_execution_scope", default=None)
@@ -68,4 +95,4 @@ def current_scope() -> ExecutionScope | None:
 def current_deadline(default_seconds: float) -> Deadline:
     """The running execution's deadline, or `default_seconds` from now outside of one."""
     scope = execution_scope.get()
-    return scope.deadline if scope is not None else Deadline.after(default_seconds)
+    return scope.current_deadline() if scope is not None else Deadline.after(default_seconds)

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
 from lakemesh.deadline import Deadline
+from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory import Memory
 from lakemesh.models import ModelClient
 from lakemesh.prompts import PromptStore
 from lakemesh.schemas import AgentInput, AgentOutput, Event, Identity
-from lakemesh.scope import ExecutionScope
+from lakemesh.scope import ExecutionScope, narrowed
 
 InputT = TypeVar("InputT", default=dict[str, Any])
 OutputT = TypeVar("OutputT", default=Any)
@@ -57,6 +58,8 @@ class AgentContext:
     caller: AgentCaller
     emit: EventSink
     acts_for_user: bool = False
+    partial: dict[str, Any] = field(default_factory=dict)
+    """What `process` has found so far, for `CriticalPathAgent.degraded_answer`."""
 
     @property
     def models(self) -> ModelClient:
@@ -76,7 +79,7 @@ class AgentContext:
 
     @property
     def deadline(self) -> Deadline:
-        return self.scope.deadline
+        return self.scope.current_deadline()
 
     async def workspace(self) -> Workspace:
         """The workspace to read and write data with: bound to the calling user's own rights when the agent is
@@ -93,13 +96,11 @@ class AgentContext:
     @contextmanager
     def within(self, share: float) -> Iterator[None]:
         """Give what happens inside only this share of the time that is left, so that an agent whose models or memory
-        stall still has time to give a degraded answer. Waits inside end with the errors of a passed deadline."""
-        whole = self.scope.deadline
-        self.scope.deadline = whole.sooner(whole.remaining_seconds() * share)
-        try:
+        stall still has time to give a degraded answer. Waits inside end with the errors of a passed deadline. Branches
+        that run at once may each have a share of their own."""
+        deadline = self.deadline
+        with narrowed(deadline.sooner(deadline.remaining_seconds() * share)):
             yield
-        finally:
-            self.scope.deadline = whole
 
     def tools(self, *names: str) -> list[dict[str, Any]]:
         """Agents and tools, by name, as a model takes them (`models.chat(tools=...)`): the model's answer names one
@@ -149,7 +150,19 @@ class Tool(Agent[InputT, OutputT]):
 
 class CriticalPathAgent(Agent[InputT, OutputT]):
     """Base for agents a caller waits for. Whatever fails behind them (a model, an index) becomes a degraded
-    answer, not an error, as long as the data the answer stands on was read."""
+    answer, not an error, as long as the data the answer stands on was read: the engine keeps a tenth of the time for
+    `degraded_answer`, and asks for it when `process` fails or takes too long."""
+
+    async def degraded_answer(
+        self, request: AgentInput[InputT], context: AgentContext, error: LakemeshError
+    ) -> AgentOutput[OutputT] | None:
+        """An answer without what failed, or None when there is none, and then `error` is the answer. What `process`
+        had found by then it left in `context.partial`; the reasons go to `context.degrade`."""
+        return None
+
+    @property
+    def has_degraded_answer(self) -> bool:
+        return type(self).degraded_answer is not CriticalPathAgent.degraded_answer
 
 
 class ComputeAgent(Agent[InputT, OutputT]):

@@ -122,13 +122,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(memory.close)
 
         agent_services = AgentServices(workspace=workspace, models=models, prompts=prompts, memory=memory)
-        registry = AgentRegistry(agent_services, Runners())
+        registry = AgentRegistry(agent_services)
         stack.push_async_callback(registry.close)
         await registry.configure(config.agents)
         metrics = CollectorRegistry()
         router = AgentRouter(
             registry=registry,
             services=agent_services,
+            runners=Runners(),
             admission=Admission(config.limits),
             rate_limiter=RateLimiter(config.limits.rate),
             telemetry=telemetry,

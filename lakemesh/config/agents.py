@@ -22,7 +22,9 @@ class AgentConfig(Section):
     function: str | None = Field(default=None, pattern=IMPORT_PATH)
     description: str | None = None
     options: dict[str, Any] = {}
-    execution: Literal["inline", "thread", "process_pool"] = "inline"
+    execution: Literal["inline", "thread", "process_pool"] | None = Field(
+        default=None, description="where it runs; a ComputeAgent in a thread, any other agent on the event loop"
+    )
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
     expose: list[Door] = ["api", "mcp"]
     allowed_groups: list[str] | None = None

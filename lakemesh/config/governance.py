@@ -15,6 +15,10 @@ class LimitsConfig(Section):
     max_concurrency: int = Field(default=64, ge=1)
     max_queue: int = Field(default=256, ge=0)
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    max_answer_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, description="one answer, as JSON")
+    max_unread_bytes: int = Field(
+        default=256 * 1024 * 1024, ge=1024, description="all answers that wait for their readers at one time"
+    )
     max_batch: int = Field(default=1_000, ge=1)
     max_timeout_seconds: float = Field(default=300.0, gt=0)
     rate: RateLimitConfig = RateLimitConfig()

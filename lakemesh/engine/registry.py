@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from lakemesh.agents.base import Agent, AgentServices
 from lakemesh.agents.tools.functions import FunctionTool, load_function
 from lakemesh.config.agents import AgentConfig, Door
-from lakemesh.engine.runners import Runners
+from lakemesh.engine.runners import check_execution
 from lakemesh.errors import AgentFailed, ConfigurationInvalid, Unavailable, UnknownAgent, ValidationFailed
 from lakemesh.governance.policy import may_call, require_may_call
 from lakemesh.schemas import Identity
@@ -91,9 +91,8 @@ def field_errors(error: ValidationError, *, prefix: str = "") -> list[dict[str, 
 class AgentRegistry:
     """Name → agent: those of configuration, and those of peers."""
 
-    def __init__(self, services: AgentServices, runners: Runners) -> None:
+    def __init__(self, services: AgentServices) -> None:
         self._services = services
-        self.runners = runners
         self._agents: dict[str, RegisteredAgent] = {}
         self._remote: dict[str, dict[str, RegisteredAgent]] = {}
 
@@ -104,7 +103,7 @@ class AgentRegistry:
         changed = {name: config for name, config in configs.items() if self._config_of(name) != config}
         built = build_agents(changed, self._services)
         for name, agent in built.items():
-            self.runners.check(name, agent, changed[name])
+            check_execution(name, agent, changed[name])
         started = await asyncio.gather(*(self._start(name, agent, changed[name]) for name, agent in built.items()))
         replaced = [self._agents[name] for name in changed if name in self._agents]
         removed = [self._agents.pop(name) for name in list(self._agents) if name not in configs]

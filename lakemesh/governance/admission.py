@@ -5,12 +5,13 @@ from collections import deque
 
 from lakemesh.config.governance import LimitsConfig
 from lakemesh.deadline import Deadline
-from lakemesh.errors import DeadlineExceeded, Overloaded, ShuttingDown
+from lakemesh.errors import Overloaded, ShuttingDown
 
 
 class Admission:
     """Slots for running requests. First come, first served; a full queue refuses at once, so that a caller
-    learns of the overload while waiting elsewhere still helps."""
+    learns of the overload while waiting elsewhere still helps. Limits may change at any time: more slots are given to
+    those who wait at once, fewer are reached as running requests end."""
 
     def __init__(self, config: LimitsConfig) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -22,6 +23,7 @@ class Admission:
     def configure(self, config: LimitsConfig) -> None:
         self._max_concurrency = config.max_concurrency
         self._max_queue = config.max_queue
+        self._grant()
 
     @property
     def queued(self) -> int:
@@ -49,22 +51,16 @@ class Admission:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            async with deadline.timeout():
+            async with deadline.enforced("The deadline passed while the request waited for its turn."):
                 await turn
-        except BaseException as error:
+        except BaseException:
             self._give_up(turn)
-            if isinstance(error, TimeoutError):
-                raise DeadlineExceeded("The deadline passed while the request waited for its turn.") from None
             raise
 
     def leave(self) -> None:
-        """Give the slot to who waits longest, or back."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+        """Give the slot back; who waits longest gets it, unless the limit has become smaller."""
         self.active -= 1
+        self._grant()
         if self.active == 0 and self._idle is not None:
             self._idle.set()
 
@@ -84,6 +80,13 @@ class Admission:
         except TimeoutError:
             return False
         return True
+
+    def _grant(self) -> None:
+        while self._waiting and self.active < self._max_concurrency:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.active += 1
+                turn.set_result(None)
 
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn in self._waiting:

@@ -7,15 +7,26 @@ from typing import Any, TypeVar
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from lakemesh.attended import Attended
 from lakemesh.config.governance import LimitsConfig
+from lakemesh.deadline import Deadline
 from lakemesh.engine.registry import field_errors
 from lakemesh.engine.router import AgentRouter
-from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, PayloadTooLarge, ValidationFailed
+from lakemesh.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    LakemeshError,
+    NotFound,
+    PayloadTooLarge,
+    ValidationFailed,
+)
+from lakemesh.event_stream import BodyResponse
 from lakemesh.governance.identity import Authenticator
 from lakemesh.http import (
     idempotency_header,
@@ -25,7 +36,7 @@ from lakemesh.http import (
     timeout_header,
     trace_parent,
 )
-from lakemesh.schemas import Identity
+from lakemesh.schemas import AgentOutput, Identity
 from lakemesh.services.schemas import (
     AgentList,
     AgentView,
@@ -38,6 +49,7 @@ from lakemesh.services.schemas import (
 from lakemesh.services.sse import event_stream_response
 
 BATCH_CONCURRENCY = 16
+REPLAYED_HEADER = "Idempotency-Replayed"
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {"application/problem+json": {}}, "description": title}
@@ -115,8 +127,9 @@ class RestApi:
         if "text/event-stream" in headers.get("accept", ""):
             events = self._router.stream(agent_input, identity=identity, parent=parent)
             return await event_stream_response(events)
-        output = await self._router.execute(agent_input, identity=identity, parent=parent)
-        return json_response(output.to_dict())
+        run = self._router.execute(agent_input, identity=identity, parent=parent)
+        output = await Attended(request.receive).run(run)
+        return answer_response(output)
 
     async def execute_batch(self, request: Request) -> Response:
         """Run many independent requests; each place of `results` holds its answer or its error."""
@@ -125,8 +138,9 @@ class RestApi:
         batch = parse(BatchRequest, await read_json_body(request, self._max_body_bytes))
         if len(batch.requests) > self._max_batch:
             raise PayloadTooLarge(f"A batch holds at most {self._max_batch} requests.")
-        results = await self._run_batch(batch.requests, headers, identity)
-        return json_response({"results": results})
+        run = self._run_batch(batch.requests, headers, identity)
+        results = await Attended(request.receive).run(run)
+        return BodyResponse(b'{"results":[' + b",".join(results) + b"]}", media_type="application/json")
 
     async def list_agents(self, request: Request) -> Response:
         """The agents this caller may use."""
@@ -144,23 +158,38 @@ class RestApi:
 
     async def _run_batch(
         self, requests: Sequence[ExecuteRequest], headers: Mapping[str, str], identity: Identity
-    ) -> list[dict[str, Any]]:
-        timeout_seconds = timeout_header(headers)
-        parent = trace_parent(headers)
-        results: list[dict[str, Any]] = [{}] * len(requests)
+    ) -> list[bytes]:
+        """The JSON of each place. X-Request-Timeout is the time for all of them, and an Idempotency-Key is one of its
+        own for each place."""
+        budget = timeout_header(headers)
+        deadline = Deadline.after(budget) if budget is not None else None
+        key, parent = idempotency_header(headers), trace_parent(headers)
+        results = [b""] * len(requests)
         places = iter(range(len(requests)))
 
         async def work() -> None:
             for place in places:
-                agent_input = requests[place].to_input(timeout_seconds=timeout_seconds)
+                seconds = deadline.remaining_seconds() if deadline is not None else None
                 try:
+                    if seconds == 0.0:
+                        raise DeadlineExceeded("The time for the batch was over before this request's turn.")
+                    agent_input = requests[place].to_input(
+                        timeout_seconds=seconds, idempotency_key=f"{key} {place}" if key is not None else None
+                    )
                     output = await self._router.execute(agent_input, identity=identity, parent=parent)
-                    results[place] = {"output": output.to_dict()}
+                    results[place] = b'{"output":' + output.body + b"}"
                 except LakemeshError as error:
-                    results[place] = {"error": error.to_problem()}
+                    results[place] = to_json({"error": error.to_problem()}, inf_nan_mode="null")
 
-        await asyncio.gather(*(work() for _ in range(min(BATCH_CONCURRENCY, len(requests)))))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(BATCH_CONCURRENCY, len(requests))):
+                group.create_task(work())
         return results
+
+
+def answer_response(output: AgentOutput[Any]) -> Response:
+    headers = {REPLAYED_HEADER: "true"} if output.replayed else None
+    return BodyResponse(output.body, headers=headers, media_type="application/json")
 
 
 def parse(model: type[ModelT], body: bytes) -> ModelT:
@@ -196,7 +225,7 @@ def documented_routes(api: RestApi) -> APIRouter:
         )
 
     post("/api/execute", api.execute, ExecuteRequest, ExecuteResponse, EXECUTE_HEADERS)
-    post("/api/execute/batch", api.execute_batch, BatchRequest, BatchResponse, EXECUTE_HEADERS[:1])
+    post("/api/execute/batch", api.execute_batch, BatchRequest, BatchResponse, EXECUTE_HEADERS)
     routes.add_api_route("/api/agents", api.list_agents, response_model=None, responses={200: {"model": AgentList}})
     routes.add_api_route(
         "/api/agents/{name}", api.describe_agent, response_model=None, responses={200: {"model": AgentView}}

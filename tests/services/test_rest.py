@@ -170,8 +170,8 @@ def test_agent_calls_agent_in_one_trace(client: httpx.Client) -> None:
     assert answer["result"] == {"answer": {"message": "x"}, "from": "echo"}
 
 
-def test_nested_validation_fault_is_the_callers(client: httpx.Client) -> None:
-    assert execute(client, "caller", {"wrong": 1}).json()["code"] == "validation_failed"
+def test_nested_validation_fault_is_the_agents_and_not_its_callers(client: httpx.Client) -> None:
+    assert execute(client, "caller", {"wrong": 1}).json()["code"] == "agent_failed"
 
 
 def test_agents_that_call_each_other_without_end_are_stopped(client: httpx.Client) -> None:

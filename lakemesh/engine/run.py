@@ -1,0 +1,170 @@
+"""One execution of one agent, from its validated input to its serialised answer."""
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import set_span_in_context
+
+from lakemesh.agents.base import AgentCaller, AgentContext, AgentServices, CriticalPathAgent, EventSink
+from lakemesh.deadline import Deadline
+from lakemesh.engine.answer import checked_answer, metadata_of, serialised
+from lakemesh.engine.drive import Drive
+from lakemesh.engine.faults import designed_error
+from lakemesh.engine.recorder import Recorder
+from lakemesh.engine.registry import RegisteredAgent
+from lakemesh.engine.runners import Runners
+from lakemesh.errors import CallerError, Cancelled, LakemeshError, Unavailable
+from lakemesh.schemas import AgentInput, AgentOutput, Started
+from lakemesh.scope import ExecutionScope, execution_scope
+
+logger = structlog.get_logger(__name__)
+
+DEGRADED_SHARE = 0.1
+"""Of its time, what an agent with a degraded answer keeps for giving it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunParts:
+    """What every run is given by the engine."""
+
+    services: AgentServices
+    caller: AgentCaller
+    runners: Runners
+    recorder: Recorder
+    max_answer_bytes: int
+
+
+class Run:
+    """Owns everything of one execution: deadline, span, scope, events, the answer or the failure, the row. Whatever
+    the agent does ends here: `execute` returns an answer, or raises a `LakemeshError`, or was cancelled by its
+    caller. `output` and `failure` are None until it has ended."""
+
+    __slots__ = (
+        "_parent_trace",
+        "_parts",
+        "_started",
+        "agent_runs",
+        "drive",
+        "emit",
+        "failure",
+        "output",
+        "registered",
+        "request",
+        "scope",
+        "span",
+        "started_ns",
+        "trace_id",
+    )
+
+    def __init__(
+        self,
+        parts: RunParts,
+        registered: RegisteredAgent,
+        request: AgentInput[Any],
+        scope: ExecutionScope,
+        *,
+        emit: EventSink,
+        parent: Context | None = None,
+    ) -> None:
+        self._parts = parts
+        self._parent_trace = parent
+        self.registered = registered
+        self.request = request
+        self.scope = scope
+        self.emit = emit
+        self.agent_runs = False
+        self.drive = Drive(scope.deadline)
+        self.output: AgentOutput[Any] | None = None
+        self.failure: LakemeshError | None = None
+
+    def elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._started) * 1_000
+
+    async def execute(self) -> AgentOutput[Any]:
+        recorder, scope = self._parts.recorder, self.scope
+        self.started_ns, self._started = time.time_ns(), time.perf_counter()
+        self.span = recorder.start_span(self.registered.agent, scope, self._parent_trace)
+        self.trace_id = format(self.span.get_span_context().trace_id, "032x")
+        scope_token = execution_scope.set(scope)
+        span_token = otel_context.attach(set_span_in_context(self.span))
+        try:
+            if scope.depth == 0:
+                self.emit(Started(execution_id=scope.execution_id, agent_name=scope.agent_name, trace_id=self.trace_id))
+            self.output = await self.drive.run(self._process())
+            return self.output
+        except (asyncio.CancelledError, GeneratorExit):
+            self.failure = Cancelled("The caller left before the answer was there.")
+            raise
+        except BaseException as error:  # noqa: BLE001 - an agent may raise anything, also what ends programs
+            self.failure = self._designed(error)
+            raise self.failure from self.failure.__cause__
+        finally:
+            otel_context.detach(span_token)
+            execution_scope.reset(scope_token)
+            self._report_to_caller()
+            recorder.finish(self)
+
+    async def _process(self) -> AgentOutput[Any]:
+        """Validate, run, validate, serialise: all of it may run code of the agent's author."""
+        registered, scope = self.registered, self.scope
+        if registered.start_error is not None:
+            raise Unavailable(f"The agent {scope.agent_name!r} could not start; its operator finds why in the log.")
+        data = registered.validate_input(self.request.data)
+        request = replace(self.request, data=data, user=scope.identity.user)
+        context = AgentContext(
+            services=self._parts.services,
+            scope=scope,
+            caller=self._parts.caller,
+            emit=self.emit,
+            acts_for_user=registered.config.on_behalf_of_user,
+        )
+        self.agent_runs = True
+        answer = checked_answer(await self._answer(request, context), registered)
+        output = replace(answer, agent_name=scope.agent_name, metadata=metadata_of(answer, self))
+        if scope.depth > 0:
+            return output
+        return replace(output, body=serialised(output, self._parts.max_answer_bytes))
+
+    async def _answer(self, request: AgentInput[Any], context: AgentContext) -> Any:
+        agent, runners = self.registered.agent, self._parts.runners
+        process = runners.run(agent, self.registered.config, request, context)
+        if not isinstance(agent, CriticalPathAgent) or not agent.has_degraded_answer:
+            return await process
+        remaining = self.scope.deadline.remaining_seconds()
+        try:
+            return await Drive(Deadline.after(remaining * (1.0 - DEGRADED_SHARE))).run(process)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - as in `execute`
+            failure = designed_error(error, agent, self.scope)
+            if isinstance(failure, CallerError):
+                raise failure from failure.__cause__
+            answer = await agent.degraded_answer(request, context, failure)
+            if answer is None:
+                raise failure from failure.__cause__
+            if not self.scope.degraded:
+                context.degrade(failure.title)
+            return answer
+
+    def _designed(self, error: BaseException) -> LakemeshError:
+        if isinstance(error, LakemeshError) and not self.agent_runs:
+            failure = error
+        else:
+            failure = designed_error(error, self.registered.agent, self.scope)
+        if self.scope.depth > 0:
+            return failure
+        return failure.with_members(execution_id=self.scope.execution_id, trace_id=self.trace_id)
+
+    def _report_to_caller(self) -> None:
+        """What a nested run used is its caller's use too; why its answer is degraded, when the caller got one."""
+        scope, caller = self.scope, self.scope.parent
+        if caller is None:
+            return
+        caller.model_uses += scope.model_uses
+        if self.output is not None:
+            caller.degraded += [f"{scope.agent_name}: {reason}" for reason in scope.degraded]
