@@ -1,133 +1,116 @@
-"""`lakemesh plan`, `apply`, `sync`, `status`, `verify`, `logs` and `destroy`: the app of this folder on a workspace.
+"""`lakemesh plan`, `apply`, `sync` and `destroy`: the app of this folder on a workspace."""
 
-Credentials are found as every Databricks tool finds them: `DATABRICKS_HOST` and what goes with it, or a profile.
-"""
-
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lakemesh.errors import ConfigurationInvalid, InvalidRequest, LakemeshError, WorkspaceUnavailable
+from lakemesh.cli.target import (
+    CURRENT,
+    WAIT_SECONDS,
+    Environment,
+    Folder,
+    ForceLock,
+    Profile,
+    Variables,
+    Wait,
+    lease,
+    open_target,
+)
+from lakemesh.errors import LakemeshError, NotFound
 
 if TYPE_CHECKING:
-    from databricks.sdk import WorkspaceClient
-
+    from lakemesh.deploy.apply import Run
+    from lakemesh.deploy.lease import Lease
     from lakemesh.deploy.plan import Change
     from lakemesh.deploy.resources.base import Resource, Target
+    from lakemesh.deploy.state import State
 
-HTTP_SECONDS = 60
-RETRY_SECONDS = 60
-MAX_SHOWN = 60
 SIGNS = {"create": "+", "update": "~", "keep": "="}
-
-Environment = Annotated[str, typer.Option("--environment", "-e", help="The bundle's target.")]
-Folder = Annotated[Path, typer.Option(help="The app's folder.")]
-Variables = Annotated[list[str] | None, typer.Option("--var", help="A variable of the bundle, NAME=VALUE; repeatable.")]
-Profile = Annotated[str | None, typer.Option(help="A profile of ~/.databrickscfg.")]
-
-CURRENT = Path()
 
 
 def plan(
     environment: Environment = "dev", folder: Folder = CURRENT, var: Variables = None, profile: Profile = None
 ) -> None:
     """Show what `apply` would change; nothing is changed."""
-    from lakemesh.deploy.plan import compare
+    from lakemesh.deploy.desired import desired_resources
+    from lakemesh.deploy.lease import current_holder
+    from lakemesh.deploy.plan import compare, refusals
+    from lakemesh.deploy.state import load_state
 
+    target = open_target(environment, folder, var, profile)
+    state = load_state(target)
+    resources = desired_resources(target, state)
     changes = []
-    for resource in resources_of(open_target(environment, folder, var, profile)):
+    for resource in resources:
         changes.append(compare(resource))
         show(changes[-1])
+    for refusal in refusals(changes):
+        typer.echo(f"! {refusal}", err=True)
+    show_undeclared(state, resources)
     summarise(changes, "to make", "to change")
+    if busy := current_holder(target):
+        typer.echo(f"being changed by {busy}")
 
 
 def apply(
-    environment: Environment = "dev", folder: Folder = CURRENT, var: Variables = None, profile: Profile = None
+    environment: Environment = "dev",
+    folder: Folder = CURRENT,
+    var: Variables = None,
+    profile: Profile = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove what is no longer declared.")] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="When a step fails, undo what this run did.")] = False,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Change the types of columns too, as `plan` shows.")
+    ] = False,
+    rehearsal: Annotated[bool, typer.Option(help="Start the app here first, before anything is uploaded.")] = True,
+    wait: Wait = WAIT_SECONDS,
+    force_lock: ForceLock = False,
 ) -> None:
-    """Make the workspace what the bundle declares; a step that fails takes back what was made before it."""
-    from lakemesh.deploy.apply import apply as carry_out
+    """Make the workspace what the bundle declares. An app that does not start leaves the former deployment running."""
+    from lakemesh.deploy.desired import app_environment, desired_resources, read_config
+    from lakemesh.deploy.rehearsal import Rehearsal
+    from lakemesh.deploy.state import load_state
 
-    target = open_target(environment, folder, var, profile)
-    changes = carry_out(resources_of(target), on_step=show, on_undo=show_undone)
+    target = open_target(environment, folder, var, profile, migrate=migrate)
+    read_config(target)
+    started = Rehearsal(folder, app_environment(target)) if rehearsal else None
+    try:
+        with lease(target, "apply", wait_seconds=wait, force=force_lock) as held:
+            state = load_state(target)
+            resources = desired_resources(target, state)
+            if started:
+                started.finish()
+            changes = run(target, state, held).apply(resources, rollback=rollback)
+            if prune:
+                remove_undeclared(target, state, resources, held)
+    finally:
+        if started:
+            started.abandon()
+    show_undeclared(state, resources)
     summarise(changes, "made", "changed")
     show_address(target)
 
 
 def sync(
-    environment: Environment = "dev", folder: Folder = CURRENT, var: Variables = None, profile: Profile = None
+    environment: Environment = "dev",
+    folder: Folder = CURRENT,
+    var: Variables = None,
+    profile: Profile = None,
+    wait: Wait = WAIT_SECONDS,
+    force_lock: ForceLock = False,
 ) -> None:
     """Bring configuration and prompts to their volumes; the running app reads them at its next refresh."""
-    from lakemesh.deploy.apply import apply as carry_out
-    from lakemesh.deploy.desired import files
+    from lakemesh.deploy.desired import app_environment, files
+    from lakemesh.deploy.rehearsal import Rehearsal
+    from lakemesh.deploy.state import load_state
 
-    changes = carry_out(files(open_target(environment, folder, var, profile)), on_step=show, on_undo=show_undone)
+    target = open_target(environment, folder, var, profile)
+    resources = files(target)
+    Rehearsal(folder, app_environment(target)).finish()
+    with lease(target, "sync", wait_seconds=wait, force=force_lock) as held:
+        changes = run(target, load_state(target), held).apply(resources)
     summarise(changes, "made", "changed")
-
-
-def status(
-    environment: Environment = "dev", folder: Folder = CURRENT, var: Variables = None, profile: Profile = None
-) -> None:
-    """Show what is deployed, what differs from the bundle, and how the app is."""
-    from lakemesh.deploy.plan import plan as compare_all
-
-    target = open_target(environment, folder, var, profile)
-    changes = compare_all(resources_of(target))
-    for change in changes:
-        state = {"create": "missing", "update": "differs", "keep": "as declared"}[change.action]
-        typer.echo(f"{state:<12} {change.resource.address:<44} {change.resource.name}")
-    app = target.find(f"/api/2.0/apps/{target.bundle.app['name']}") or {}
-    for kind in ("compute_status", "app_status"):
-        state = app.get(kind, {})
-        typer.echo(f"{kind.replace('_', ' ')}: {state.get('state', 'none')} {state.get('message', '')}".rstrip())
-    show_address(target)
-
-
-def verify(
-    environment: Environment = "dev",
-    folder: Folder = CURRENT,
-    var: Variables = None,
-    profile: Profile = None,
-    agent: Annotated[str, typer.Option(help="The agent to execute.")] = "echo",
-    data: Annotated[str, typer.Option(help="Its input, as JSON.")] = '{"message": "lakemesh verify"}',
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds everything may take.")] = 180.0,
-) -> None:
-    """Check the running app: alive, ready, an execution, and that execution's row in Delta."""
-    from lakemesh.deploy.verify import Verification
-
-    try:
-        payload = json.loads(data)
-    except ValueError as error:
-        raise InvalidRequest(f"--data is not JSON: {error}") from None
-    checks = Verification(open_target(environment, folder, var, profile), timeout_seconds=timeout)
-    typer.echo(f"app         {checks.url}")
-    typer.echo(f"alive       {checks.alive()}")
-    typer.echo(f"ready       {checks.ready()}")
-    typer.echo(f"execution   {checks.executes(agent, payload)}")
-    typer.echo(f"telemetry   {checks.recorded()}")
-
-
-def logs(
-    environment: Environment = "dev",
-    folder: Folder = CURRENT,
-    var: Variables = None,
-    profile: Profile = None,
-    search: Annotated[str, typer.Option(help="Only lines with this in them.")] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
-) -> None:
-    """Print the app's log."""
-    from lakemesh.deploy.app_log import QUIET_SECONDS
-    from lakemesh.deploy.app_log import follow as entries
-    from lakemesh.deploy.verify import app_url
-
-    target = open_target(environment, folder, var, profile)
-    headers = target.client.config.authenticate()
-    quiet_seconds = None if follow else QUIET_SECONDS
-    for entry in entries(app_url(target), headers, search=search, quiet_seconds=quiet_seconds):
-        typer.echo(entry.message)
 
 
 def destroy(
@@ -136,104 +119,79 @@ def destroy(
     var: Variables = None,
     profile: Profile = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also what was there before this deployment.")] = False,
+    wait: Wait = WAIT_SECONDS,
+    force_lock: ForceLock = False,
 ) -> None:
-    """Remove everything the bundle declares, with the data in its schemas."""
+    """Remove what this deployment made, with the data in its schemas."""
     from lakemesh.deploy.apply import destroy as remove
+    from lakemesh.deploy.desired import desired_resources
     from lakemesh.deploy.plan import plan as compare_all
+    from lakemesh.deploy.state import forget_state, load_state, save_state
 
     target = open_target(environment, folder, var, profile)
-    resources = resources_of(target)
-    present = [change.resource for change in compare_all(resources) if change.actual is not None]
-    if not present:
-        typer.echo("Nothing of it is there.")
-        return
-    for resource in present:
-        typer.echo(f"- {resource.address:<44} {resource.name}")
-    if not yes:
-        typer.confirm(f"Remove these from {target.client.config.host}, with all data in the schemas?", abort=True)
-    errors = remove(resources, on_delete=show_removed)
+    with lease(target, "destroy", wait_seconds=wait, force=force_lock) as held:
+        state = load_state(target)
+        resources = desired_resources(target, state)
+        present = [change.resource for change in compare_all(resources) if change.actual is not None]
+        ours = [resource for resource in present if everything or state.is_made(resource)]
+        for resource in present:
+            stays = "" if resource in ours else "  stays: it was there before; --all removes it too"
+            typer.echo(f"{'-' if resource in ours else '='} {resource.address:<44} {resource.name}{stays}")
+        if not ours:
+            typer.echo("Nothing of it was made by this deployment." if present else "Nothing of it is there.")
+            return
+        if not yes:
+            typer.confirm(f"Remove these from {target.client.config.host}, with all data in the schemas?", abort=True)
+        held.check()
+        stay, errors = remove(resources, state, everything=everything, on_delete=show_removed)
+        if errors or stay:
+            save_state(target, state)
+        else:
+            forget_state(target)
     if errors:
         raise LakemeshError(f"{len(errors)} could not be removed; the first says: {errors[0].detail}")
 
 
-def open_target(environment: str, folder: Path, variables: Sequence[str] | None, profile: str | None) -> "Target":
-    """The bundle's target on the workspace the credentials lead to. Raises `ConfigurationInvalid` and
-    `WorkspaceUnavailable`."""
-    from lakemesh.deploy.bundle import load_bundle
-    from lakemesh.deploy.resources.base import Target
+def run(target: "Target", state: "State", held: "Lease") -> "Run":
+    from lakemesh.deploy.apply import Run
 
-    given = given_variables(variables or (), os.environ)
-    client, user = connect(profile)
-    bundle = load_bundle(folder, environment, variables=given, user=user)
-    return Target(client=client, bundle=bundle, say=lambda text: typer.echo(f"  {text}", err=True))
+    return Run(target=target, state=state, lease=held, on_step=show, on_undo=show_undone)
 
 
-def connect(profile: str | None) -> tuple["WorkspaceClient", str]:
-    """A client, and the name of who it acts for."""
-    from databricks.sdk import WorkspaceClient
-    from databricks.sdk.core import Config
+def remove_undeclared(target: "Target", state: "State", resources: "Sequence[Resource]", held: "Lease") -> None:
+    from lakemesh.deploy.prune import prune, undeclared
+    from lakemesh.deploy.state import save_state
 
-    from lakemesh import __version__
-    from lakemesh.lakehouse.databricks.translation import translate
-
-    try:
-        config = Config(
-            profile=profile,
-            product="lakemesh",
-            product_version=__version__,
-            http_timeout_seconds=HTTP_SECONDS,
-            retry_timeout_seconds=RETRY_SECONDS,
-            disable_experimental_files_api_client=True,
-        )
-        client = WorkspaceClient(config=config)
-        return client, str(client.current_user.me().user_name)
-    except ValueError as error:  # the SDK's way to say that it found no credentials
-        raise ConfigurationInvalid([f"Databricks credentials: {str(error).splitlines()[0]}"]) from None
-    except TimeoutError:
-        raise WorkspaceUnavailable("The workspace does not answer.") from None
-    except Exception as error:  # a boundary: what the SDK raises becomes what we raise
-        raise translate(error) from error
+    removable, _ = undeclared(state, resources)
+    for made in removable:
+        held.check()
+        prune(made, target, state)
+        typer.echo(f"- {made.address:<44} {made.name}")
+    if removable:
+        save_state(target, state)
 
 
-def given_variables(pairs: Sequence[str], environment: Any) -> dict[str, str]:
-    """`--var NAME=VALUE`, over `BUNDLE_VAR_<name>` as the Databricks CLI reads it, over the warehouse that lakemesh's
-    other commands use."""
-    prefix = "BUNDLE_VAR_"
-    given = {name.removeprefix(prefix): value for name, value in environment.items() if name.startswith(prefix)}
-    warehouse = environment.get("LAKEMESH_WAREHOUSE_ID") or environment.get("DATABRICKS_WAREHOUSE_ID")
-    if warehouse:
-        given.setdefault("warehouse_id", warehouse)
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise InvalidRequest(f"--var {pair!r} is not NAME=VALUE.")
-        given[name] = value
-    return given
+def show_undeclared(state: "State", resources: "Sequence[Resource]") -> None:
+    from lakemesh.deploy.prune import undeclared
 
-
-def resources_of(target: "Target") -> "list[Resource]":
-    from lakemesh.deploy.desired import desired_resources
-
-    return desired_resources(target)
+    removable, kept = undeclared(state, resources)
+    for made in removable:
+        typer.echo(f"- {made.address:<44} {made.name}  no longer declared; apply --prune removes it")
+    for made in kept:
+        typer.echo(f"= {made.address:<44} {made.name}  no longer declared; holds data, so it stays")
 
 
 def show(change: "Change") -> None:
     if change.action == "keep":
         return
     typer.echo(f"{SIGNS[change.action]} {change.resource.address:<44} {change.resource.name}")
-    for member, several in change.differences.items():
-        for path, was, wanted in several:
-            where = f"{member}.{path}" if path else member
-            typer.echo(f"    {where}: {shortened(was)} -> {shortened(wanted)}")
-
-
-def shortened(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    for line in change.lines:
+        typer.echo(f"    {line}")
 
 
 def show_undone(change: "Change", error: LakemeshError | None) -> None:
-    outcome = "taken back" if error is None else f"could not be taken back: {error.detail}"
+    outcome = "put back" if error is None else f"could not be put back: {error.detail}"
     typer.echo(f"! {change.resource.address:<44} {outcome}", err=True)
 
 
@@ -249,7 +207,6 @@ def summarise(changes: "Sequence[Change]", made: str, changed: str) -> None:
 
 def show_address(target: "Target") -> None:
     from lakemesh.deploy.verify import app_url
-    from lakemesh.errors import NotFound
 
     try:
         typer.echo(f"app: {app_url(target)}")

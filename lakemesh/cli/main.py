@@ -10,6 +10,7 @@ from lakemesh.cli import (
     config,
     demo,
     deploy,
+    deployed,
     execute,
     init,
     mcp,
@@ -38,9 +39,11 @@ for command in (
     deploy.plan,
     deploy.apply,
     deploy.sync,
-    deploy.status,
-    deploy.verify,
-    deploy.logs,
+    deployed.status,
+    deployed.verify,
+    deployed.logs,
+    deployed.restart,
+    deployed.rollback,
     deploy.destroy,
 ):
     app.command(command.__name__)(command)

@@ -1,11 +1,11 @@
 """The app's asset bundle, read as the Databricks CLI reads it: one target, its variables filled in.
 
-Known are `bundle`, `include`, `variables`, `workspace.root_path`, `resources`, and the same inside `targets`; presets
-and development mode, which rename things, are refused.
+Known are `bundle`, `include`, `variables`, `workspace.root_path`, `sync.exclude`, `resources`, and the same inside
+`targets`; presets and development mode, which rename things, are refused.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Bundle:
     target: str
     root_path: str
     resources: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    exclude: Sequence[str] = ()
 
     def each(self, kind: str) -> Iterator[tuple[str, Tree]]:
         yield from self.resources.get(kind, {}).items()
@@ -74,6 +75,7 @@ def load_bundle(folder: Path, target: str | None, *, variables: Mapping[str, str
         name=facts["bundle.name"],
         target=name,
         root_path=str(facts["workspace.root_path"]),
+        exclude=[*(content.get("sync") or {}).get("exclude", ()), *(chosen.get("sync") or {}).get("exclude", ())],
         resources={kind: dict(items or {}) for kind, items in filled.items()},
     )
 

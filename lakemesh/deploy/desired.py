@@ -8,15 +8,18 @@ from pathlib import Path
 from lakemesh.config.loader import ConfigFile, parse_config
 from lakemesh.config.schema import Config
 from lakemesh.deploy.resources.access import Permissions, SecretAcls, SecretScope
-from lakemesh.deploy.resources.app import App, AppDeployment, AppSource, folder_of
+from lakemesh.deploy.resources.app import App, AppDeployment, AppSource, find_app, running_folder
 from lakemesh.deploy.resources.base import Body, Resource, Target
-from lakemesh.deploy.resources.catalog import Catalog, Grants, Schema, Table, Volume
+from lakemesh.deploy.resources.catalog import Catalog, Grants, Schema, Volume
 from lakemesh.deploy.resources.jobs import Job
 from lakemesh.deploy.resources.observability import Alert, Dashboard
 from lakemesh.deploy.resources.search import SearchEndpoint, SearchIndex
 from lakemesh.deploy.resources.serving import ServingEndpoint
+from lakemesh.deploy.resources.tables import Table
 from lakemesh.deploy.resources.volume_files import VolumeFiles
 from lakemesh.deploy.source import Source
+from lakemesh.deploy.sources import Sources
+from lakemesh.deploy.state import State, load_state
 from lakemesh.errors import ConfigurationInvalid
 from lakemesh.lakehouse.tables import TableSpec
 from lakemesh.memory.tables import memory_table
@@ -38,38 +41,61 @@ KINDS = {
 }
 
 
-def desired_resources(target: Target) -> list[Resource]:
-    """What others stand on comes first. Raises `ConfigurationInvalid` for what cannot be deployed."""
+def desired_resources(target: Target, state: State | None = None) -> list[Resource]:
+    """What others stand on comes first; configuration goes up right before the deployment that reads it, and what looks
+    at the app follows. Raises `ConfigurationInvalid` for what cannot be deployed."""
     bundle = target.bundle
     unknown = sorted(set(bundle.resources) - KINDS)
     if unknown:
         raise ConfigurationInvalid([f"resources.{kind}: lakemesh does not deploy this kind" for kind in unknown])
     app, (key,) = bundle.app, bundle.resources["apps"]
-    source = Source(bundle.folder, target.fill(app.get("config") or {}))
-    target.facts["workspace.file_path"] = folder_of(source, target)
+    check_scopes(read_config(target), app)
+    sources = opened_sources(target, state or load_state(target))
+    source = AppSource(f"apps.{key}", source_of(target), sources, target)
+    target.facts["workspace.file_path"] = source.folder
     return [
         *containers(target),
         *search_and_models(target),
-        *files(target),
         App(f"apps.{key}", app, target),
         *access(target),
-        AppSource(f"apps.{key}", source, target),
+        source,
+        *files(target),
+        AppDeployment(f"apps.{key}", app, source, sources, target),
         *(Job(f"jobs.{name}", body, target) for name, body in bundle.each("jobs")),
         *(Dashboard(f"dashboards.{name}", body, target) for name, body in bundle.each("dashboards")),
         *(Alert(f"alerts.{name}", body, target) for name, body in bundle.each("alerts")),
-        AppDeployment(f"apps.{key}", app, source, target),
     ]
+
+
+def source_of(target: Target) -> Source:
+    config = target.fill(target.bundle.app.get("config") or {})
+    return Source(target.bundle.folder, config, exclude=target.bundle.exclude)
+
+
+def opened_sources(target: Target, state: State) -> Sources:
+    return Sources(target, running=running_folder(find_app(target) or {}), releases=state.releases)
+
+
+def check_scopes(config: Config, app: Body) -> None:
+    """An app is given tokens of its users only for scopes it declares. Raises `ConfigurationInvalid`."""
+    acting = sorted(name for name, agent in config.agents.items() if agent.on_behalf_of_user)
+    if acting and not app.get("user_api_scopes"):
+        fault = f"the agent {acting[0]!r} acts for its users, so the app has to declare user_api_scopes, such as [sql]"
+        raise ConfigurationInvalid([f"resources.apps: {fault}"])
 
 
 def files(target: Target) -> list[Resource]:
     """Configuration and prompts; prompts first, because the configuration may choose a new one."""
     config, folder = read_config(target), target.bundle.folder / CONFIG_FOLDER
-    volume = app_environment(target)["LAKEMESH_CONFIG"].rpartition("/")[0]
     found = [
         VolumeFiles(config.prompts.volume, files_in(folder / "prompts"), target, versioned=True),
-        VolumeFiles(volume, files_in(folder), target),
+        VolumeFiles(config_volume(target), files_in(folder), target),
     ]
     return [resource for resource in found if resource.desired]
+
+
+def config_volume(target: Target) -> str:
+    return app_environment(target)["LAKEMESH_CONFIG"].rpartition("/")[0]
 
 
 def containers(target: Target) -> Iterator[Resource]:
@@ -143,7 +169,8 @@ def app_environment(target: Target) -> dict[str, str]:
     return found
 
 
-def files_in(folder: Path) -> Mapping[str, Path]:
+def files_in(folder: Path) -> Mapping[str, bytes]:
     if not folder.is_dir():
         return {}
-    return {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")}
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    return {file.name: file.read_bytes() for file in files}

@@ -24,6 +24,11 @@ class Change:
         return {member: self.resource.desired[member] for member in self.differences}
 
     @property
+    def lines(self) -> list[str]:
+        """What differs, for people."""
+        return self.resource.explain(self.differences, self.actual or {}) if self.differences else []
+
+    @property
     def former(self) -> dict[str, Any]:
         """The same members as they were."""
         return {member: (self.actual or {}).get(member) for member in self.differences}
@@ -43,3 +48,11 @@ def compare(resource: Resource) -> Change:
 
 def plan(resources: Sequence[Resource]) -> list[Change]:
     return [compare(resource) for resource in resources]
+
+
+def refusals(changes: Sequence[Change]) -> list[str]:
+    """What of it cannot be done, known before anything is."""
+    found = (
+        change.resource.refusal(change.wanted, change.actual or {}) for change in changes if change.action == "update"
+    )
+    return [refusal for refusal in found if refusal]

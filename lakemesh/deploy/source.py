@@ -2,6 +2,7 @@
 
 import fnmatch
 import hashlib
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,17 @@ MAX_FILES = 2_000
 
 
 class Source:
-    """What `folder` holds, without what `.gitignore` names and what is never source. `app.yaml` is written from the
-    bundle's `config`, which differs between targets."""
+    """What `folder` holds, without what `.gitignore` or the bundle's `sync.exclude` name and what is never source.
+    `app.yaml` is written from the bundle's `config`, which differs between targets."""
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], *, exclude: Sequence[str] = ()) -> None:
         self._folder = folder
         self._config = config
+        self._exclude = exclude
 
     def files(self) -> dict[str, bytes]:
         """Contents by path. Raises `ConfigurationInvalid` for what the platform does not take."""
-        ignored = (*NEVER, *ignore_patterns(self._folder))
+        ignored = (*NEVER, *ignore_patterns(self._folder), *self._exclude)
         found = {
             path.relative_to(self._folder).as_posix(): path
             for path in sorted(self._folder.rglob("*"))
@@ -44,10 +46,12 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        digest = hashlib.sha256()
-        for name, content in sorted(self.files().items()):
-            digest.update(f"{name}:{len(content)}:".encode() + content)
-        return digest.hexdigest()
+        listed = "".join(f"{digest} {name}\n" for name, digest in sorted(self.digests().items()))
+        return hashlib.sha256(listed.encode()).hexdigest()
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by path."""
+        return {name: hashlib.sha256(content).hexdigest() for name, content in self.files().items()}
 
 
 def app_yaml(config: dict[str, Any]) -> bytes:
@@ -62,13 +66,16 @@ def app_yaml(config: dict[str, Any]) -> bytes:
 def ignore_patterns(folder: Path) -> list[str]:
     file = folder / ".gitignore"
     lines = file.read_text().splitlines() if file.is_file() else []
-    return [line.strip().strip("/") for line in lines if line.strip() and not line.startswith("#")]
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def is_ignored(path: Path, patterns: tuple[str, ...]) -> bool:
-    """Whether a pattern names the path or a part of it."""
-    return any(
-        fnmatch.fnmatch(part, pattern) or fnmatch.fnmatch(path.as_posix(), pattern)
-        for pattern in patterns
-        for part in path.parts
-    )
+def is_ignored(path: Path, patterns: Iterable[str]) -> bool:
+    """As gitignore has it: a pattern with a slash before its end says where from the top, another means any part of the
+    path; what is below an ignored folder is ignored."""
+    above = [parent.as_posix() for parent in (path, *path.parents)][:-1]
+    for pattern in patterns:
+        bare = pattern.rstrip("/").removesuffix("/**").strip("/")
+        anchored = "/" in pattern.rstrip("/")
+        if any(fnmatch.fnmatchcase(place, bare) for place in (above if anchored else path.parts)):
+            return True
+    return False

@@ -28,13 +28,15 @@ class Tree:
             raise ApiError(400, f"Path ({path!r:.200}) has to be absolute.")
         return self._folder.joinpath(*parts)
 
-    def write(self, path: str, content: bytes, *, overwrite: bool) -> None:
+    def write(self, path: str, content: bytes, *, overwrite: bool, status_if_there: int = 400) -> None:
         file = self.local(path)
-        if file.exists() and not overwrite:
-            raise ApiError(400, f"{path!r} already exists.", error_code="RESOURCE_ALREADY_EXISTS")
         if not file.parent.is_dir():
             raise not_found(f"The parent folder ({path.rpartition('/')[0]})")
-        file.write_bytes(content)
+        try:
+            with file.open("wb" if overwrite else "xb") as opened:
+                opened.write(content)
+        except FileExistsError:
+            raise ApiError(status_if_there, f"{path!r} already exists.", error_code="RESOURCE_ALREADY_EXISTS") from None
 
     def read(self, path: str) -> bytes:
         file = self.local(path)
@@ -88,10 +90,9 @@ def routes(tree: Tree) -> APIRouter:
 
     @router.post("/workspace-files/import-file/{path:path}")
     async def import_raw(path: str, request: Request) -> dict[str, Any]:
+        """404 without its folder, 409 for a file that is there (Databricks CLI, libs/filer)."""
         overwrite = request.query_params.get("overwrite", "").lower() == "true"
-        path = f"/{path.lstrip('/')}"
-        tree.make_folder(path.rpartition("/")[0])
-        tree.write(path, await request.body(), overwrite=overwrite)
+        tree.write(f"/{path.lstrip('/')}", await request.body(), overwrite=overwrite, status_if_there=409)
         return {}
 
     @router.get("/workspace/export")

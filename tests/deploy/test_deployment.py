@@ -76,7 +76,7 @@ def known(home: Path) -> list[str]:
     names += [(kind, name) for kind in ("endpoints", "indexes") for name in state["search"][kind]]
     names += [(kind, item["display_name"]) for kind in ("dashboards", "alerts") for item in state[kind].values()]
     names += [("jobs", job["settings"]["name"]) for job in state["jobs"].values()]
-    names += [("source", source.parts[-3]) for source in (home / "workspace-files").glob("**/source/*/")]
+    names += [("source", source.parts[-2]) for source in (home / "workspace-files").glob("**/.bundle/shop/*/source")]
     return sorted(f"{kind} {name}" for kind, name in names)
 
 
@@ -84,6 +84,18 @@ def known_of(home: Path, target: str) -> list[str]:
     """Of that, what is named after the target, without its name."""
     named = re.compile(f"(shop-|agents_|source ){target}")
     return [named.sub(r"\1", name) for name in known(home) if named.search(name)]
+
+
+def changing(shell: Shell) -> list[tuple[str, str]]:
+    """What this machine asked for that changes something, besides taking and giving back the lock."""
+    ours = [request for request in shell.emulator.requests() if "auth/pat" in (request["user_agent"] or "")]
+    locking = ("/state/deploy.lock", "/workspace/delete")
+    asked = [(request["method"], request["path"]) for request in ours if request["method"] != "GET"]
+    return [(method, path) for method, path in asked if not path.endswith(locking)]
+
+
+def app_state(shell: Shell, name: str = "shop-dev") -> str:
+    return str(shell.emulator.call("GET", f"/api/2.0/apps/{name}").json()["app_status"]["state"])
 
 
 def test_from_nothing_to_verified(shell: Shell, deployed: str) -> None:
@@ -95,11 +107,11 @@ def test_from_nothing_to_verified(shell: Shell, deployed: str) -> None:
 
 def test_a_second_apply_changes_nothing(shell: Shell, deployed: str) -> None:
     assert "0 made, 0 changed, 33 as declared" in shell.run("apply")
-    ours = [request for request in shell.emulator.requests() if "auth/pat" in (request["user_agent"] or "")]
-    assert {request["method"] for request in ours} == {"GET"}
+    assert changing(shell) == []
     said = shell.run("status")
     assert said.count("as declared") == 33
     assert "app status: RUNNING" in said
+    assert f"{shell.emulator.url} as admin@example.com, target dev, app shop-dev" in said
 
 
 def test_an_app_that_does_not_start_leaves_the_former_one(shell: Shell, home: Path, deployed: str) -> None:
@@ -110,16 +122,59 @@ def test_an_app_that_does_not_start_leaves_the_former_one(shell: Shell, home: Pa
     assert "exit code 1" in said
     assert "no such luck" in said  # the end of its log
     assert known(home) == before
+    assert app_state(shell) == "RUNNING"
     url = shell.emulator.call("GET", "/api/2.0/apps/shop-dev").json()["url"]
     assert httpx.get(f"{url}/health/live", headers=TOKEN).json()["status"] == "alive"
+
+
+def test_what_does_not_start_here_is_not_uploaded(shell: Shell, deployed: str) -> None:
+    config = shell.folder / "config/lakemesh.yaml"
+    config.write_text(config.read_text().replace("assistant:Assistant", "assistant:Asistant"))
+    for command in ("apply", "sync"):
+        assert "Asistant' cannot be loaded" in " ".join(shell.run(command, code=1).split())
+    assert changing(shell) == []
+    assert app_state(shell) == "RUNNING"
+
+
+def test_configuration_an_app_does_not_start_with_is_put_back(shell: Shell, deployed: str) -> None:
+    """The former deployment must not start on it, and after it runs again nothing is hidden from the next plan."""
+    config = shell.folder / "config/lakemesh.yaml"
+    good = config.read_text()
+    config.write_text(good.replace("assistant:Assistant", "assistant:Asistant"))
+    (shell.folder / "shop_agents/more.py").write_text("MORE = 1\n")
+    said = shell.run("apply", "--no-rehearsal", code=1)
+    assert "files.configs                                put back" in said
+    assert app_state(shell) == "RUNNING"
+    published = shell.emulator.call("GET", "/api/2.0/fs/files/Volumes/shop/agents_dev/configs/lakemesh.yaml").text
+    assert published == good
+    plan = shell.run("plan")
+    assert "+    class: shop_agents.assistant:Asistant" in plan
+    assert "0 to make, 3 to change" in plan
+
+    config.write_text(good)
+    (shell.folder / "shop_agents/more.py").unlink()
+    assert "33 as declared" in shell.run("plan")
+
+
+def test_an_app_that_is_down_is_a_difference(shell: Shell, deployed: str) -> None:
+    shell.emulator.call("POST", "/api/2.0/apps/shop-dev/stop").raise_for_status()
+    assert 'status: "STOPPED" -> "RUNNING"' in shell.run("plan")
+    assert "33 as declared" in shell.run("apply")
+    assert app_state(shell) == "RUNNING"
+    shell.emulator.clear()
+    assert "app status: RUNNING" in shell.run("restart")
+    assert ("POST", "/api/2.0/apps/shop-dev/deployments") in changing(shell)
 
 
 def test_sync_brings_files_and_never_changes_a_published_prompt(shell: Shell, deployed: str) -> None:
     config, prompts = shell.folder / "config/lakemesh.yaml", shell.folder / "config/prompts"
     config.write_text(f"{config.read_text()}\nrefresh_seconds: 60.0\n")
     (prompts / "answer_v2.jinja").write_text("Answer briefly: {{ question }}")
-    assert "0 made, 2 changed" in shell.run("sync")
+    said = shell.run("sync")
+    assert "+refresh_seconds: 60.0" in said
+    assert "0 made, 2 changed" in said
     volume = "/api/2.0/fs/files/Volumes/shop/agents_dev"
+    assert "shop_agents" not in "".join(path for _, path in changing(shell))  # no source
     assert "refresh_seconds: 60.0" in shell.emulator.call("GET", f"{volume}/configs/lakemesh.yaml").text
     assert "briefly" in shell.emulator.call("GET", f"{volume}/prompts/answer_v2.jinja").text
     (prompts / "answer_v1.jinja").write_text("Something else: {{ question }}")
@@ -134,9 +189,9 @@ def test_killed_anywhere_and_run_again_ends_the_same_and_goes_again(shell: Shell
     shell.kill_at("POST", "/api/2.0/sql/statements", *apply, **after)
     shell.kill_at("POST", "/api/2.0/apps", *apply, **after)
     shell.kill_at("PATCH", "/api/2.1/unity-catalog/permissions/schema/.*", *apply, **before)
-    shell.kill_at("POST", "/api/2.0/workspace/import", *apply, **after)
-    shell.kill_at("POST", "/api/2.0/lakeview/dashboards", *apply, **after)
+    shell.kill_at("POST", "/api/2.0/workspace-files/import-file/.*/shop_agents/.*", *apply, **after)
     shell.kill_at("POST", "/api/2.0/apps/shop-staging/deployments", *apply, **after)
+    shell.kill_at("POST", "/api/2.0/lakeview/dashboards", *apply, **after)
     shell.run(*apply)
     assert "0 to make, 0 to change, 33 as declared" in shell.run("plan", "-e", "staging")
     assert known_of(home, "staging") == known_of(home, "dev")
@@ -150,21 +205,28 @@ def test_a_failing_step_and_what_others_have_of_the_same_name(shell: Shell, home
     others = {"display_name": "shop", "parent_path": "/Workspace/Users/somebody/else", "serialized_dashboard": "{}"}
     shell.emulator.call("POST", "/api/2.0/lakeview/dashboards", others).raise_for_status()
     shell.emulator.call("POST", "/api/2.2/jobs/create", {"name": "shop: upkeep"}).raise_for_status()
+    schema = {"catalog_name": "shop", "name": "agents"}
+    shell.emulator.call("POST", "/api/2.1/unity-catalog/schemas", schema).raise_for_status()
     before = known(home)
     shell.emulator.fault(method="POST", path="/api/2.0/alerts", status=403)
-    said = shell.run("apply", "-e", "prod", code=1)
+    said = shell.run("apply", "-e", "prod", "--rollback", code=1)
     assert "Permission denied" in said
-    assert "schemas.agents                               taken back" in said
-    assert "apps.app                                     taken back" in said
-    assert known(home) == before
+    assert "apps.app                                     put back" in said
+    assert known(home) == before  # also the schema that was there
 
-    assert "model_serving_endpoints.quality" in shell.run("apply", "-e", "prod")
-    made = shell.emulator.call("GET", "/api/2.0/serving-endpoints/shop-quality").json()
-    assert made["config"]["served_entities"][0]["scale_to_zero_enabled"] is False
+    shell.emulator.fault(method="POST", path="/api/2.0/alerts", status=403)
+    assert "put back" not in shell.run("apply", "-e", "prod", code=1)
+    assert "apps shop" in known(home)  # for the next run to go on from
+    shell.run("apply", "-e", "prod")
     assert "0 to make, 0 to change" in shell.run("plan", "-e", "prod")
     assert known(home).count("dashboards shop") == known(home).count("jobs shop: upkeep") == 2
     question = ["--agent", "assistant", "--data", """{"question": "Why?"}"""]
     assert "1 row" in shell.run("verify", "-e", "prod", *question)
+
+    said = shell.run("destroy", "-e", "prod", "--yes")
+    assert "it was there before; --all removes it too" in said
+    assert "schema shop.agents" in known(home)
+    assert "jobs shop: upkeep" in known(home)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Access lists: who may use an app, a job, an endpoint; who may read a secret scope."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from lakemesh.deploy.resources.base import Body, Resource, Target
 from lakemesh.errors import NotFound
@@ -57,6 +57,8 @@ class Permissions(Resource):
 
 
 class SecretScope(Resource):
+    holds_data: ClassVar[bool] = True
+
     @property
     def desired(self) -> Body:
         return {"name": self.body["name"]}

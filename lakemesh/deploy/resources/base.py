@@ -1,9 +1,10 @@
 """What every resource has in common: where it stands, how it differs, how it waits."""
 
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from lakemesh.deadline import Deadline
 from lakemesh.deploy.bundle import Bundle, fill
@@ -12,21 +13,26 @@ from lakemesh.errors import Conflict, DeadlineExceeded, LakemeshError, NotFound
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
+T = TypeVar("T")
 Body = Mapping[str, Any]
 Difference = tuple[str, Any, Any]
 """A path, what is there, what should be there."""
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
+MAX_SHOWN = 200
 NAMING_MEMBERS = ("name", "task_key")
 
 
 @dataclass(slots=True, kw_only=True)
 class Target:
     """The workspace a bundle is deployed to. `facts` are what references to resources turn into: members of the bodies
-    the bundle declares, and of those the workspace gave back."""
+    the bundle declares, and of those the workspace gave back. `user` is who deploys; `migrate` allows changes of tables
+    that are more than additions."""
 
     client: "WorkspaceClient"
     bundle: Bundle
+    user: str
+    migrate: bool = False
     say: Callable[[str], None]
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -46,12 +52,29 @@ class Target:
 
     def do(self, method: str, path: str, body: Body | None = None, *, query: Body | None = None) -> Any:
         """One REST call. Raises `LakemeshError`."""
+        sent = None if body is None else dict(body)
+        return self._translated(lambda: self.client.api_client.do(method, path, query=dict(query or {}), body=sent))
+
+    def send(self, path: str, content: bytes, *, query: Body) -> None:
+        """POST bytes. Raises `LakemeshError`."""
+        self._translated(lambda: self.client.api_client.do("POST", path, query=dict(query), data=content))
+
+    def download(self, path: str, *, query: Body) -> bytes:
+        """GET bytes. Raises `LakemeshError`."""
+
+        def download() -> bytes:
+            answer = self.client.api_client.do("GET", path, query=dict(query), raw=True)
+            with answer["contents"] as stream:
+                content: bytes = stream.read()
+            return content
+
+        return self._translated(download)
+
+    def _translated(self, call: Callable[[], T]) -> T:
         from lakemesh.lakehouse.databricks.translation import translate
 
         try:
-            return self.client.api_client.do(
-                method, path, query=dict(query or {}), body=None if body is None else dict(body)
-            )
+            return call()
         except Exception as error:  # a boundary: what the SDK raises becomes what we raise
             raise translate(error) from error
 
@@ -87,6 +110,12 @@ class Target:
 class Resource:
     """One thing of a workspace as it should be. `address` names it in the bundle, `name` in the workspace."""
 
+    holds_data: ClassVar[bool] = False
+    """Removed by `destroy` alone, never because it is no longer declared."""
+
+    is_release: ClassVar[bool] = False
+    """Part of what the app runs on: put back when the app does not start with it."""
+
     def __init__(self, address: str, declared: Body, target: Target) -> None:
         self.address = address
         self.declared = declared
@@ -114,8 +143,12 @@ class Resource:
     def create(self) -> None:
         raise NotImplementedError
 
+    def refusal(self, wanted: Body, actual: Body) -> str | None:
+        """Why the members of `wanted` cannot be changed from what is there; asked before anything is changed."""
+        return self.unchangeable().detail if type(self).update is Resource.update else None
+
     def update(self, wanted: Body) -> None:
-        """Give the members of `wanted` these values. Raises `Conflict` for what cannot be changed."""
+        """Give the members of `wanted` these values."""
         raise self.unchangeable()
 
     def delete(self) -> None:
@@ -123,6 +156,14 @@ class Resource:
 
     def settle(self) -> None:
         """Wait, within bounds, until it can be used."""
+
+    def explain(self, several: Mapping[str, Sequence[Difference]], actual: Body) -> list[str]:
+        """Lines for people: what differs, by member of what is desired, from what is there."""
+        return [
+            f"{f'{member}.{path}' if path else member}: {shortened(was)} -> {shortened(wanted)}"
+            for member, differences in several.items()
+            for path, was, wanted in differences
+        ]
 
     def unchangeable(self) -> LakemeshError:
         return Conflict(
@@ -152,6 +193,11 @@ def by_name(items: Any) -> dict[str, Any] | None:
         if isinstance(items, list) and items and all(isinstance(item, Mapping) and member in item for item in items):
             return {str(item[member]): item for item in items}
     return None
+
+
+def shortened(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def absolute(path: str) -> str:

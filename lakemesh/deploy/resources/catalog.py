@@ -1,11 +1,9 @@
 """Unity Catalog: catalogs, schemas, volumes, tables, and what is granted on them."""
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from lakemesh.deploy.resources.base import Body, Resource, Target
 from lakemesh.errors import ConfigurationInvalid, InvalidRequest
-from lakemesh.lakehouse.tables import TableSpec
 
 API = "/api/2.1/unity-catalog"
 STATEMENT_SECONDS = 300.0
@@ -15,6 +13,7 @@ CHANGEABLE = ("comment", "properties")
 class Securable(Resource):
     """A catalog, schema or volume; its grants are a resource of their own."""
 
+    holds_data: ClassVar[bool] = True
     kind = ""
     force_delete = False
 
@@ -24,7 +23,7 @@ class Securable(Resource):
 
     @property
     def desired(self) -> Body:
-        return {key: value for key, value in self.body.items() if key not in ("grants", "lifecycle")}
+        return {key: value for key, value in self.body.items() if key not in ("grants", "lifecycle", "storage_root")}
 
     @property
     def path(self) -> str:
@@ -34,11 +33,13 @@ class Securable(Resource):
         return self.target.find(self.path)
 
     def create(self) -> None:
-        self.target.do("POST", f"{API}/{self.kind}s", self.desired)
+        root = {"storage_root": self.body["storage_root"]} if self.body.get("storage_root") else {}
+        self.target.do("POST", f"{API}/{self.kind}s", {**self.desired, **root})
+
+    def refusal(self, wanted: Body, actual: Body) -> str | None:
+        return self.unchangeable().detail if set(wanted) - set(CHANGEABLE) else None
 
     def update(self, wanted: Body) -> None:
-        if set(wanted) - set(CHANGEABLE):
-            raise self.unchangeable()
         self.target.do("PATCH", self.path, wanted)
 
     def delete(self) -> None:
@@ -46,9 +47,17 @@ class Securable(Resource):
 
 
 class Catalog(Securable):
-    """Stays when anything of others is in it."""
+    """Stays when anything of others is in it. `storage_root` is where its managed tables lie, which has to be said
+    where the metastore has no storage of its own."""
 
     kind = "catalog"
+
+    def create(self) -> None:
+        try:
+            super().create()
+        except InvalidRequest as error:
+            advice = "give --var storage_root=URL of an external location, or --var catalog=NAME of one that exists"
+            raise InvalidRequest(f"The catalog {self.name} cannot be made: {error.detail} {advice}.") from None
 
     def delete(self) -> None:
         try:
@@ -113,41 +122,8 @@ class Grants(Resource):
         self.update(dict.fromkeys(self.desired))
 
 
-class Table(Resource):
-    """A Delta table the server writes; who deploys owns it, the app may read and change its rows."""
-
-    def __init__(self, spec: TableSpec, target: Target) -> None:
-        super().__init__(f"tables.{spec.name.rpartition('.')[2]}", {"name": spec.name}, target)
-        self._spec = spec
-
-    @property
-    def desired(self) -> Body:
-        return {"columns": columns_of((column.name, column.type) for column in self._spec.columns)}
-
-    def read(self) -> Body | None:
-        found = self.target.find(f"{API}/tables/{self.name}")
-        if found is None:
-            return None
-        return {"columns": columns_of((item["name"], item["type_text"]) for item in found.get("columns") or ())}
-
-    def create(self) -> None:
-        from lakemesh.lakehouse.databricks.tables import create_statement
-
-        run_statement(self.target, create_statement(self._spec))
-
-    def delete(self) -> None:
-        self.target.do("DELETE", f"{API}/tables/{self.name}")
-
-
 def full_name(body: Body) -> str:
     return ".".join(filter(None, (body.get("catalog_name"), body.get("schema_name"), body["name"])))
-
-
-def columns_of(columns: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Types by name, in one spelling. Where there is no VARIANT (the emulator), JSON text stands for it."""
-    from lakemesh.lakehouse.databricks.cells import type_name
-
-    return {name: type_name(kind).replace(" ", "").upper().replace("VARIANT", "STRING") for name, kind in columns}
 
 
 def run_statement(target: Target, statement: str) -> list[list[Any]]:

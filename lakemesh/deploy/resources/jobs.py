@@ -1,4 +1,4 @@
-"""Jobs: found by their names and a tag, so that nobody else's are touched."""
+"""Jobs: found by tags, so that nobody else's are touched."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from lakemesh.deploy.resources.base import Body, Resource
 
 API = "/api/2.2/jobs"
 TAG = "lakemesh_bundle"
+KEY_TAG = "lakemesh_key"
 
 
 class Job(Resource):
@@ -14,7 +15,7 @@ class Job(Resource):
     @property
     def desired(self) -> Body:
         settings = {key: value for key, value in self.body.items() if key not in ("permissions", "lifecycle")}
-        settings["tags"] = {**settings.get("tags", {}), TAG: self.owner}
+        settings["tags"] = {**settings.get("tags", {}), TAG: self.owner, KEY_TAG: self.address.removeprefix("jobs.")}
         placed: dict[str, Any] = in_source(settings, str(self.target.facts.get("workspace.file_path", "")))
         return placed
 
@@ -40,9 +41,28 @@ class Job(Resource):
         return str((self._find() or {}).get("job_id"))
 
     def _find(self) -> dict[str, Any] | None:
-        known = self.target.pages(f"{API}/list", "jobs", {"name": self.name, "expand_tasks": "true"})
-        ours = (job for job in known if job["settings"].get("tags", {}).get(TAG) == self.owner)
-        return next((job for job in ours if job["settings"].get("name") == self.name), None)
+        """By name; else, which takes all pages of jobs and so happens only before one is made, by the bundle's key: a
+        job with a new name is the same job. Those of versions of lakemesh that wrote no key are known by their names
+        alone; a single one whose name is declared no longer is the one renamed."""
+        named = self._ours({"name": self.name})
+        if named:
+            return named[0]
+        ours = self._ours({})
+        keyed = [job for job in ours if job["settings"]["tags"].get(KEY_TAG) == self.desired["tags"][KEY_TAG]]
+        declared = self._declared_names()
+        renamed = [
+            job
+            for job in ours
+            if KEY_TAG not in job["settings"]["tags"] and job["settings"].get("name") not in declared
+        ]
+        return keyed[0] if keyed else renamed[0] if len(renamed) == 1 else None
+
+    def _ours(self, query: Body) -> list[dict[str, Any]]:
+        known = self.target.pages(f"{API}/list", "jobs", {**query, "expand_tasks": "true"})
+        return [job for job in known if job["settings"].get("tags", {}).get(TAG) == self.owner]
+
+    def _declared_names(self) -> list[str]:
+        return [str(self.target.fill(body.get("name"))) for _, body in self.target.bundle.each("jobs")]
 
 
 def in_source(value: Any, folder: str) -> Any:

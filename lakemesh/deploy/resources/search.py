@@ -1,7 +1,7 @@
 """Vector search: endpoints and their indexes."""
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from lakemesh.deploy.resources.base import Body, Resource
 
@@ -10,6 +10,8 @@ READY_SECONDS = 1_800.0
 
 
 class SearchEndpoint(Resource):
+    holds_data: ClassVar[bool] = True
+
     @property
     def desired(self) -> Body:
         return {key: value for key, value in self.body.items() if key in ("name", "endpoint_type")}
@@ -39,6 +41,8 @@ class SearchEndpoint(Resource):
 
 
 class SearchIndex(Resource):
+    holds_data: ClassVar[bool] = True
+
     @property
     def desired(self) -> Body:
         return comparable({key: value for key, value in self.body.items() if key not in ("grants", "lifecycle")})

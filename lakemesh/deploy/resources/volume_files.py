@@ -1,27 +1,31 @@
 """Configuration and prompts, from the app's folder into volumes."""
 
+import difflib
 import hashlib
 import io
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import ClassVar, TypeVar
 
-from lakemesh.deploy.resources.base import Body, Resource, Target
+from lakemesh.deploy.resources.base import Body, Difference, Resource, Target
 from lakemesh.errors import Conflict, NotFound
 from lakemesh.prompts.templates import parse_file_name
 
 T = TypeVar("T")
+MAX_LINES = 60
 
 
 class VolumeFiles(Resource):
     """Files of one volume, compared by SHA-256. With `versioned`, a published prompt is never overwritten: its
     version means what it meant when it was served. Files that are only in the volume stay there."""
 
-    def __init__(self, volume: str, files: Mapping[str, Path], target: Target, *, versioned: bool = False) -> None:
+    is_release: ClassVar[bool] = True
+
+    def __init__(self, volume: str, files: Mapping[str, bytes], target: Target, *, versioned: bool = False) -> None:
         super().__init__(f"files.{volume.rpartition('/')[2]}", {"name": volume}, target)
         self._versioned = versioned
         self._contents: dict[str, bytes] = {}
-        self._desired = {name: self._keep(file.read_bytes()) for name, file in files.items()}
+        self._desired = {name: self._keep(content) for name, content in files.items()}
 
     @property
     def desired(self) -> Body:
@@ -50,7 +54,22 @@ class VolumeFiles(Resource):
                 self._upload(path, self._contents[digest])
 
     def delete(self) -> None:
-        """They go with their volume."""
+        """Of a run that failed; otherwise they go with their volume."""
+        for name in self._desired:
+            with suppress(NotFound):
+                self._call(lambda name=name: self.target.client.files.delete(f"{self.name}/{name}"))  # type: ignore[misc]
+
+    def explain(self, several: Mapping[str, Sequence[Difference]], actual: Body) -> list[str]:
+        """The text's own difference, line by line."""
+        lines: list[str] = []
+        for name in several:
+            was, now = (self._lines(body.get(name)) for body in (actual, self._desired))
+            lines += difflib.unified_diff(was, now, f"{name} (published)", name, lineterm="", n=1)
+        more = len(lines) - MAX_LINES
+        return [*lines[:MAX_LINES], *([f"... and {more} more lines"] if more > 0 else [])]
+
+    def _lines(self, digest: str | None) -> list[str]:
+        return self._contents.get(digest or "", b"").decode(errors="replace").splitlines()
 
     def _keep(self, content: bytes) -> str:
         """The content's digest, under which `update` finds it, also to put back what was there."""

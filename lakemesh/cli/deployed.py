@@ -1,0 +1,138 @@
+"""`lakemesh status`, `verify`, `logs`, `restart` and `rollback`: the app that is deployed."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakemesh.cli.deploy import show_address
+from lakemesh.cli.target import (
+    CURRENT,
+    WAIT_SECONDS,
+    Environment,
+    Folder,
+    ForceLock,
+    Profile,
+    Variables,
+    Wait,
+    lease,
+    open_target,
+)
+from lakemesh.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from lakemesh.deploy.resources.base import Target
+
+
+def status(
+    environment: Environment = "dev", folder: Folder = CURRENT, var: Variables = None, profile: Profile = None
+) -> None:
+    """Show what is deployed, what differs from the bundle, and how the app is."""
+    from lakemesh.deploy.desired import desired_resources
+    from lakemesh.deploy.lease import current_holder
+    from lakemesh.deploy.plan import compare
+    from lakemesh.deploy.state import load_state
+
+    target = open_target(environment, folder, var, profile)
+    state = load_state(target)
+    for resource in desired_resources(target, state):
+        change = compare(resource)
+        found = {"create": "missing", "update": "differs", "keep": "as declared"}[change.action]
+        typer.echo(f"{found:<12} {resource.address:<44} {resource.name}")
+        for line in change.lines:
+            typer.echo(f"             {line}")
+    for release in state.releases[:3]:
+        typer.echo(f"released     {release.deployed_at}  {release.digest[:16]}  by {release.user}")
+    if busy := current_holder(target):
+        typer.echo(f"being changed by {busy}")
+    show_app(target)
+    show_address(target)
+
+
+def show_app(target: "Target") -> None:
+    from lakemesh.deploy.resources.app import find_app
+
+    app = find_app(target) or {}
+    for kind in ("compute_status", "app_status"):
+        state = app.get(kind, {})
+        typer.echo(f"{kind.replace('_', ' ')}: {state.get('state', 'none')} {state.get('message', '')}".rstrip())
+
+
+def verify(
+    environment: Environment = "dev",
+    folder: Folder = CURRENT,
+    var: Variables = None,
+    profile: Profile = None,
+    agent: Annotated[str, typer.Option(help="The agent to execute.")] = "echo",
+    data: Annotated[str, typer.Option(help="Its input, as JSON.")] = '{"message": "lakemesh verify"}',
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds everything may take.")] = 180.0,
+) -> None:
+    """Check the running app: alive, ready, an execution, and that execution's row in Delta."""
+    from lakemesh.deploy.verify import Verification
+
+    try:
+        payload = json.loads(data)
+    except ValueError as error:
+        raise InvalidRequest(f"--data is not JSON: {error}") from None
+    checks = Verification(open_target(environment, folder, var, profile), timeout_seconds=timeout)
+    typer.echo(f"app         {checks.url}")
+    typer.echo(f"alive       {checks.alive()}")
+    typer.echo(f"ready       {checks.ready()}")
+    typer.echo(f"execution   {checks.executes(agent, payload)}")
+    typer.echo(f"telemetry   {checks.recorded()}")
+
+
+def logs(
+    environment: Environment = "dev",
+    folder: Folder = CURRENT,
+    var: Variables = None,
+    profile: Profile = None,
+    search: Annotated[str, typer.Option(help="Only lines with this in them.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Print the app's log."""
+    from lakemesh.deploy.app_log import QUIET_SECONDS
+    from lakemesh.deploy.app_log import follow as entries
+    from lakemesh.deploy.verify import app_url
+
+    target = open_target(environment, folder, var, profile)
+    headers = target.client.config.authenticate()
+    quiet_seconds = None if follow else QUIET_SECONDS
+    for entry in entries(app_url(target), headers, search=search, quiet_seconds=quiet_seconds):
+        typer.echo(entry.message)
+
+
+def restart(
+    environment: Environment = "dev",
+    folder: Folder = CURRENT,
+    var: Variables = None,
+    profile: Profile = None,
+    wait: Wait = WAIT_SECONDS,
+    force_lock: ForceLock = False,
+) -> None:
+    """Start the app again, on the source that is deployed."""
+    from lakemesh.deploy.release import restart as again
+
+    target = open_target(environment, folder, var, profile)
+    with lease(target, "restart", wait_seconds=wait, force=force_lock):
+        again(target)
+    show_app(target)
+
+
+def rollback(
+    environment: Environment = "dev",
+    folder: Folder = CURRENT,
+    var: Variables = None,
+    profile: Profile = None,
+    to: Annotated[str, typer.Option(help="The release, as `status` shows them; the one before this by default.")] = "",
+    wait: Wait = WAIT_SECONDS,
+    force_lock: ForceLock = False,
+) -> None:
+    """Deploy the former source again, with the configuration it had. Tables and published prompts stay as they are."""
+    from lakemesh.deploy.release import roll_back
+
+    target = open_target(environment, folder, var, profile)
+    with lease(target, "rollback", wait_seconds=wait, force=force_lock):
+        release = roll_back(target, to)
+    typer.echo(f"release {release.digest[:16]} of {release.deployed_at} runs again")
+    show_app(target)
