@@ -44,8 +44,8 @@ def fits(message: Message, schema: Mapping[str, Any]) -> bool:
 
 
 def data_of(message: Message, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The agent's input. Data parts are joined, JSON that came as text or as a file among them; text goes into the
-    first string field the agent requires; files go into `files`, where the agent has that field, by content (base64)
+    """The agent's input. Data parts are joined, JSON that came as text or as a file among them; text goes into
+    one string field; files go into `files`, where the agent has that field, by content (base64)
     or by URL, which is not read here. Raises `ContentTypeNotSupported` for files an agent does not take, and
     `InvalidParams` for data that is no object."""
     data: dict[str, Any] = {}
@@ -99,11 +99,13 @@ def standard_base64(text: str) -> str:
 
 
 def text_field(schema: Mapping[str, Any]) -> str:
+    """Where text goes: the first string that is required, else `message`, else the first string that may be given."""
     properties = schema.get("properties", {})
-    for name in schema.get("required", ()):
-        if properties.get(name, {}).get("type") == "string":
-            return str(name)
-    return DEFAULT_TEXT_FIELD
+    strings = [name for name, member in properties.items() if member.get("type") == "string"]
+    required = [name for name in schema.get("required", ()) if name in strings]
+    if required or not strings or DEFAULT_TEXT_FIELD in strings:
+        return str(next(iter(required), DEFAULT_TEXT_FIELD))
+    return str(strings[0])
 
 
 def metadata_of(request: SendMessage) -> dict[str, Any]:

@@ -78,15 +78,20 @@ class Kept:
     owner: str
     context_id: str
     state: str
-    changed_ns: int
-    content: bytes
+    changed_at: str
+    content: Task | bytes
+    size: int
     saved_at: float
     message_key: str
     push: PushConfigs = ()
 
+    @property
+    def task(self) -> Task:
+        return from_json(self.content) if isinstance(self.content, bytes) else self.content
+
 
 class MemoryTaskStore:
-    """The tasks of this process, bounded in number and bytes, the ended ones also in age."""
+    """The tasks of this process, bounded in number; the ended ones, kept as bytes, also in these and in age."""
 
     def __init__(self, *, max_tasks: int, max_bytes: int, ttl_seconds: float) -> None:
         self._max_tasks = max_tasks
@@ -100,21 +105,24 @@ class MemoryTaskStore:
 
     async def save(self, task: Task, owner: str, *, runs_seconds: float, message_key: str = "") -> PushConfigs:
         before = self._kept.get(task["id"])
-        content = to_json(task)
-        self._make_room(0 if before else 1, len(content) - (len(before.content) if before else 0), task["id"])
+        state = task["status"]["state"]
+        content = to_json(task) if state in ENDED else task
+        size = len(content) if isinstance(content, bytes) else 0
+        self._make_room(0 if before else 1, size, task["id"])
         if before is None:
             self._saved += 1
         else:
             del self._kept[before.task_id]
-            self._bytes -= len(before.content)
+            self._bytes -= before.size
         kept = Kept(
             number=before.number if before else self._saved,
             task_id=task["id"],
             owner=owner,
             context_id=task["contextId"],
-            state=task["status"]["state"],
-            changed_ns=nanoseconds(task["status"]["timestamp"]),
+            state=state,
+            changed_at=task["status"]["timestamp"],
             content=content,
+            size=size,
             saved_at=time.monotonic(),
             message_key=message_key or (before.message_key if before else ""),
             push=before.push if before else (),
@@ -123,13 +131,12 @@ class MemoryTaskStore:
         return kept.push
 
     async def load(self, task_id: str, owner: str) -> Task:
-        task: Task = from_json(self._get(task_id, owner).content)
-        return task
+        return self._get(task_id, owner).task
 
     async def find(self, message_key: str, owner: str) -> Task | None:
         self._forget_old()
         task_id = self._by_message.get((owner, message_key))
-        return None if task_id is None else from_json(self._kept[task_id].content)
+        return None if task_id is None else self._kept[task_id].task
 
     async def page(self, owner: str, query: TaskQuery) -> TaskPage:
         self._forget_old()
@@ -138,7 +145,7 @@ class MemoryTaskStore:
         rest = [kept for kept in found if before is None or kept.number < before]
         page = rest[: query.size]
         token = str(page[-1].number) if len(rest) > len(page) else ""
-        return TaskPage(tasks=[from_json(kept.content) for kept in page], next_page_token=token, total=len(found))
+        return TaskPage(tasks=[kept.task for kept in page], next_page_token=token, total=len(found))
 
     async def push_configs(self, task_id: str, owner: str) -> PushConfigs:
         return self._get(task_id, owner).push
@@ -160,7 +167,7 @@ class MemoryTaskStore:
     def _keep(self, kept: Kept) -> None:
         self._kept[kept.task_id] = kept
         self._of_owner.setdefault(kept.owner, {})[kept.task_id] = kept
-        self._bytes += len(kept.content)
+        self._bytes += kept.size
         if kept.message_key:
             self._by_message[kept.owner, kept.message_key] = kept.task_id
 
@@ -191,7 +198,7 @@ class MemoryTaskStore:
     def _forget(self, kept: Kept) -> None:
         del self._kept[kept.task_id]
         self._by_message.pop((kept.owner, kept.message_key), None)
-        self._bytes -= len(kept.content)
+        self._bytes -= kept.size
         owned = self._of_owner[kept.owner]
         del owned[kept.task_id]
         if not owned:
@@ -202,7 +209,7 @@ def is_wanted(kept: Kept, query: TaskQuery) -> bool:
     return (
         (not query.context_id or kept.context_id == query.context_id)
         and (not query.state or kept.state == query.state)
-        and (not query.changed_after_ns or kept.changed_ns >= query.changed_after_ns)
+        and (not query.changed_after_ns or nanoseconds(kept.changed_at) >= query.changed_after_ns)
     )
 
 

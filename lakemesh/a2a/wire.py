@@ -84,9 +84,9 @@ class Message(Wire):
     task_id: Id = ""
     role: Literal["ROLE_USER", "ROLE_AGENT"]
     parts: list[Part] = Field(min_length=1, max_length=MAX_PARTS)
-    metadata: Metadata = {}
-    extensions: list[str] = []
-    reference_task_ids: list[Id] = Field(default=[], max_length=100)
+    metadata: Metadata = Field(default_factory=dict)
+    extensions: list[str] = Field(default_factory=list)
+    reference_task_ids: list[Id] = Field(default_factory=list, max_length=100)
 
 
 class Authentication(Wire):
@@ -105,7 +105,7 @@ class PushConfig(Wire):
 
 
 class Configuration(Wire):
-    accepted_output_modes: list[str] = Field(default=[], max_length=100)
+    accepted_output_modes: list[str] = Field(default_factory=list, max_length=100)
     task_push_notification_config: PushConfig | None = None
     history_length: int | None = Field(default=None, ge=0)
     return_immediately: bool = False
@@ -113,8 +113,8 @@ class Configuration(Wire):
 
 class SendMessage(Wire):
     message: Message
-    configuration: Configuration = Configuration()
-    metadata: Metadata = {}
+    configuration: Configuration = Field(default_factory=Configuration)
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class TaskId(Wire):
