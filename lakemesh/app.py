@@ -1,53 +1,91 @@
 """The ASGI application: what is running, behind its doors."""
 
 import asyncio
-import gc
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lakemesh.composition.doors import answer_http_exception, doors
+from lakemesh.composition.doors import open_doors
 from lakemesh.composition.services import open_services
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
-from lakemesh.errors import LakemeshError
+from lakemesh.errors import LakemeshError, Unavailable
 from lakemesh.http import problem_response
 
+logger = structlog.get_logger(__name__)
 
-def create_app(settings: Settings | None = None) -> Starlette:
-    """The ASGI application. Building it is cheap; its parts open when the server starts it."""
-    settings = settings or Settings()
+NOT_STARTED = "The application was not started: a program that mounts it runs its 'lifespan' too."
+
+
+class App:
+    """A server as an ASGI application. Building it is cheap; its parts open in `lifespan`, which servers run by the
+    ASGI protocol, and which a program that mounts it in an application of its own enters itself:
+
+        mesh = create_app()
+
+        @asynccontextmanager
+        async def lifespan(app):
+            async with mesh.lifespan():
+                yield
+
+        app = Starlette(routes=[Mount("/agents", mesh)], lifespan=lifespan)
+
+    It may be started again once it has ended. `start_error` is why the last start failed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._doors: ASGIApp | None = None
+        self.start_error: Exception | None = None
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_services(settings) as services, AsyncExitStack() as closing:
-            app.router.routes += doors(services, closing)
-            assert app.middleware_stack is not None  # built by the call that runs this
-            app.middleware_stack = services.telemetry.observed(app.middleware_stack)
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Everything open. Raises `ConfigurationInvalid` with every fault, or `WorkspaceUnavailable`."""
+        async with open_services(self._settings) as services, AsyncExitStack() as closing:
+            self._doors = open_doors(services, closing)
             services.config.start()
-            spare_the_garbage_collector()
-            with refresh_on_hangup(services.config):
-                yield
-            await services.router.drain(settings.drain_seconds / 2)
+            try:
+                with refresh_on_hangup(services.config):
+                    yield
+                await services.router.drain(self._settings.drain_seconds / 2)
+            finally:
+                self._doors = None
 
-    return Starlette(
-        lifespan=lifespan,
-        exception_handlers={HTTPException: answer_http_exception, Exception: answer_unexpected},
-    )
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._answer_lifespan(receive, send)
+        elif self._doors is None:
+            await problem_response(Unavailable(NOT_STARTED))(scope, receive, send)
+        else:
+            await self._doors(scope, receive, send)
+
+    async def _answer_lifespan(self, receive: Receive, send: Send) -> None:
+        """ASGI's lifespan protocol. Why a start failed is one sentence, unless it is a fault of our own."""
+        await receive()
+        phase = "startup"
+        self.start_error = None
+        try:
+            async with self.lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                phase = "shutdown"
+                await receive()
+        except Exception as error:
+            if phase == "startup":
+                self.start_error = error
+            if not isinstance(error, LakemeshError):
+                logger.exception(f"{phase} failed")
+            await send({"type": f"lifespan.{phase}.failed", "message": ""})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
 
 
-def spare_the_garbage_collector() -> None:
-    """What start-up made stays until the end, so the collector need not walk it again and again; and requests
-    leave few cycles, so it need not run after every 700 new objects. Measured by `benchmarks/execute.py`."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+def create_app(settings: Settings | None = None) -> App:
+    """The ASGI application, by these settings or those of the environment."""
+    return App(settings or Settings())
 
 
 @contextmanager
@@ -63,8 +101,3 @@ def refresh_on_hangup(config: ConfigStore) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
-
-
-async def answer_unexpected(request: Request, error: Exception) -> Response:
-    """A fault of the server's own: logged with its traceback by the server, answered without it."""
-    return problem_response(LakemeshError("The server failed to answer; its operator finds why in the log."))

@@ -10,7 +10,7 @@ implementation-defined part, -32000..-32099, unless the protocol names a code).
     │   ├── InvalidRequest          400   ├── Unauthenticated     401   ├── PermissionDenied  403
     │   ├── NotFound                404   │   └── UnknownAgent    404   ├── Conflict          409
     │   ├── PayloadTooLarge         413   ├── UnsupportedMediaType 415  ├── ValidationFailed  422
-    │   └── InputRequired           409
+    │   ├── MethodNotAllowed        405   └── InputRequired        409
     ├── TryLater                    the request is fine; its time has not come
     │   ├── RateLimited             429   ├── Overloaded          503   └── ShuttingDown      503
     ├── ModelRefused                422   no model of the route takes the request, now or later
@@ -100,6 +100,12 @@ class UnknownAgent(NotFound):
         names = ", ".join(named) or "none"
         others = f" and {len(known) - len(named)} others" if len(known) > len(named) else ""
         super().__init__(f"There is no agent {agent_name!r:.80}; call one of: {names}{others}.", agents=named)
+
+
+class MethodNotAllowed(CallerError):
+    """The path exists and takes other methods; the `Allow` header names them."""
+
+    code, title, status, jsonrpc_code = "method_not_allowed", "Method not allowed", 405, -32005
 
 
 class Conflict(CallerError):

@@ -4,9 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, get_current_span
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -78,20 +75,3 @@ def idempotency_header(headers: Mapping[str, str]) -> str | None:
     if not key or len(key) > MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
         raise InvalidRequest(f"Idempotency-Key is 1 to {MAX_KEY_LENGTH} visible ASCII characters.")
     return key
-
-
-def trace_parent(headers: Mapping[str, str]) -> Context | None:
-    """The caller's trace (W3C Trace Context `traceparent`); None without one, or when the request has a span already.
-    A broken one is ignored, as the specification asks."""
-    traceparent = headers.get("traceparent")
-    if traceparent is None or get_current_span() is not INVALID_SPAN:
-        return None
-    carrier = {"traceparent": traceparent, "tracestate": headers.get("tracestate", "")}
-    return TraceContextTextMapPropagator().extract(carrier, context=Context())
-
-
-def is_same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a request may come from where it says it does. Browsers let any page send requests with its user's
-    standing and always name the page's origin; programs name none."""
-    origin = headers.get("origin")
-    return origin is None or origin.split("://", 1)[-1] == headers.get("host")

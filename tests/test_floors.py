@@ -16,7 +16,7 @@ FLOORS: list[str] = [
     "telemetry models prompts memory sessions governance dashboards",
     "agents pipelines",
     "engine invocations",
-    "services mcp a2a",
+    "edge services mcp a2a",
     "composition app cli jobs evaluation deploy emulator",
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from opentelemetry.context import Context
 from pydantic_core import to_json
 
 from lakemesh.a2a import wire
@@ -21,7 +22,7 @@ from lakemesh.a2a.wire import ENDED
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.engine.router import AgentRouter, new_execution_id
 from lakemesh.errors import LakemeshError
-from lakemesh.http import timeout_header, trace_parent
+from lakemesh.http import timeout_header
 from lakemesh.schemas import AgentInput, Identity, Started
 
 DOOR = "a2a"
@@ -38,6 +39,7 @@ class Caller:
 
     identity: Identity
     headers: Mapping[str, str]
+    trace: Context | None
     base_url: Callable[[], str]
     legacy: bool = False
 
@@ -214,7 +216,7 @@ class EngineHandler:
             timeout_seconds=timeout_header(caller.headers),
             metadata=metadata_of(request),
         )
-        parent = trace_parent(caller.headers)
+        parent = caller.trace
         events = self._router.stream(agent_input, identity=caller.identity, door=DOOR, parent=parent)
         started = await anext(events)
         assert isinstance(started, Started)

@@ -14,9 +14,9 @@ from lakemesh.a2a.http_json import EXTENDED_CARD, LEGACY_CARD, ROUTES, HttpJson,
 from lakemesh.a2a.jsonrpc import JsonRpc
 from lakemesh.a2a.signing import JWKS_PATH, Signer
 from lakemesh.config.a2a import A2aConfig
-from lakemesh.errors import LakemeshError, PermissionDenied
-from lakemesh.governance.identity import Authenticator
-from lakemesh.http import is_same_origin, json_response, problem_response, read_json_body
+from lakemesh.edge import identity_of, trace_of
+from lakemesh.errors import LakemeshError
+from lakemesh.http import json_response, problem_response, read_json_body
 from lakemesh.schemas import Identity
 
 CARD_PATHS = ("/.well-known/agent-card.json", "/.well-known/agent.json", "/a2a/discover")
@@ -27,32 +27,29 @@ Respond = Callable[[Request, bytes, Callable[[bool], Caller]], Awaitable[Respons
 
 
 class A2aServer:
-    """What every route does before its own work: the origin, the caller, the size of the body. What is refused there is
-    answered in HTTP, as the protocol asks of authentication."""
+    """What every route does before its own work: the caller, the body."""
 
     def __init__(
         self,
         config: A2aConfig,
         handler: EngineHandler,
         *,
-        authenticator: Authenticator,
         cards: Cards,
         max_body_bytes: int,
     ) -> None:
         self._public_url = config.public_url
         self._max_body_bytes = max_body_bytes
-        self._authenticator = authenticator
         self._cards = cards
         self._jsonrpc = JsonRpc(handler)
         self._http_json = HttpJson(handler)
 
     async def jsonrpc(self, request: Request) -> Response:
-        identity = self._admit(request)
+        identity = identity_of(request.scope)
         body = await read_json_body(request, self._max_body_bytes)
         return await self._jsonrpc.respond(body, lambda legacy: self._caller(request, identity, legacy))
 
     async def http_json(self, route: HttpRoute, legacy: bool, request: Request) -> Response:
-        identity = self._admit(request)
+        identity = identity_of(request.scope)
         has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
         body = await read_json_body(request, self._max_body_bytes) if has_body else b""
         return await self._http_json.respond(route, request, body, self._caller(request, identity, legacy))
@@ -65,14 +62,15 @@ class A2aServer:
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type="application/json")
 
-    def _admit(self, request: Request) -> Identity:
-        if not is_same_origin(request.headers):
-            raise PermissionDenied("Pages of other origins may not call this server.")
-        return self._authenticator.authenticate(request.headers)
-
     def _caller(self, request: Request, identity: Identity, legacy: bool) -> Caller:
         base_url = partial(self._base_url, request)
-        return Caller(identity=identity, headers=request.headers, base_url=base_url, legacy=legacy)
+        return Caller(
+            identity=identity,
+            headers=request.headers,
+            trace=trace_of(request.scope),
+            base_url=base_url,
+            legacy=legacy,
+        )
 
     def _base_url(self, request: Request) -> str:
         return (self._public_url or str(request.base_url)).rstrip("/")

@@ -3,22 +3,28 @@
 A part of the composition root: `lakemesh.composition.services` opens what stands behind the doors.
 """
 
+import re
 import secrets
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, Counter
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
+from starlette.types import ASGIApp
 
 from lakemesh import __version__
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.mcp import McpConfig
 from lakemesh.config.settings import Settings
-from lakemesh.errors import InvalidRequest, NotFound
+from lakemesh.edge import Edge
+from lakemesh.edge.edge import Observer
+from lakemesh.errors import InvalidRequest, LakemeshError, MethodNotAllowed, NotFound
 from lakemesh.http import problem_response
 from lakemesh.mcp.engine_provider import EngineProvider
 from lakemesh.mcp.methods import Methods
@@ -33,51 +39,97 @@ if TYPE_CHECKING:
 
 from lakemesh.composition.services import Services
 
+PUBLIC = re.compile(
+    r"/|/console|/console/(?!api/).*"  # the pages, not what they ask
+    r"|/docs|/docs/.*|/openapi\.json"
+    r"|/health|/health/live|/health/ready|/metrics"  # details are for operators
+    r"|/\.well-known/.*|/a2a/discover"  # how to sign in, and what there is for everybody
+)
+"""Paths that are served without a caller; every other one is refused at the edge."""
 
-def doors(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:
-    """Every door over the same engine, the most used first; what none of them takes goes to the documented API. What
-    a door holds open is let go of by `closing`."""
-    config, router, authenticator = services.config, services.router, services.authenticator
-    limits = config.current.limits
-    rest = RestApi(router=router, authenticator=authenticator, limits=limits)
-    websocket = WebSocketApi(router=router, authenticator=authenticator, limits=limits)
-    config.subscribe(lambda new: rest.configure(new.limits))
-    config.subscribe(lambda new: websocket.configure(new.limits))
+
+def open_doors(services: Services, closing: AsyncExitStack) -> ASGIApp:
+    """Every door over the same engine, behind one edge. What a door holds open is let go of by `closing`."""
+    config = services.config.current
+    mcp = mcp_of(services)
+    app = Starlette(
+        routes=[
+            *rest_of(services),
+            *(mcp_routes(mcp) if mcp is not None else ()),
+            *a2a_of(services, closing),
+            *console_of(services),
+            Mount("/", documented_api(services)),
+        ],
+        exception_handlers=PROBLEMS,
+    )
+    edge = Edge(
+        services.telemetry.observed(app),
+        authenticator=services.authenticator,
+        config=config,
+        is_public=lambda path: PUBLIC.fullmatch(path) is not None,
+        challenge=mcp.challenge if mcp is not None else lambda request: "Bearer",
+        observe=request_counter(services.metrics),
+    )
+    services.config.subscribe(lambda new: edge.configure(new.server, new.limits))
+    return edge
+
+
+def request_counter(registry: CollectorRegistry) -> Observer:
+    """Counts requests by method and status, those included that the edge refused and no agent ever saw."""
+    counter = Counter(
+        "lakemesh_http_requests", "Requests by method and status.", ["method", "status"], registry=registry
+    )
+    known: dict[tuple[str, int], Counter] = {}
+
+    def count(method: str, status: int) -> None:
+        if method not in METHODS:
+            method = "other"
+        child = known.get((method, status))
+        if child is None:
+            child = known[method, status] = counter.labels(method, status)
+        child.inc()
+
+    return count
+
+
+def rest_of(services: Services) -> list[BaseRoute]:
+    """The routes whose cost matters, matched before anything else."""
+    limits = services.config.current.limits
+    rest = RestApi(router=services.router, limits=limits)
+    websocket = WebSocketApi(router=services.router, limits=limits)
+    services.config.subscribe(lambda new: rest.configure(new.limits))
+    services.config.subscribe(lambda new: websocket.configure(new.limits))
+    return [*hot_routes(rest), WebSocketRoute("/api/ws", websocket.serve)]
+
+
+def documented_api(services: Services) -> FastAPI:
+    rest = RestApi(router=services.router, limits=services.config.current.limits)
+    services.config.subscribe(lambda new: rest.configure(new.limits))
     api = FastAPI(
         title="lakemesh",
         version=__version__,
         summary="Agents on the lakehouse: one engine behind REST, MCP and A2A doors.",
-        exception_handlers={HTTPException: answer_http_exception},
+        exception_handlers=PROBLEMS,
     )
     api.include_router(documented_routes(rest))
     api.include_router(health_routes(health_of(services)))
-    return [
-        *hot_routes(rest),
-        WebSocketRoute("/api/ws", websocket.serve),
-        *mcp_of(services),
-        *a2a_of(services, closing),
-        *console_of(services),
-        Mount("/", api),
-    ]
+    return api
 
 
-def mcp_of(services: Services) -> list[BaseRoute]:
+def mcp_of(services: Services) -> McpServer | None:
     config = services.config.current
     if not config.mcp.enabled:
-        return []
+        return None
     provider = EngineProvider(
         router=services.router, prompts=services.prompts, config=services.config, workspace=services.workspace
     )
     key = sealing_key(config.mcp)
-    server = McpServer(
+    return McpServer(
         Methods(provider, key=key),
         key=key,
-        authenticator=services.authenticator,
         max_body_bytes=config.limits.max_body_bytes,
-        allowed_hosts=config.mcp.allowed_hosts,
         authorization_servers=config.mcp.authorization_servers or platform_login(services.settings),
     )
-    return mcp_routes(server)
 
 
 def platform_login(settings: Settings) -> list[str]:
@@ -111,9 +163,7 @@ def a2a_of(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:
     handler = EngineHandler(config.a2a, router=services.router, push=push, store=store, cards=cards)
     closing.push_async_callback(handler.close)
     max_body_bytes = min(config.limits.max_body_bytes, config.a2a.max_body_bytes)
-    server = A2aServer(
-        config.a2a, handler, authenticator=services.authenticator, cards=cards, max_body_bytes=max_body_bytes
-    )
+    server = A2aServer(config.a2a, handler, cards=cards, max_body_bytes=max_body_bytes)
     return a2a_routes(server, signer)
 
 
@@ -144,7 +194,6 @@ def console_of(services: Services) -> list[BaseRoute]:
     console = Console(
         config.console,
         warehouse=services.workspace.warehouse,
-        authenticator=services.authenticator,
         telemetry=config.telemetry,
     )
     services.router.observe(console.note)
@@ -184,6 +233,30 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return problem_response(NotFound(f"There is nothing at {request.url.path!r:.200}; see /docs."))
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        response = problem_response(MethodNotAllowed(f"{request.method} is not for this path; send {allowed}."))
+        response.headers["Allow"] = allowed
+        return response
     response = problem_response(InvalidRequest(str(error.detail)))
     response.status_code = error.status_code
     return response
+
+
+async def answer_refusal(request: Request, error: Exception) -> Response:
+    """A designed error that a handler let through."""
+    assert isinstance(error, LakemeshError)
+    return problem_response(error)
+
+
+async def answer_unexpected(request: Request, error: Exception) -> Response:
+    """A fault of the server's own: logged with its traceback by the server, answered without it."""
+    return problem_response(LakemeshError("The server failed to answer; its operator finds why in the log."))
+
+
+PROBLEMS: dict[Any, Any] = {
+    HTTPException: answer_http_exception,
+    LakemeshError: answer_refusal,
+    Exception: answer_unexpected,
+}
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WebSocket"})

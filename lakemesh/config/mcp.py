@@ -17,7 +17,6 @@ class McpConfig(Section):
     """The MCP server at `/mcp`."""
 
     enabled: bool = True
-    allowed_hosts: list[str] = Field(default=[], description="names it answers to, besides loopback ones; else any")
     schemas: list[str] = Field(default=[], description="catalog.schema whose tables are resources: their columns")
     authorization_servers: list[str] = Field(
         default=[], description="who gives out tokens for this server, published as RFC 9728 says"

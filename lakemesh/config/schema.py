@@ -14,6 +14,7 @@ from lakemesh.config.mcp import McpConfig
 from lakemesh.config.memory import MemoryConfig
 from lakemesh.config.models import ModelsConfig
 from lakemesh.config.prompts import PromptsConfig
+from lakemesh.config.server import ServerConfig
 from lakemesh.config.telemetry import TelemetryConfig
 
 AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -24,6 +25,7 @@ class Config(Section):
     """Everything a file may say. Sections that are left out take their defaults."""
 
     refresh_seconds: float = Field(default=300.0, gt=0, description="how often the files are read again")
+    server: ServerConfig = ServerConfig()
     agents: dict[str, AgentConfig]
     models: ModelsConfig = ModelsConfig()
     prompts: PromptsConfig = PromptsConfig()

@@ -33,6 +33,11 @@ class Authenticator:
         }
 
     @property
+    def behind_platform_proxy(self) -> bool:
+        """Whether Databricks Apps' own proxy stands before the server, and its headers are believed."""
+        return self._behind_proxy
+
+    @property
     def requires_token(self) -> bool:
         """Whether callers must bring a bearer token of the configuration."""
         return not self._behind_proxy and bool(self._tokens)
@@ -42,7 +47,7 @@ class Authenticator:
         """Whether every caller is the laptop's own user."""
         return not self._behind_proxy and not self._tokens
 
-    def authenticate(self, headers: Mapping[str, str]) -> Identity:
+    async def authenticate(self, headers: Mapping[str, str]) -> Identity:
         """The caller's identity. Raises `Unauthenticated` when nothing vouches for one."""
         if self._behind_proxy:
             return self._from_proxy(headers)

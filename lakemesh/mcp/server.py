@@ -5,15 +5,15 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from lakemesh.errors import Conflict, LakemeshError, Overloaded, PermissionDenied
+from lakemesh.edge import identity_of, trace_of
+from lakemesh.errors import Conflict, LakemeshError, Overloaded
 from lakemesh.event_stream import event_stream
-from lakemesh.governance.identity import Authenticator
-from lakemesh.http import is_same_origin, json_response, problem_response, read_json_body, trace_parent
+from lakemesh.http import json_response, problem_response, read_json_body
 from lakemesh.mcp.changes import SUBSCRIPTION_KEY, Change, Wanted
 from lakemesh.mcp.exchange import LOG_LEVEL_KEY, Channel, Exchange
 from lakemesh.mcp.messages import (
@@ -38,7 +38,6 @@ from lakemesh.mcp.sessions import SESSION_METHODS, Session, Sessions, change_ses
 from lakemesh.mcp.streams import Stream
 from lakemesh.schemas import Identity
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
 SESSION_HEADER = "mcp-session-id"
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 MAX_STREAMS = 10_000
@@ -55,16 +54,12 @@ class McpServer:
         methods: Methods,
         *,
         key: bytes,
-        authenticator: Authenticator,
         max_body_bytes: int,
-        allowed_hosts: Sequence[str] = (),
         authorization_servers: Sequence[str] = (),
     ) -> None:
         self._methods = methods
         self._sessions = Sessions(Seal(key, "mcp session"), methods.provider.changes)
-        self._authenticator = authenticator
         self._max_body_bytes = max_body_bytes
-        self._allowed_hosts = frozenset(allowed_hosts)
         self._authorization_servers = list(authorization_servers)
         self._streams = 0
 
@@ -74,9 +69,13 @@ class McpServer:
             response = await self._respond(request)
         except LakemeshError as error:
             response = problem_response(error)
-            if error.status == 401 and self._authorization_servers:
-                response.headers["WWW-Authenticate"] = f'Bearer resource_metadata="{metadata_url(request)}"'
         await response(scope, receive, send)
+
+    def challenge(self, request: HTTPConnection) -> str:
+        """What a refusal for want of a token says: where its description is (RFC 9728, section 5.1)."""
+        if not self._authorization_servers:
+            return "Bearer"
+        return f'Bearer resource_metadata="{metadata_url(request)}"'
 
     async def metadata(self, request: Request) -> Response:
         """Where a client gets a token for this server (RFC 9728, section 3.2)."""
@@ -94,8 +93,7 @@ class McpServer:
     async def _respond(self, request: Request) -> Response:
         if request.method not in (("POST", "GET", "DELETE") if SESSION_HEADER in request.headers else ("POST",)):
             return Response(status_code=405, headers={"Allow": "POST"})
-        self._check_source(request)
-        identity = self._authenticator.authenticate(request.headers)
+        identity = identity_of(request.scope)
         if request.method == "GET":
             return self._listen(request, identity)
         if request.method == "DELETE":
@@ -217,23 +215,11 @@ class McpServer:
             return None
         return self._sessions.get(named, identity)
 
-    def _check_source(self, request: Request) -> None:
-        """A page in a browser must not reach a server on its user's own machine: not by its origin, and not by a
-        name that was made to point here (DNS rebinding). Where callers must be vouched for, the name is free, unless
-        configuration says which there are."""
-        if not is_same_origin(request.headers):
-            raise PermissionDenied("Requests from pages of another origin are refused.")
-        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-        if self._allowed_hosts and host not in self._allowed_hosts | LOOPBACK:
-            raise PermissionDenied("This server does not answer to that name; see mcp.allowed_hosts.")
-        if self._authenticator.trusts_anybody and not self._allowed_hosts and host not in LOOPBACK:
-            raise PermissionDenied("Without configured tokens this server answers to its loopback names only.")
-
 
 def exchange_of(call: Call, identity: Identity, request: Request, session: Session | None, stream: Stream) -> Exchange:
     """What the client can do is said in each request since 2026-07-28, and at the handshake before. A client without a
     session can be told things, when it takes a stream, but not asked."""
-    parent = trace_parent(request.headers)
+    parent = trace_of(request.scope)
     streams = "text/event-stream" in request.headers.get("accept", "")
     if session is not None and streams:
         channel: Channel | None = session.channel(stream)
@@ -307,7 +293,7 @@ async def disconnected(request: Request) -> None:
         pass
 
 
-def metadata_url(request: Request) -> str:
+def metadata_url(request: HTTPConnection) -> str:
     return f"{str(request.base_url).rstrip('/')}{METADATA_PATH}/mcp"
 
 

@@ -1,7 +1,7 @@
 """The REST door: JSON in, `AgentInput` to the engine, JSON or server-sent events out."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from lakemesh.attended import Attended
 from lakemesh.config.governance import LimitsConfig
 from lakemesh.deadline import Deadline
+from lakemesh.edge import identity_of, trace_of
 from lakemesh.engine.registry import field_errors
 from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import (
@@ -27,14 +28,12 @@ from lakemesh.errors import (
     ValidationFailed,
 )
 from lakemesh.event_stream import BodyResponse
-from lakemesh.governance.identity import Authenticator
 from lakemesh.http import (
     idempotency_header,
     json_response,
     problem_response,
     read_json_body,
     timeout_header,
-    trace_parent,
 )
 from lakemesh.schemas import AgentOutput, Identity
 from lakemesh.services.schemas import (
@@ -106,9 +105,8 @@ class HotPath:
 class RestApi:
     """The handlers. Each turns a request into a call of the engine and its outcome into a response."""
 
-    def __init__(self, *, router: AgentRouter, authenticator: Authenticator, limits: LimitsConfig) -> None:
+    def __init__(self, *, router: AgentRouter, limits: LimitsConfig) -> None:
         self._router = router
-        self._authenticator = authenticator
         self.configure(limits)
 
     def configure(self, limits: LimitsConfig) -> None:
@@ -118,12 +116,12 @@ class RestApi:
     async def execute(self, request: Request) -> Response:
         """Run one agent. With `Accept: text/event-stream` the answer is the stream of its events."""
         headers = request.headers
-        identity = self._authenticator.authenticate(headers)
+        identity = identity_of(request.scope)
         body = parse(ExecuteRequest, await read_json_body(request, self._max_body_bytes))
         agent_input = body.to_input(
             timeout_seconds=timeout_header(headers), idempotency_key=idempotency_header(headers)
         )
-        parent = trace_parent(headers)
+        parent = trace_of(request.scope)
         if "text/event-stream" in headers.get("accept", ""):
             events = self._router.stream(agent_input, identity=identity, parent=parent)
             return await event_stream_response(events)
@@ -133,37 +131,34 @@ class RestApi:
 
     async def execute_batch(self, request: Request) -> Response:
         """Run many independent requests; each place of `results` holds its answer or its error."""
-        headers = request.headers
-        identity = self._authenticator.authenticate(headers)
+        identity = identity_of(request.scope)
         batch = parse(BatchRequest, await read_json_body(request, self._max_body_bytes))
         if len(batch.requests) > self._max_batch:
             raise PayloadTooLarge(f"A batch holds at most {self._max_batch} requests.")
-        run = self._run_batch(batch.requests, headers, identity)
+        run = self._run_batch(batch.requests, request, identity)
         results = await Attended(request.receive).run(run)
         return BodyResponse(b'{"results":[' + b",".join(results) + b"]}", media_type="application/json")
 
     async def list_agents(self, request: Request) -> Response:
         """The agents this caller may use."""
-        identity = self._authenticator.authenticate(request.headers)
+        identity = identity_of(request.scope)
         return json_response({"agents": self._router.registry.visible_to(identity, "api")})
 
     async def describe_agent(self, request: Request) -> Response:
         """One agent with its input and output schema."""
-        identity = self._authenticator.authenticate(request.headers)
+        identity = identity_of(request.scope)
         name = request.path_params["name"]
         for description in self._router.registry.visible_to(identity, "api"):
             if description.name == name:
                 return json_response(description)
         raise NotFound(f"There is no agent {name!r:.80} for you; GET /api/agents lists those there are.")
 
-    async def _run_batch(
-        self, requests: Sequence[ExecuteRequest], headers: Mapping[str, str], identity: Identity
-    ) -> list[bytes]:
+    async def _run_batch(self, requests: Sequence[ExecuteRequest], request: Request, identity: Identity) -> list[bytes]:
         """The JSON of each place. X-Request-Timeout is the time for all of them, and an Idempotency-Key is one of its
         own for each place."""
-        budget = timeout_header(headers)
+        budget = timeout_header(request.headers)
         deadline = Deadline.after(budget) if budget is not None else None
-        key, parent = idempotency_header(headers), trace_parent(headers)
+        key, parent = idempotency_header(request.headers), trace_of(request.scope)
         results = [b""] * len(requests)
         places = iter(range(len(requests)))
 

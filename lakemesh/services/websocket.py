@@ -13,18 +13,16 @@ from pydantic_core import from_json, to_json
 from starlette.websockets import WebSocket
 
 from lakemesh.config.governance import LimitsConfig
+from lakemesh.edge import identity_of
 from lakemesh.engine.registry import field_errors
 from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import Cancelled, Conflict, InvalidRequest, LakemeshError, Overloaded, ValidationFailed
-from lakemesh.governance.identity import Authenticator
-from lakemesh.http import is_same_origin
 from lakemesh.schemas import Identity
 from lakemesh.services.schemas import ExecuteRequest
 
 MAX_RUNS = 32
 SEND_TIMEOUT_SECONDS = 30.0
 MESSAGE_TOO_BIG = 1009
-POLICY_VIOLATION = 1008
 
 
 class RunMessage(ExecuteRequest):
@@ -35,23 +33,15 @@ class RunMessage(ExecuteRequest):
 
 
 class WebSocketApi:
-    def __init__(self, *, router: AgentRouter, authenticator: Authenticator, limits: LimitsConfig) -> None:
+    def __init__(self, *, router: AgentRouter, limits: LimitsConfig) -> None:
         self._router = router
-        self._authenticator = authenticator
         self.configure(limits)
 
     def configure(self, limits: LimitsConfig) -> None:
         self._max_message_bytes = limits.max_body_bytes
 
     async def serve(self, websocket: WebSocket) -> None:
-        try:
-            identity = self._authenticator.authenticate(websocket.headers)
-        except LakemeshError as error:
-            await websocket.close(POLICY_VIOLATION, error.detail)
-            return
-        if not is_same_origin(websocket.headers):
-            await websocket.close(POLICY_VIOLATION, "Open the connection from the server's own origin.")
-            return
+        identity = identity_of(websocket.scope)
         await websocket.accept()
         await Connection(websocket, self._router, identity, self._max_message_bytes).serve()
 

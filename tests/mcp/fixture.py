@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
-from lakemesh.config.governance import AuthConfig
+from lakemesh.config.models import ModelsConfig
+from lakemesh.config.schema import Config
+from lakemesh.edge import Edge
 from lakemesh.governance.identity import Authenticator
 from lakemesh.mcp.changes import Change, Changes
 from lakemesh.mcp.exchange import Exchange
@@ -385,14 +388,14 @@ def text_argument(name: str) -> dict[str, Any]:
     return {"type": "object", "properties": {name: {"type": "string"}}, "required": [name]}
 
 
-def create_app() -> Starlette:
-    """The fixture behind the product's own server."""
+def create_app() -> ASGIApp:
+    """The fixture behind the product's own server and edge."""
     key = b"a key of the tests, and of nothing else"
-    authenticator = Authenticator(AuthConfig(), behind_platform_proxy=False)
     methods = Methods(Everything(), key=key)
-    return Starlette(
-        routes=mcp_routes(McpServer(methods, key=key, authenticator=authenticator, max_body_bytes=1_000_000))
-    )
+    routes = mcp_routes(McpServer(methods, key=key, max_body_bytes=1_000_000))
+    config = Config(agents={}, models=ModelsConfig(endpoints={}, routes={}))
+    authenticator = Authenticator(config.auth, behind_platform_proxy=False)
+    return Edge(Starlette(routes=routes), authenticator=authenticator, config=config)
 
 
 app = create_app()

@@ -14,8 +14,8 @@ from starlette.routing import BaseRoute, Route
 from lakemesh.config.console import ConsoleConfig
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.dashboards import dashboards
+from lakemesh.edge import identity_of
 from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, PermissionDenied
-from lakemesh.governance.identity import Authenticator
 from lakemesh.http import json_response, problem_response
 from lakemesh.lakehouse.warehouse import Warehouse
 from lakemesh.telemetry import ExecutionRecord
@@ -46,12 +46,10 @@ class Console:
         config: ConsoleConfig,
         *,
         warehouse: Warehouse,
-        authenticator: Authenticator,
         telemetry: TelemetryConfig,
     ) -> None:
         self._operators = None if config.operators is None else frozenset(config.operators)
         self._warehouse = warehouse
-        self._authenticator = authenticator
         self._trace_statement = TRACE.format(table=telemetry.table("traces"))
         self._recent: deque[ExecutionRecord] = deque(maxlen=KEPT_EXECUTIONS)
 
@@ -96,7 +94,7 @@ class Console:
 
         async def handle(request: Request) -> Response:
             try:
-                identity = self._authenticator.authenticate(request.headers)
+                identity = identity_of(request.scope)
                 if self._operators is not None and identity.user not in self._operators:
                     raise PermissionDenied("Only the operators named in the configuration see the console.")
                 return await handler(request)

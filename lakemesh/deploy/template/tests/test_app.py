@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), config_folder=FOLDER / "config")
-    with TestClient(create_app(settings)) as opened:
+    with TestClient(create_app(settings), base_url="http://localhost") as opened:
         yield opened
 
 

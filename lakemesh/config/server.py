@@ -1,0 +1,32 @@
+"""The server as its network sees it."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from lakemesh.config.base import Section
+
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.\-\[\]:_]+$")]
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
+class CorsConfig(Section):
+    """Pages of other origins that may call the server from a browser. Credentials are bearer tokens; cookies are
+    not used."""
+
+    allowed_origins: list[Origin] = Field(default=[], description="such as https://app.example.com, without a path")
+    max_age_seconds: int = Field(default=600, ge=0, description="how long a browser keeps the answer to a preflight")
+
+
+class ServerConfig(Section):
+    """What holds at every door."""
+
+    public_url: str | None = Field(
+        default=None, pattern=r"^https?://[^/?#@]+(/[^?#]*)?$", description="where callers reach it; else its Host"
+    )
+    allowed_hosts: list[HostName] = Field(
+        default=[],
+        description="names it answers to, besides loopback ones, addresses and that of public_url; else any, and "
+        "loopback ones alone while nobody authenticates",
+    )
+    cors: CorsConfig = CorsConfig()
