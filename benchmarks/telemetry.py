@@ -115,7 +115,7 @@ async def drain(telemetry: Telemetry) -> list[Row]:
     """Batches in the spool → Delta. Not started yet, so that the backlog builds up."""
     assert telemetry._pipeline is not None
     make_spans(telemetry.tracer, 4 * SPANS)
-    await telemetry._pipeline._spool_batches(only_full=False)
+    await telemetry._pipeline._spooler.spool_all()
     await telemetry.start()
     started = time.perf_counter()
     assert await telemetry.flush()

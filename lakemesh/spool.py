@@ -119,16 +119,23 @@ class Spool:
     def put(self, kind: str, target: str, records: int, content: bytes) -> int | None:
         """Keep the batch; its id, which grows from batch to batch. None when the spool is full and the batch was not
         kept."""
+        return self.put_all([(kind, target, records, content)])[0]
+
+    def put_all(self, batches: Sequence[tuple[str, str, int, bytes]]) -> list[int | None]:
+        """`put` of several batches (kind, target, records, content) in one commit, which costs as much as one."""
+        numbers: list[int | None] = []
         with self._transaction():
             if self._counts_stale:
                 self._recount()
-            if self._bytes + len(content) > self._max_bytes:
-                return None
-            number = self._insert(kind, target, records, content)
-            self._batches += 1
-            self._records += records
-            self._bytes += len(content)
-        return number
+            for kind, target, records, content in batches:
+                if self._bytes + len(content) > self._max_bytes:
+                    numbers.append(None)
+                    continue
+                numbers.append(self._insert(kind, target, records, content))
+                self._batches += 1
+                self._records += records
+                self._bytes += len(content)
+        return numbers
 
     def targets(self, cursor: str) -> list[str]:
         """Targets with batches that the cursor has not passed, the one that waits longest first."""

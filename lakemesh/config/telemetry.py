@@ -57,18 +57,22 @@ class TelemetryConfig(Section):
     catalog: str = "main"
     schema_name: str = Field(default="agents", alias="schema")
     prefix: str = Field(default="lakemesh", pattern=r"^[a-z][a-z0-9_]*$")
-    sinks: list[SinkName] = Field(
-        default=["delta"],
+    sinks: list[SinkName] | None = Field(
+        default=None,
         min_length=1,
-        description="delta is the workspace's tables: delta-rs, or a staged file and COPY INTO",
+        description="delta is the workspace's tables: delta-rs, or a staged file and COPY INTO. Unless given: zerobus "
+        "where it is described, delta elsewhere",
     )
     zerobus: ZerobusConfig | None = None
     otlp: OtlpConfig = OtlpConfig()
     sample_ratio: float = Field(default=1.0, ge=0, le=1, description="share of traces kept; rows are always kept")
     keep_errors: bool = Field(default=True, description="keep traces with an error, whatever the ratio")
     keep_slower_than_ms: float | None = Field(default=None, gt=0, description="keep slow traces, whatever the ratio")
-    batch_size: int = Field(default=1_000, ge=1, description="records that make a batch")
-    flush_seconds: float = Field(default=10.0, gt=0, description="age that makes a batch")
+    batch_size: int = Field(default=1_000, ge=1, le=1_000_000, description="records that make a delivery")
+    flush_seconds: float = Field(default=10.0, gt=0, description="age that makes a delivery")
+    before_answer: bool = Field(
+        default=False, description="an answer waits until its row and spans are in the spool; otherwise at most 250 ms"
+    )
     buffer_size: int = Field(default=50_000, ge=100, description="records in memory; more are dropped and counted")
     spool_megabytes: int = Field(default=256, ge=1, description="records on disk; more are dropped and counted")
     spool_sync: Literal["full", "normal", "off"] = Field(
@@ -85,14 +89,22 @@ class TelemetryConfig(Section):
         description="OpenTelemetry instrumentors: asgi for requests, httpx, any that is installed",
     )
     metrics_seconds: float = Field(default=60.0, gt=0, description="how often metrics are read")
+    metrics_idle_seconds: float = Field(
+        default=3_600.0, gt=0, description="how long metrics wait to go along with other rows, so that idle is idle"
+    )
     maintenance_hours: float = Field(default=6.0, gt=0, description="how often tables are compacted and vacuumed")
     retention_days: int = Field(default=30, ge=1)
 
     @model_validator(mode="after")
     def _zerobus_is_described(self) -> Self:
-        if "zerobus" in self.sinks and self.zerobus is None:
+        if "zerobus" in self.sink_names and self.zerobus is None:
             raise ValueError("the sink 'zerobus' needs the section zerobus")
         return self
+
+    @property
+    def sink_names(self) -> list[SinkName]:
+        """The sinks, or the default for this configuration."""
+        return self.sinks or (["zerobus"] if self.zerobus is not None else ["delta"])
 
     def table(self, name: str) -> str:
         return f"{self.catalog}.{self.schema_name}.{name}"

@@ -62,6 +62,11 @@ class Tables(Protocol):
         """Make the table if it is not there. An existing table is left as it is."""
         ...
 
+    async def add_columns(self, name: str, columns: Sequence[Column]) -> None:
+        """Give an existing table more columns; its rows have null there. One that is there already is left as it
+        is."""
+        ...
+
     async def append(self, name: str, rows: ArrowStream, *, transaction: AppTransaction | None = None) -> bool:
         """Add rows in one commit. False when `transaction` had been applied before and nothing was added."""
         ...

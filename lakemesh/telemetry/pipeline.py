@@ -1,9 +1,10 @@
-"""Records → batches → spool → sink, beside the requests."""
+"""Records → batches → spool → sinks, beside the requests."""
 
 import asyncio
 import os
+import random
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -12,199 +13,217 @@ from typing import Any
 import structlog
 
 from lakemesh.config.telemetry import TelemetryConfig
-from lakemesh.spool import SpoolFolder, SpoolUnavailable
+from lakemesh.spool import Spool, SpoolFolder, SpoolUnavailable
 from lakemesh.telemetry.buffer import Buffer
-from lakemesh.telemetry.delivery import CURSOR, Delivery, write_batch
-from lakemesh.telemetry.rows import RowMaker
+from lakemesh.telemetry.delivery import Delivery
+from lakemesh.telemetry.pace import Pace
 from lakemesh.telemetry.sinks import Sink
+from lakemesh.telemetry.spooler import Spooler
 from lakemesh.telemetry.tables import KINDS, Kind, table_specs
 
 logger = structlog.get_logger(__name__)
 
-SPOOL_PAUSE_SECONDS = 1.0
+START_SECONDS = 1.0
+"""What an earlier process left is delivered when this one has started."""
+RESTART_SECONDS = 1.0
 GATHER_SECONDS = 2.0
-"""Batches spooled within this time go in one commit, which under load costs a third of one commit each."""
+"""Rows spooled within this time go in one delivery, which under load costs a third of one each."""
+ABANDONED_SECONDS = 60.0
+"""How often it is looked for what a process that was killed has left."""
+DEGRADED_SECONDS = 300.0
+"""How long a drop is told in health."""
 
 
 class Pipeline:
-    """Two tasks on the server's loop, and two threads for what blocks. One task brings full or old batches from
-    memory to the spool; the other drains the spool into the sink. A sink that hangs holds up the second alone."""
+    """A task that brings records from memory to the spool, and one for each table of each sink that brings them on: a
+    table or a collector that is away or refuses holds up nothing but itself."""
 
-    def __init__(self, config: TelemetryConfig, *, sink: Sink, folder: Path, resource: Mapping[str, Any]) -> None:
-        self._config = config
-        self._sink = sink
-        self._resource = resource
+    def __init__(
+        self, config: TelemetryConfig, *, sinks: Sequence[Sink], folder: Path, resource: Mapping[str, Any]
+    ) -> None:
+        self._sinks = sinks
         self._targets = {kind: spec.name for kind, spec in table_specs(config).items()}
-        self._rows: RowMaker | None = None
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="telemetry")
-        spools = SpoolFolder(
-            folder, max_bytes=config.spool_megabytes * 1024 * 1024, cursors=(CURSOR,), synchronous=config.spool_sync
+        self._spools = SpoolFolder(
+            folder,
+            max_bytes=config.spool_megabytes * 1024 * 1024,
+            cursors=[sink.name for sink in sinks],
+            synchronous=config.spool_sync,
         )
-        self._spool_error: str | None = None
-        try:
-            self._spool = spools.open()
-        except SpoolUnavailable as error:
-            self._spool_error = error.detail
-            logger.exception("telemetry is kept in memory only")
-            self._spool = spools.open_in_memory()
-        self._delivery = Delivery(self._spool, sink, self._in_thread)
-        self._batch_full, self._spooled = asyncio.Event(), asyncio.Event()
-        self._spooling, self._delivering = asyncio.Lock(), asyncio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._in_memory_because: str | None = None
+        self._spool = self._open_spool()
+        self._deliveries = self._deliveries_from(self._spool)
+        self._paces = {delivery: pace_of(delivery.kind, config) for delivery in self._deliveries}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
-        self.buffer = Buffer(KINDS, size=config.buffer_size, batch_size=config.batch_size, on_batch=self._batch_is_full)
+        self.buffer = Buffer(
+            KINDS,
+            size=config.buffer_size,
+            batch_size=config.batch_size,
+            on_first=lambda: self._spooler.some_wait(),
+            on_batch=lambda: self._spooler.batch_waits(),
+        )
+        self._spooler = Spooler(
+            config, buffer=self.buffer, spool=self._spool, resource=resource, on_spooled=self._on_spooled
+        )
         forget_in_forks(self)
 
     def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._spooled.set()
-        self._tasks = [
-            asyncio.ensure_future(self._keep_going(self._spool_forever)),
-            asyncio.ensure_future(self._keep_going(self._deliver_forever)),
-        ]
+        """Begin to deliver, what an earlier process left first."""
+        for pace in self._paces.values():
+            pace.again()
+        work: list[Callable[[], Awaitable[None]]] = [self._spooler.run, self._adopt_forever]
+        work += [self._delivering(delivery) for delivery in self._deliveries]
+        self._tasks = [asyncio.ensure_future(keep_going(one)) for one in work]
+
+    async def committed(self) -> None:
+        """Wait until everything recorded so far is in the spool."""
+        await self._spooler.committed()
 
     async def flush(self) -> bool:
-        """Everything put so far is spooled; True when it is also in the sink."""
-        if not await self._spool_batches(only_full=False):
+        """Everything put so far is spooled; True when it is also in every sink."""
+        if not await self._spooler.spool_all():
             return False
-        async with self._delivering:
-            return await self._delivery.drain()
+        return all(await asyncio.gather(*(delivery.drain() for delivery in self._deliveries)))
 
     async def close(self, timeout_seconds: float) -> None:
         """Spool what is in memory, deliver what fits in the time; the rest is delivered after the next start."""
         if self._closing:
             return
         self._closing = True
-        self._batch_full.set()
+        for task in self._tasks:
+            task.cancel()
         if self._tasks:
-            spooler, deliverer = self._tasks
-            deliverer.cancel()
-            await asyncio.wait([spooler, deliverer], timeout=timeout_seconds + SPOOL_PAUSE_SECONDS)
-        await self._spool_batches(only_full=False)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
-                await self._delivery.drain()
-                await self._sink.close()
+            await asyncio.wait(self._tasks, timeout=timeout_seconds + RESTART_SECONDS)
+        await self._spooler.spool_all()
+        if timeout_seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_seconds):
+                    await asyncio.gather(*(delivery.drain() for delivery in self._deliveries))
+        for sink in self._sinks:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESTART_SECONDS):
+                    await sink.close()
         if len(self.buffer):
-            logger.error("telemetry records lost at the end", records=len(self.buffer), reason=self._spool_error)
+            logger.error("telemetry records lost at the end", records=len(self.buffer), reason=self._spooler.error)
         self.buffer.close("closed")
         await self._in_thread(self._spool.close)
+        self._spooler.close()
         self._threads.shutdown(wait=False)
 
     def health(self) -> dict[str, Any]:
-        spool, dropped = self._spool.status(), dict(self.buffer.dropped)
-        reasons = [self._delivery.last_error, self._spool_error]
-        if self._spool.moved_aside is not None:
-            reasons.append(f"the spool was damaged; what it held is in {self._spool.moved_aside}")
-        reasons += [f"{count} records dropped: {reason}" for reason, count in dropped.items() if count]
+        """What waits, what was delivered and lost; `degraded` says in words what is wrong, for as long as it is, and
+        of what was lost for a while."""
+        spool = self._spool.status()
+        sinks: dict[str, dict[str, Any]] = {sink.name: {} for sink in self._sinks}
+        for delivery in self._deliveries:
+            sinks[delivery.sink_name][delivery.kind] = delivery.health()
         return {
-            **self._delivery.health(),
+            "sink": "+".join(sinks),
+            "breaker": worst_breaker(tables["breaker"] for sink in sinks.values() for tables in sink.values()),
+            "delivered_records": min(
+                sum(table["delivered_records"] for table in tables.values()) for tables in sinks.values()
+            ),
+            "refused_records": sum(delivery.refused for delivery in self._deliveries),
+            "sinks": sinks,
             "buffered": len(self.buffer),
             "spooled_batches": spool["batches"],
             "spooled_records": spool["records"],
             "spooled_bytes": spool["bytes"],
             "dead_batches": spool["dead_letters"],
-            "dropped": dropped,
-            "degraded": "; ".join(reason for reason in reasons if reason) or None,
+            "dropped": dict(self.buffer.dropped),
+            "late_commits": self._spooler.late_commits,
+            "degraded": "; ".join(self._reasons()) or None,
         }
 
     def forked(self) -> None:
         """In a forked child nobody reads the buffer, and the spool belongs to the parent."""
-        self._loop = None
+        self._spooler.forked()
         self.buffer.close("forked")
 
-    def _batch_is_full(self) -> None:
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop was closed between the look and the call
-                self._loop.call_soon_threadsafe(self._batch_full.set)
+    def _reasons(self) -> list[str]:
+        reasons = [self._in_memory_because, self._spooler.error, *(one.degraded for one in self._deliveries)]
+        if self._spool.moved_aside is not None:
+            reasons.append(f"the spool was damaged; what it held is in {self._spool.moved_aside}")
+        lately = self.buffer.dropped_within(DEGRADED_SECONDS)
+        reasons += [f"{count} records dropped: {reason}" for reason, count in lately.items()]
+        return [reason for reason in reasons if reason]
+
+    def _open_spool(self) -> Spool:
+        """On a disk that is full or read-only the server serves all the same, with less to fall back on."""
+        try:
+            return self._spools.open()
+        except SpoolUnavailable as error:
+            logger.exception("telemetry is kept in memory only")
+            self._in_memory_because = f"telemetry is kept in memory only: {error.detail}"
+            return self._spools.open_in_memory()
+
+    def _deliveries_from(self, spool: Spool) -> list[Delivery]:
+        return [
+            Delivery(spool, sink, kind=kind, target=target, in_thread=self._in_thread)
+            for sink in self._sinks
+            for kind, target in self._targets.items()
+        ]
+
+    def _on_spooled(self, kind: Kind, count: int) -> None:
+        for delivery, pace in self._paces.items():
+            if delivery.kind == kind:
+                pace.add(count)
+
+    def _delivering(self, delivery: Delivery) -> Callable[[], Awaitable[None]]:
+        async def deliver_forever() -> None:
+            pause_seconds = START_SECONDS
+            while True:
+                await asyncio.sleep(pause_seconds)
+                await self._paces[delivery].wait()
+                self._take_along(delivery)
+                if await delivery.drain():
+                    pause_seconds = GATHER_SECONDS
+                else:
+                    pause_seconds = delivery.pause_seconds()
+                    self._paces[delivery].again()
+
+        return deliver_forever
+
+    def _take_along(self, delivery: Delivery) -> None:
+        """Metrics alone are not worth waking a warehouse for: they go when other rows go to the same sink."""
+        for other, pace in self._paces.items():
+            if other.kind == "metrics" and other.sink_name == delivery.sink_name and delivery.kind != "metrics":
+                pace.hasten()
+
+    async def _adopt_forever(self) -> None:
+        """Deliver what processes that no longer run have left in their spools."""
+        while True:
+            await asyncio.sleep(ABANDONED_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+            with suppress(SpoolUnavailable):
+                for spool in await self._in_thread(self._spools.abandoned):
+                    try:
+                        await asyncio.gather(*(one.drain() for one in self._deliveries_from(spool)))
+                    finally:
+                        await self._in_thread(spool.close)
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
-    async def _keep_going(self, work: Callable[[], Awaitable[None]]) -> None:
-        """A fault of the pipeline's own must not end it for good."""
-        while True:
-            try:
-                return await work()
-            except Exception:
-                logger.exception("telemetry pipeline failed; it goes on")
-                await asyncio.sleep(SPOOL_PAUSE_SECONDS)
 
-    async def _spool_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        oldest_at = loop.time()
-        while not self._closing:
-            due = oldest_at + self._config.flush_seconds
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(due):
-                    await self._batch_full.wait()
-            self._batch_full.clear()
-            is_old = loop.time() >= due
-            if is_old:
-                oldest_at = loop.time()
-            if not await self._spool_batches(only_full=not is_old):
-                await asyncio.sleep(SPOOL_PAUSE_SECONDS)
+def pace_of(kind: Kind, config: TelemetryConfig) -> Pace:
+    idle = max(config.metrics_idle_seconds, config.flush_seconds)
+    return Pace(rows=config.batch_size, seconds=idle if kind == "metrics" else config.flush_seconds)
 
-    async def _deliver_forever(self) -> None:
-        while True:
-            await self._spooled.wait()
-            self._spooled.clear()
-            async with self._delivering:
-                done = await self._delivery.drain()
-            if not done:
-                self._spooled.set()
-            await asyncio.sleep(GATHER_SECONDS if done else self._delivery.pause_seconds())
 
-    async def _spool_batches(self, *, only_full: bool) -> bool:
-        """All batches from memory to disk; False when the disk does not take them and they stay in memory."""
-        async with self._spooling:
-            for kind in KINDS:
-                # As much as there is now: what comes in meanwhile is for the next time.
-                for _ in range(self.buffer.batches(kind, only_full=only_full)):
-                    if not await self._in_thread(self._spool_batch, kind):
-                        return False
-                    self._spooled.set()
-        return True
+def worst_breaker(states: Any) -> str:
+    found = set(states)
+    return next((state for state in ("open", "half_open") if state in found), "closed")
 
-    def _spool_batch(self, kind: Kind) -> bool:
-        records = self.buffer.take(kind)
-        content, count = self._convert(kind, records)
-        if not count:
-            return True
+
+async def keep_going(work: Callable[[], Awaitable[None]]) -> None:
+    """A fault of the pipeline's own must not end it for good."""
+    while True:
         try:
-            kept = self._spool.put(kind, self._targets[kind], count, content)
-        except SpoolUnavailable as error:
-            self.buffer.restore(kind, records)
-            self._spool_error = error.detail
-            logger.error("telemetry spool cannot be written", reason=error.detail)
-            return False
-        self._spool_error = None
-        if kept is None:
-            self.buffer.dropped["spool_full"] += count
-        return True
-
-    def _convert(self, kind: Kind, records: list[Any]) -> tuple[bytes, int]:
-        """The batch as bytes, and how many records are in it: one that cannot be made a row is left out."""
-        if self._rows is None:
-            self._rows = RowMaker(self._config, self._resource)
-        try:
-            return write_batch(self._rows.make(kind, records)), len(records)
+            return await work()
         except Exception:
-            logger.exception("telemetry records cannot be converted", kind=kind, records=len(records))
-        rows = self._rows
-        sound = [record for record in records if is_sound(rows, kind, record)]
-        self.buffer.dropped["not_convertible"] += len(records) - len(sound)
-        return (write_batch(rows.make(kind, sound)), len(sound)) if sound else (b"", 0)
-
-
-def is_sound(rows: RowMaker, kind: Kind, record: Any) -> bool:
-    try:
-        rows.make(kind, [record])
-    except Exception:
-        logger.warning("telemetry record cannot be converted", kind=kind, exc_info=True)
-        return False
-    return True
+            logger.exception("telemetry pipeline failed; it goes on")
+            await asyncio.sleep(RESTART_SECONDS)
 
 
 def forget_in_forks(pipeline: Pipeline) -> None:

@@ -22,7 +22,7 @@ from lakemesh.telemetry.maintenance import Maintenance
 from lakemesh.telemetry.pipeline import Pipeline
 from lakemesh.telemetry.records import ExecutionRecord, ModelRecord, SpanRecord
 from lakemesh.telemetry.sampling import HeadSampling, TailSampling, head_sampling
-from lakemesh.telemetry.sinks import make_sink
+from lakemesh.telemetry.sinks import make_sinks
 from lakemesh.telemetry.tracer import LeanTracer
 
 
@@ -46,9 +46,9 @@ class Telemetry:
             return
         self._config = config
         self._resource = service_resource(config)
-        self._pipeline = Pipeline(
-            config, sink=make_sink(config, workspace), folder=folder, resource=dict(self._resource.attributes)
-        )
+        resource = dict(self._resource.attributes)
+        sinks = make_sinks(config, workspace, resource)
+        self._pipeline = Pipeline(config, sinks=sinks, folder=folder, resource=resource)
         self._maintenance = Maintenance(config, workspace)
         sampling = head_sampling(config)
         self._tail, put = make_tail(sampling, config, partial(self._pipeline.buffer.put, "spans"))
@@ -99,8 +99,14 @@ class Telemetry:
         )
         self._pipeline.buffer.put("models", record)
 
+    async def before_answer(self) -> None:
+        """Called when an execution has been recorded and its answer is about to go: with `before_answer` configured it
+        waits until the record is on disk, together with the answers that go at the same time."""
+        if self._pipeline is not None and self._config.before_answer:
+            await self._pipeline.committed()
+
     async def flush(self) -> bool:
-        """Bring everything recorded so far to the sink; False when it is away and the rest waits in the spool."""
+        """Bring everything recorded so far to the sinks; False when one is away and the rest waits in the spool."""
         return True if self._pipeline is None else await self._pipeline.flush()
 
     async def close(self, timeout_seconds: float) -> None:

@@ -5,14 +5,18 @@ writes); VARIANT columns hold JSON.
 """
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import structlog
 
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.errors import LakemeshError
+from lakemesh.lakehouse.arrow import sql_type
 from lakemesh.lakehouse.tables import Column, TableSpec
 from lakemesh.lakehouse.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 logger = structlog.get_logger(__name__)
 
@@ -200,15 +204,30 @@ VIEWS: Mapping[str, tuple[Kind, str]] = {
 }
 
 
-async def make_tables(workspace: Workspace, config: TelemetryConfig) -> None:
-    """Tables and views, as far as they are not there. Raises what the workspace raises for a table; a view that
-    cannot be made is only reported, since rows arrive without it."""
-    specs = table_specs(config)
-    for spec in specs.values():
-        await workspace.tables.create(spec)
-    for view, (kind, columns) in VIEWS.items():
-        statement = f"CREATE OR REPLACE VIEW {config.table(view)} AS SELECT {columns} FROM {specs[kind].name}"  # noqa: S608
+async def make_table(workspace: Workspace, config: TelemetryConfig, kind: Kind) -> None:
+    """The table of one kind with every column this release writes, and the view on it. Raises what the workspace
+    raises for a table; a view that cannot be made is only reported, since rows arrive without it."""
+    spec = table_specs(config)[kind]
+    await workspace.tables.create(spec)
+    known = {column.name.lower() for column in (await workspace.tables.describe(spec.name)).columns}
+    missing = [column for column in spec.columns if column.name.lower() not in known]
+    if missing:
+        await workspace.tables.add_columns(spec.name, missing)
+    for view, (of_kind, columns) in VIEWS.items():
+        if of_kind != kind:
+            continue
+        statement = f"CREATE OR REPLACE VIEW {config.table(view)} AS SELECT {columns} FROM {spec.name}"  # noqa: S608
         try:
             await workspace.warehouse.query(statement, read_only=False)
         except LakemeshError as error:
             logger.warning("telemetry view not made", view=view, reason=error.detail)
+
+
+async def add_missing_columns(workspace: Workspace, table: str, schema: "pa.Schema") -> bool:
+    """Give the table the columns that rows of `schema` have and it lacks; whether there were any. They are of another
+    release of lakemesh, so their types are those of the rows."""
+    known = {column.name.lower() for column in (await workspace.tables.describe(table)).columns}
+    missing = [Column(field.name, sql_type(field.type)) for field in schema if field.name.lower() not in known]
+    if missing:
+        await workspace.tables.add_columns(table, missing)
+    return bool(missing)

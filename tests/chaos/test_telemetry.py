@@ -101,13 +101,13 @@ async def test_faulty_sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faul
     for _ in range(ROUNDS):
         # A new pipeline each time: a restart in the middle of the trouble.
         sink = FaultySink(workspace, config, fault)
-        pipeline = Pipeline(config, sink=sink, folder=tmp_path / "telemetry", resource={})
+        pipeline = Pipeline(config, sinks=[sink], folder=tmp_path / "telemetry", resource={})
         tracer = tracer_into(pipeline)
         for _ in range(5):
             count = emit(tracer, count, 50)
             await pipeline.flush()
         await pipeline.close(timeout_seconds=0.2)
-    healthy = Pipeline(config, sink=DeltaSink(workspace, config), folder=tmp_path / "telemetry", resource={})
+    healthy = Pipeline(config, sinks=[DeltaSink(workspace, config)], folder=tmp_path / "telemetry", resource={})
     assert await healthy.flush()
     assert await numbers(workspace, "work") == list(range(count))
     assert healthy.health()["degraded"] is None
@@ -131,7 +131,7 @@ def emit(tracer: LeanTracer, first: int, count: int) -> int:
 async def test_disk_full_under_the_spool(tmp_path: Path) -> None:
     workspace = await open_workspace(tmp_path / "workspace")
     config = TelemetryConfig(batch_size=50, buffer_size=1_000, log_level=None)
-    pipeline = Pipeline(config, sink=DeltaSink(workspace, config), folder=tmp_path / "telemetry", resource={})
+    pipeline = Pipeline(config, sinks=[DeltaSink(workspace, config)], folder=tmp_path / "telemetry", resource={})
     tracer, count = tracer_into(pipeline), 0
     database = pipeline._spool._database
     for _ in range(ROUNDS):
@@ -171,7 +171,7 @@ async def test_a_corrupt_batch_is_kept_aside_and_the_rest_delivered(tmp_path: Pa
         config = TelemetryConfig(batch_size=50, log_level=None)
     for round_number in range(ROUNDS):
         workspace = await open_workspace(tmp_path / "workspace")
-        pipeline = Pipeline(config, sink=DeltaSink(workspace, config), folder=tmp_path / "telemetry", resource={})
+        pipeline = Pipeline(config, sinks=[DeltaSink(workspace, config)], folder=tmp_path / "telemetry", resource={})
         emit(tracer_into(pipeline), round_number * 200, 200)
         await pipeline.close(timeout_seconds=0)
         database = sqlite3.connect(tmp_path / "telemetry" / "spool-0.db")
@@ -182,7 +182,7 @@ async def test_a_corrupt_batch_is_kept_aside_and_the_rest_delivered(tmp_path: Pa
         with database:
             database.execute("UPDATE batches SET content = ? WHERE id = ?", (damaged, identity))
         database.close()
-        again = Pipeline(config, sink=DeltaSink(workspace, config), folder=tmp_path / "telemetry", resource={})
+        again = Pipeline(config, sinks=[DeltaSink(workspace, config)], folder=tmp_path / "telemetry", resource={})
         assert await again.flush()
         assert again.health()["dead_batches"] == round_number + 1
         found = await numbers(workspace, "work")

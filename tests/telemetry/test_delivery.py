@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from lakemesh.config.telemetry import TelemetryConfig
-from lakemesh.errors import WorkspaceUnavailable
+from lakemesh.errors import InvalidRequest, WorkspaceUnavailable
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.lakehouse.workspace import Workspace
-from lakemesh.telemetry import ExecutionRecord, Telemetry
+from lakemesh.spool import Spool, SpoolUnavailable
+from lakemesh.telemetry import ExecutionRecord, Telemetry, tables
 
 pytestmark = pytest.mark.anyio
 
@@ -131,3 +132,133 @@ async def test_killed_processes_lose_and_double_nothing_that_was_delivered(tmp_p
     assert counts["n"] >= said
     await telemetry.close(timeout_seconds=5)
     await workspace.close()
+
+
+class PoisonedTables(FailingTables):
+    """Refuses appends that hold one of the poisoned executions."""
+
+    poison = frozenset({"x3", "x4", "x777"})
+
+    async def append(self, name: str, rows: object, **kwargs: object) -> bool:
+        if "execution_id" in rows.column_names and self.poison & set(rows["execution_id"].to_pylist()):
+            raise InvalidRequest("A poisoned row.")
+        return await self._tables.append(name, rows, **kwargs)
+
+
+async def test_one_poisoned_row_is_buried_alone(workspace: Workspace, tmp_path: Path) -> None:
+    telemetry = make(replace(workspace, tables=PoisonedTables(workspace.tables)), tmp_path, batch_size=300)
+    await telemetry.start()
+    for n in range(1_000):
+        telemetry.record_execution(execution(n))
+    assert await telemetry.flush()
+    health = telemetry.health()
+    assert (health["refused_records"], health["dead_batches"]) == (3, 2)
+    assert "3 records refused" in health["degraded"]
+    found = await rows(workspace, "SELECT execution_id FROM main.agents.telemetry")
+    assert sorted(row["execution_id"] for row in found) == sorted(
+        f"x{n}" for n in range(1_000) if f"x{n}" not in PoisonedTables.poison
+    )
+    await telemetry.close(timeout_seconds=5)
+
+
+async def test_a_damaged_table_stops_nothing_but_itself(tmp_path: Path) -> None:
+    workspace = await open_workspace(tmp_path / "workspace")
+    first = make(workspace, tmp_path)
+    first.record_execution(execution(1))
+    assert await first.flush()
+    await first.close(timeout_seconds=5)
+    await workspace.close()
+    [log] = (tmp_path / "workspace/tables/main/agents/agent_executions/_delta_log").glob("*1.json")
+    content = log.read_bytes()
+    log.write_bytes(content[: len(content) // 2])
+    workspace = await open_workspace(tmp_path / "workspace")
+    second = make(workspace, tmp_path)
+    await second.start()
+    for n in range(2, 50):
+        second.record_execution(execution(n))
+        second.tracer.start_span(f"s{n}").end()
+    assert not await second.flush()
+    assert await rows(workspace, "SELECT count(*) AS n FROM main.agents.traces") == [{"n": 48}]
+    assert second.health()["degraded"].startswith("delta, main.agents.agent_executions: ")
+    log.write_bytes(content)
+    assert await second.flush()
+    assert second.health()["degraded"] is None
+    (counts,) = await rows(
+        workspace, "SELECT count(*) AS n, count(DISTINCT execution_id) AS d FROM main.agents.telemetry"
+    )
+    assert counts == {"n": 49, "d": 49}
+    await second.close(timeout_seconds=5)
+    await workspace.close()
+
+
+async def test_a_collector_that_is_away_holds_up_delta_neither_now_nor_after_restarts(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    away = {"sinks": ["delta", "otlp"], "otlp": {"endpoint": "http://127.0.0.1:9"}}
+    for start in range(3):
+        telemetry = make(workspace, tmp_path, batch_size=7, **away)
+        await telemetry.start()
+        for n in range(20 * start, 20 * start + 20):
+            telemetry.record_execution(execution(n))
+            telemetry.tracer.start_span(f"s{n}").end()
+        assert not await telemetry.flush()
+        assert "otlp, main.agents.lakemesh_otel_spans" in telemetry.health()["degraded"]
+        assert "delta" not in telemetry.health()["degraded"]
+        await telemetry.close(timeout_seconds=0.5)
+        for table in ("telemetry", "traces"):
+            assert await rows(workspace, f"SELECT count(*) AS n FROM main.agents.{table}") == [{"n": 20 * start + 20}]
+    after = make(workspace, tmp_path)  # the collector is no longer configured: nothing is kept for it
+    assert await after.flush()
+    assert after.health()["spooled_batches"] == 0
+    assert await rows(workspace, "SELECT count(*) AS n FROM main.agents.telemetry") == [{"n": 60}]
+    await after.close(timeout_seconds=1)
+
+
+async def test_a_spool_that_cannot_forget_a_delivery_doubles_nothing(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry = make(workspace, tmp_path, batch_size=10)
+
+    def broken(*_: object) -> None:
+        raise SpoolUnavailable("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "advance", broken)
+        for n in range(60):
+            telemetry.record_execution(execution(n))
+            if n % 10 == 9:
+                assert not await telemetry.flush()
+        assert "The disk is full" in telemetry.health()["degraded"]
+        assert telemetry.health()["breaker"] == "closed"
+    assert await telemetry.flush()
+    assert await rows(workspace, "SELECT count(*) AS n FROM main.agents.telemetry") == [{"n": 60}]
+    assert telemetry.health()["spooled_batches"] == 0
+    await telemetry.close(timeout_seconds=5)
+
+
+async def test_tables_get_the_columns_of_a_newer_release_and_keep_their_rows(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = make(workspace, tmp_path)
+    old.record_execution(execution(1))
+    assert await old.flush()
+    with monkeypatch.context() as newer:
+        added = (*tables.EXECUTION_COLUMNS, *tables.columns(region="STRING"))
+        newer.setattr(tables, "EXECUTION_COLUMNS", added)
+        new = make(workspace, tmp_path)
+        new.record_execution(execution(2))
+        assert await new.flush()
+        new.record_execution(execution(3))
+        away = make(replace(workspace, tables=FailingTables(workspace.tables, before=1_000)), tmp_path / "other")
+        away.record_execution(execution(4))
+        await away.close(timeout_seconds=0.5)
+        await new.close(timeout_seconds=5)
+    await workspace.tables.drop("main.agents.agent_executions")
+    back = make(workspace, tmp_path / "other")  # rows of the newer release, the table of the older
+    assert not await back.flush()
+    assert await back.flush()
+    assert (back.health()["dead_batches"], back.health()["degraded"]) == (0, None)
+    found = await rows(workspace, "SELECT execution_id, region FROM main.agents.telemetry")
+    assert found == [{"execution_id": "x4", "region": None}]
+    for telemetry in (old, back):
+        await telemetry.close(timeout_seconds=5)

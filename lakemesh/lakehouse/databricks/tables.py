@@ -3,7 +3,7 @@
 import io
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
@@ -49,6 +49,14 @@ class UnityTables:
 
     async def create(self, spec: TableSpec) -> None:
         await self._change(create_statement(spec))
+
+    async def add_columns(self, name: str, columns: Sequence[Column]) -> None:
+        arrow_schema(columns)
+        known = {column.name.lower() for column in (await self.describe(name)).columns}
+        added = ", ".join(f"{identifier(one.name)} {one.type}" for one in columns if one.name.lower() not in known)
+        if added:
+            await self._change(f"ALTER TABLE {quoted(name)} ADD COLUMNS ({added})")
+            await self.describe(name)
 
     async def append(self, name: str, rows: ArrowStream, *, transaction: AppTransaction | None = None) -> bool:
         folder = staging_folder(name, transaction.app_id if transaction else APPENDS)

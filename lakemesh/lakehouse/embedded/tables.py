@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,9 @@ class DeltaTables:
 
     async def create(self, spec: TableSpec) -> None:
         await self._write(spec.name, lambda: self._create(spec))
+
+    async def add_columns(self, name: str, columns: Sequence[Column]) -> None:
+        await self.exclusively(name, lambda table: add_missing(table, columns))
 
     async def append(self, name: str, rows: ArrowStream, *, transaction: AppTransaction | None = None) -> bool:
         return await self.exclusively(name, lambda table: append_rows(table, name, rows, transaction))
@@ -246,6 +249,15 @@ class DeltaTables:
             file_count=len(sizes),
             size_bytes=sum(sizes),
         )
+
+
+def add_missing(table: "DeltaTable", columns: Sequence[Column]) -> None:
+    from deltalake import Schema
+
+    known = {field.name.lower() for field in table.schema().fields}
+    missing = [column for column in columns if column.name.lower() not in known]
+    if missing:
+        table.alter.add_columns(list(Schema.from_arrow(arrow_schema(missing)).fields))
 
 
 def append_rows(table: "DeltaTable", name: str, rows: ArrowStream, transaction: AppTransaction | None = None) -> bool:

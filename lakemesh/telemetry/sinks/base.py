@@ -19,28 +19,31 @@ class Parcel:
 
 
 class Refused(Exception):
-    """The sink will never take this parcel; the message says why."""
+    """The sink will never take this parcel, and has taken nothing of it; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
-    """Rows of a parcel that the sink will never take, while it took the others."""
+    """`count` rows of a parcel that the sink did not take, while it took the others. `rows` are those worth keeping;
+    None where the sink does not say which they were."""
 
     rows: Any
+    count: int
     reason: str
 
 
 class Sink(Protocol):
     """`deliver` returns once the rows are durable on the other side, all but those it returns. It raises `Refused`
-    when trying any of it again is pointless; a `LakemeshError`, `OSError` or `TimeoutError` means that the sink is
-    away for now."""
+    when trying the parcel again is pointless; a `LakemeshError`, `OSError` or `TimeoutError` means that the sink is
+    away for now, for `retry_after_seconds` if the error has it. Parcels of different kinds are delivered at the same
+    time."""
 
     name: str
     group_records: int
     """The most rows one parcel should have; several batches of the spool go in one."""
 
-    async def open(self) -> None:
-        """Make what the sink needs on the other side. Called again until it succeeds."""
+    async def open(self, kind: Kind) -> None:
+        """Make what the sink needs on the other side for that kind. Called again until it succeeds."""
         ...
 
     async def applied_version(self, target: str, app_id: str) -> int | None:

@@ -10,7 +10,7 @@ from lakemesh.errors import InvalidRequest, NotFound, PayloadTooLarge, Workspace
 from lakemesh.lakehouse.tables import AppTransaction
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.telemetry.sinks.base import Parcel, Refused
-from lakemesh.telemetry.tables import make_tables
+from lakemesh.telemetry.tables import Kind, add_missing_columns, make_table
 
 
 class DeltaSink:
@@ -21,8 +21,8 @@ class DeltaSink:
         self._workspace = workspace
         self._config = config
 
-    async def open(self) -> None:
-        await make_tables(self._workspace, self._config)
+    async def open(self, kind: Kind) -> None:
+        await make_table(self._workspace, self._config, kind)
 
     async def applied_version(self, target: str, app_id: str) -> int | None:
         return await self._workspace.tables.applied_version(target, app_id)
@@ -32,9 +32,12 @@ class DeltaSink:
         try:
             await self._workspace.tables.append(parcel.target, parcel.rows, transaction=transaction)
         except NotFound:
-            await self.open()
+            await self.open(parcel.kind)
             raise WorkspaceUnavailable(f"The table {parcel.target} was gone and has been made anew.") from None
         except (InvalidRequest, PayloadTooLarge) as error:
+            # Rows of a newer release may wait in the spool: their columns are no reason to refuse them.
+            if await add_missing_columns(self._workspace, parcel.target, parcel.rows.schema):
+                raise WorkspaceUnavailable(f"The table {parcel.target} lacked columns, which it has now.") from None
             raise Refused(error.detail) from error
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ Executions and model calls, which OTLP has no signal for, go as log records whos
 import asyncio
 import gzip
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
@@ -32,19 +33,21 @@ PATHS: Mapping[Kind, str] = {
 RETRYABLE = frozenset({408, 429, 502, 503, 504})
 # A wrong address or credential is the operator's to mend; the records are fine.
 OPERATORS = frozenset({401, 403, 404})
-EVENT_NAMES = {"executions": "lakemesh.execution", "models": "lakemesh.model_use"}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+EVENT_NAMES: Mapping[Kind, str] = {"executions": "lakemesh.execution", "models": "lakemesh.model_use"}
 
 
 class OtlpSink:
     name = "otlp"
     group_records = 1_000
 
-    def __init__(self, config: OtlpConfig) -> None:
+    def __init__(self, config: OtlpConfig, resource: Mapping[str, Any]) -> None:
         self._config = config
+        self._resource = resource
         self._client: httpx.AsyncClient | None = None
-        self._encoded: tuple[tuple[str, int], bytes] | None = None
 
-    async def open(self) -> None:
+    async def open(self, kind: Kind) -> None:
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=self._config.timeout_seconds)
 
@@ -59,43 +62,54 @@ class OtlpSink:
         if self._config.table_header is not None:
             headers[self._config.table_header] = parcel.target
         url = f"{self._config.endpoint.rstrip('/')}/v1/{PATHS[parcel.kind]}"
+        content = await asyncio.to_thread(encode, parcel, self._resource)
         try:
-            response = await self._client.post(url, content=await self._encode(parcel), headers=headers)
+            response = await self._client.post(url, content=content, headers=headers)
         except httpx.HTTPError as error:
             raise Unavailable(f"The collector at {url} does not answer: {error}") from error
         if response.is_success:
-            self._encoded = None
             return rejected(parcel, response.content)
         if response.status_code in RETRYABLE | OPERATORS:
-            raise Unavailable(f"The collector at {url} answered {response.status_code}.")
+            raise Unavailable(
+                f"The collector at {url} answered {response.status_code}.",
+                retry_after_seconds=retry_after_seconds(response.headers),
+            )
         raise Refused(f"the collector answered {response.status_code}: {response.text[:500]}")
-
-    async def _encode(self, parcel: Parcel) -> bytes:
-        """The request's body, made in a worker thread and kept for the next try of the same parcel."""
-        key = (parcel.target, parcel.version)
-        if self._encoded is None or self._encoded[0] != key:
-            self._encoded = (key, await asyncio.to_thread(encode, parcel))
-        return self._encoded[1]
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.aclose()
 
 
-def encode(parcel: Parcel) -> bytes:
-    return gzip.compress(MESSAGES[PATHS[parcel.kind]](parcel).SerializeToString(), 1)
+def encode(parcel: Parcel, resource: Mapping[str, Any]) -> bytes:
+    path = PATHS[parcel.kind]
+    message = event_messages(parcel, resource) if parcel.kind in EVENT_NAMES else MESSAGES[path](parcel)
+    return gzip.compress(message.SerializeToString(), 1)
+
+
+def retry_after_seconds(headers: httpx.Headers) -> float | None:
+    """`Retry-After` in seconds (RFC 9110 section 10.2.3); a date is not what collectors send, and is left out."""
+    given = headers.get("retry-after", "")
+    return float(given) if given.isdecimal() and len(given) < 7 else None
 
 
 def rejected(parcel: Parcel, content: bytes) -> Leftover | None:
-    """Partial success does not say which records were rejected, and forbids to send them again: all are kept aside."""
+    """Partial success does not say which records were rejected, and forbids to send any of them again (OTLP 1.9,
+    "Partial Success"): they are kept when all were rejected, and counted otherwise."""
     # The three signals' answers are the same on the wire: partial_success = 1 {rejected = 1, error_message = 2}.
+    from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-    partial = ExportTraceServiceResponse.FromString(content).partial_success
+    try:
+        partial = ExportTraceServiceResponse.FromString(content).partial_success
+    except DecodeError:
+        return None  # an empty or a JSON answer: it was taken all the same
     count = partial.rejected_spans
-    if not count:
+    if count <= 0:
         return None
-    return Leftover(parcel.rows, f"{count} of {len(parcel.rows)} rejected by the collector: {partial.error_message}")
+    everything = count >= len(parcel.rows)
+    reason = f"{count} of {len(parcel.rows)} rejected by the collector: {partial.error_message[:500]}"
+    return Leftover(rows=parcel.rows if everything else None, count=count, reason=reason)
 
 
 def trace_messages(parcel: Parcel) -> "Message":
@@ -116,15 +130,53 @@ def trace_messages(parcel: Parcel) -> "Message":
             end_time_unix_nano=row["end_time_unix_nano"],
             attributes=key_values(row["attributes"]),
             dropped_attributes_count=row["dropped_attributes_count"],
+            dropped_events_count=row["dropped_events_count"],
+            dropped_links_count=row["dropped_links_count"],
         )
         span.status.code = trace.Status.StatusCode.Value(row["status"]["code"])
         span.status.message = row["status"]["message"] or ""
         for event in row["events"]:
-            at, name = event["time_unix_nano"], event["name"]
-            span.events.add(time_unix_nano=at, name=name, attributes=key_values(event["attributes"]))
+            span.events.add(
+                time_unix_nano=event["time_unix_nano"],
+                name=event["name"],
+                attributes=key_values(event["attributes"]),
+                dropped_attributes_count=event["dropped_attributes_count"],
+            )
         for link in row["links"]:
-            trace_id, span_id = bytes.fromhex(link["trace_id"]), bytes.fromhex(link["span_id"])
-            span.links.add(trace_id=trace_id, span_id=span_id, attributes=key_values(link["attributes"]))
+            span.links.add(
+                trace_id=bytes.fromhex(link["trace_id"]),
+                span_id=bytes.fromhex(link["span_id"]),
+                trace_state=link["trace_state"],
+                attributes=key_values(link["attributes"]),
+                dropped_attributes_count=link["dropped_attributes_count"],
+                flags=link["flags"],
+            )
+    return request
+
+
+def event_messages(parcel: Parcel, resource: Mapping[str, Any]) -> "Message":
+    """Executions and model calls as log records: the columns are their attributes, the trace is theirs."""
+    from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as service
+
+    request = service.ExportLogsServiceRequest()
+    group = request.resource_logs.add()
+    group.resource.attributes.extend(key_value(name, value) for name, value in to_jsonable_python(resource).items())
+    scoped = group.scope_logs.add()
+    scoped.scope.name = "lakemesh"
+    for row in parcel.rows.to_pylist():
+        at = (row.pop("timestamp") - EPOCH) // MICROSECOND * 1_000
+        failed = row["error_code"] is not None
+        scoped.log_records.add(
+            time_unix_nano=at,
+            observed_time_unix_nano=at,
+            severity_number=17 if failed else 9,
+            severity_text="ERROR" if failed else "INFO",
+            event_name=EVENT_NAMES[parcel.kind],
+            body=any_value(f"{row['agent_id'] or row.get('model')}: {row['error_code'] or 'ok'}"),
+            trace_id=bytes.fromhex(row.pop("trace_id") or ""),
+            span_id=bytes.fromhex(row.pop("span_id", None) or ""),
+            attributes=[key_value(*item) for item in to_jsonable_python(row).items() if item[1] is not None],
+        )
     return request
 
 
@@ -132,13 +184,6 @@ def log_messages(parcel: Parcel) -> "Message":
     from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as service
 
     request = service.ExportLogsServiceRequest()
-    if parcel.kind != "logs":
-        scoped = request.resource_logs.add().scope_logs.add()
-        for row in parcel.rows.to_pylist():
-            at = int(row["timestamp"].timestamp() * 1e9)
-            attributes = list(starmap(key_value, to_jsonable_python(row).items()))
-            scoped.log_records.add(time_unix_nano=at, event_name=EVENT_NAMES[parcel.kind], attributes=attributes)
-        return request
     for row, scoped in scoped_rows(parcel, request.resource_logs, "scope_logs"):
         scoped.log_records.add(
             time_unix_nano=row["time_unix_nano"],
@@ -174,6 +219,14 @@ def metric_messages(parcel: Parcel) -> "Message":
             attributes=key_values(point["attributes"]),
         )
         fill_point(target, point)
+        for one in point["exemplars"] or ():
+            target.exemplars.add(
+                time_unix_nano=one["time_unix_nano"],
+                as_double=one["value"],
+                span_id=bytes.fromhex(one["span_id"] or ""),
+                trace_id=bytes.fromhex(one["trace_id"] or ""),
+                filtered_attributes=key_values(one["filtered_attributes"]),
+            )
     return request
 
 

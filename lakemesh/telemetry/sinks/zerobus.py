@@ -18,7 +18,7 @@ from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.errors import WorkspaceUnavailable
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.telemetry.sinks.base import Leftover, Parcel, Refused
-from lakemesh.telemetry.tables import make_tables
+from lakemesh.telemetry.tables import Kind, make_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,9 +42,9 @@ class ZerobusSink:
         self._sdk: ZerobusSdk | None = None
         self._streams: dict[str, ZerobusStream] = {}
 
-    async def open(self) -> None:
+    async def open(self, kind: Kind) -> None:
         """Zerobus writes only into tables that are there."""
-        await make_tables(self._workspace, self._config)
+        await make_table(self._workspace, self._config, kind)
 
     async def applied_version(self, target: str, app_id: str) -> int | None:
         return None
@@ -68,7 +68,8 @@ class ZerobusSink:
         import pyarrow as pa
 
         rest = parcel.rows.filter(pa.array([not fits for fits in sound]))
-        return Leftover(rest, f"a record is larger than {MAX_RECORD_BYTES} bytes")
+        reason = f"a record is larger than {MAX_RECORD_BYTES} bytes"
+        return Leftover(rows=rest, count=rest.num_rows, reason=reason)
 
     async def close(self) -> None:
         for target in list(self._streams):
