@@ -168,7 +168,7 @@ async def test_a_damaged_table_stops_nothing_but_itself(tmp_path: Path) -> None:
     assert await first.flush()
     await first.close(timeout_seconds=5)
     await workspace.close()
-    [log] = (tmp_path / "workspace/tables/main/agents/agent_executions/_delta_log").glob("*1.json")
+    [log] = (tmp_path / "workspace/tables/main/agents/agent_executions/_delta_log").glob("*0.json")
     content = log.read_bytes()
     log.write_bytes(content[: len(content) // 2])
     workspace = await open_workspace(tmp_path / "workspace")
