@@ -19,6 +19,7 @@ implementation-defined part, -32000..-32099, unless the protocol names a code).
     ├── Unavailable                 503   something behind the server does not answer
     │   ├── ModelUnavailable        503
     │   └── WorkspaceUnavailable    503
+    │       └── DatabaseUnavailable 503
     ├── AgentFailed                 500   the agent's own code failed or broke its output contract
     └── ConfigurationInvalid        500   found at start or refresh, never by a caller
 """
@@ -204,6 +205,12 @@ class WorkspaceUnavailable(Unavailable):
     """A volume, table, warehouse or index does not answer."""
 
     code, title = "workspace_unavailable", "Workspace unavailable"
+
+
+class DatabaseUnavailable(WorkspaceUnavailable):
+    """PostgreSQL does not answer: durable runs, sessions and what replicas share have to wait."""
+
+    code, title = "database_unavailable", "Database unavailable"
 
 
 class AgentFailed(LakemeshError):

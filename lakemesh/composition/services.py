@@ -73,7 +73,8 @@ async def open_workspace(settings: Settings) -> Workspace:
         return await databricks.open_workspace(settings)
     from lakemesh.lakehouse import embedded
 
-    return await embedded.open_workspace(settings.home, mounts=local_mounts(settings))
+    database = settings.database.get_secret_value() if settings.database is not None else None
+    return await embedded.open_workspace(settings.home, mounts=local_mounts(settings), database=database)
 
 
 def local_mounts(settings: Settings) -> dict[str, Any]:

@@ -36,6 +36,16 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("LAKEMESH_WAREHOUSE_ID", "DATABRICKS_WAREHOUSE_ID")
     )
 
+    database: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL for durable runs and sessions: 'embedded' (the laptop's own), 'lakebase', or a URL",
+    )
+    lakebase_instance: str | None = Field(default=None, description="name of a provisioned Lakebase instance")
+    lakebase_endpoint: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("LAKEMESH_LAKEBASE_ENDPOINT", "LAKEBASE_AUTOSCALING_ENDPOINT"),
+        description="an autoscaling Lakebase endpoint: projects/<p>/branches/<b>/endpoints/<e>",
+    )
     vector_search_endpoint: str = Field(default="lakemesh", description="the search endpoint that serves the indexes")
 
     @property

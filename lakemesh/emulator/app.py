@@ -19,6 +19,7 @@ from lakemesh.emulator import (
     genie,
     identity,
     jobs,
+    lakebase,
     permissions,
     secrets,
     serving,
@@ -72,6 +73,7 @@ def create_emulator(
     deployed = apps.Apps(home, state, tree=tree, tokens=tokens, grants=grants, secret_scopes=scopes)
     client = httpx.AsyncClient(timeout=app_proxy.TIMEOUT_SECONDS)
     record = faults.Record(latency_seconds)
+    postgres = lakebase.Lakebase(home, state.section("lakebase"))
     sql = statements.Statements(Sql(workspace, unity, grants), start_seconds=warehouse_start_seconds)
 
     @asynccontextmanager
@@ -79,6 +81,7 @@ def create_emulator(
         await deployed.resume()
         yield
         sql.close()
+        await postgres.close()
         await deployed.close()
         await client.aclose()
         state.save()
@@ -111,6 +114,7 @@ def create_emulator(
         vector_search.routes(workspace.indexes, grants, state.section("search")),
         serving.routes(workspace.endpoints, state.section("serving_endpoints")),
         genie.routes({space.space_id: space for space in spaces}, sql),
+        lakebase.routes(postgres),
         jobs.routes(state.section("jobs")),
         workspace_files.routes(tree),
         apps.routes(deployed),

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from lakemesh.lakehouse.database import Database
 from lakemesh.lakehouse.endpoints import ModelEndpoints
 from lakemesh.lakehouse.functions import Functions
 from lakemesh.lakehouse.genie import Genie
@@ -35,6 +36,7 @@ class Workspace:
     genie: Genie | None = None
     jobs: Jobs | None = None
     secrets: Secrets | None = None
+    database: Database | None = None
     bind: "Callable[[Identity], Awaitable[Workspace]] | None" = None
 
     async def on_behalf_of(self, identity: Identity) -> "Workspace":

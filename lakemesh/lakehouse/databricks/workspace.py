@@ -14,6 +14,7 @@ from lakemesh import __version__
 from lakemesh.config.settings import Settings
 from lakemesh.deadline import Deadline
 from lakemesh.errors import ConfigurationInvalid, LakemeshError, Unauthenticated, WorkspaceUnavailable
+from lakemesh.lakehouse.database import Database, open_url
 from lakemesh.lakehouse.databricks.calls import WORKERS, SdkCalls
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.schemas import Identity
@@ -43,16 +44,35 @@ async def open_workspace(settings: Settings) -> Workspace:
     credentials = application_credentials(settings)
     calls = SdkCalls()
     http = httpx.AsyncClient(timeout=HTTP_SECONDS, limits=httpx.Limits(max_connections=WORKERS))
-    opened = await connect(settings, credentials, calls, http)
+    client = await connected(settings, credentials, calls)
+    opened = ports(settings, client, calls, credentials, http)
+    database = open_database(settings, client, calls)
     users = UserWorkspaces(settings, calls, http)
 
     async def close() -> None:
         await users.close()
+        if database is not None:
+            await database.close()
         await opened.close()
         await http.aclose()
         calls.close()
 
-    return replace(opened, bind=users.workspace_of, close=close)
+    return replace(opened, bind=users.workspace_of, close=close, database=database)
+
+
+def open_database(settings: Settings, client: "WorkspaceClient", calls: SdkCalls) -> Database | None:
+    """The application's own database: Lakebase, or the one at a URL. Users' ports have none."""
+    choice = settings.database.get_secret_value() if settings.database is not None else None
+    if choice is not None and choice != "lakebase":
+        return open_url(choice)
+    instance, endpoint = settings.lakebase_instance, settings.lakebase_endpoint
+    if instance is None and endpoint is None:
+        if choice is None:
+            return None
+        raise ConfigurationInvalid(["LAKEMESH_LAKEBASE_INSTANCE or LAKEMESH_LAKEBASE_ENDPOINT: one must name Lakebase"])
+    from lakemesh.lakehouse.databricks.database import open_lakebase
+
+    return open_lakebase(client, calls, instance=instance, endpoint=endpoint)
 
 
 def application_credentials(settings: Settings) -> Credentials:
@@ -84,11 +104,15 @@ def user_credentials(token: str) -> Credentials:
 
 async def connect(settings: Settings, credentials: Credentials, calls: SdkCalls, http: httpx.AsyncClient) -> Workspace:
     """Every port with these credentials; closing it leaves `calls` and `http`, which carries none, open."""
+    return ports(settings, await connected(settings, credentials, calls), calls, credentials, http)
+
+
+async def connected(settings: Settings, credentials: Credentials, calls: SdkCalls) -> "WorkspaceClient":
     deadline = current_deadline(CONNECT_SECONDS).sooner(CONNECT_SECONDS)
     client = await calls.run(lambda: sdk_client(settings, credentials, calls), deadline=deadline)
     if credentials["auth_type"] == "oauth-m2m":
         calls.renew_with(client.config.init_auth)
-    return ports(settings, client, calls, credentials, http)
+    return client
 
 
 def ports(

