@@ -8,14 +8,17 @@ from typing import Any, ClassVar, Generic, Protocol
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
+from lakemesh.agents.known_names import KnownNames
+from lakemesh.agents.tool_loop import ModelT, ToolLimits, ToolRun, run_tools
 from lakemesh.deadline import Deadline
 from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory import Memory
-from lakemesh.models import ModelClient
+from lakemesh.models import Message, ModelClient
 from lakemesh.prompts import PromptStore
 from lakemesh.schemas import AgentInput, AgentOutput, Event, Identity
 from lakemesh.scope import ExecutionScope, narrowed
+from lakemesh.sessions import Sessions
 
 InputT = TypeVar("InputT", default=dict[str, Any])
 OutputT = TypeVar("OutputT", default=Any)
@@ -35,6 +38,7 @@ class AgentServices:
     models: ModelClient
     prompts: PromptStore
     memory: Memory
+    sessions: Sessions
 
 
 class AgentCaller(Protocol):
@@ -111,6 +115,25 @@ class AgentContext:
         """Ask another agent, local or a peer, or use a tool."""
         return await self.caller.call(agent_name, data, context=self)
 
+    async def run_tools(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[str],
+        output: type[ModelT] | None = None,
+        limits: ToolLimits | None = None,
+        **arguments: Any,
+    ) -> ToolRun[ModelT]:
+        """Model and tools in turn until the model answers. `tools` are names of agents; each call is a nested run, and
+        an error of one is told to the model. Text and tools are emitted as events. With `output`, the answer is of that
+        model. A limit that ends the loop marks the answer as degraded. `arguments` are those of `models.stream`.
+
+        Raises `UnknownAgent` for a tool that is not there, `ModelUnavailable` when there is no answer, and what the
+        models raise."""
+        return await run_tools(
+            self, messages, tools=tools, output=output, limits=limits or ToolLimits(), arguments=arguments
+        )
+
 
 class Agent(Generic[InputT, OutputT]):
     """Subclass it, say what goes in and out, and implement `process`.
@@ -130,6 +153,12 @@ class Agent(Generic[InputT, OutputT]):
         self.description = first_line(type(self))
         self.options = options
         self.services = services
+
+    @classmethod
+    def check_options(cls, options: Any, known: KnownNames) -> list[str]:
+        """What is wrong with names in the options, each as `key: what`. Asked before an agent of this configuration is
+        made, by `lakemesh config check` too."""
+        return []
 
     async def start(self) -> None:
         """Load what the agent needs, once, before the first request."""

@@ -19,11 +19,13 @@ from lakemesh.config.a2a import PeerConfig
 from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
+from lakemesh.engine.checks import check_agents
 from lakemesh.engine.metrics import EngineMetrics
 from lakemesh.engine.registry import AgentRegistry
 from lakemesh.engine.remotes import Remote, Remotes
 from lakemesh.engine.router import AgentRouter
 from lakemesh.engine.runners import Runners
+from lakemesh.errors import ConfigurationInvalid
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter
@@ -32,6 +34,7 @@ from lakemesh.mcp.client import open_tool_servers
 from lakemesh.memory import Memory
 from lakemesh.models import ModelClient
 from lakemesh.prompts import PromptStore
+from lakemesh.sessions import InMemorySessions
 from lakemesh.telemetry import Telemetry
 
 
@@ -56,6 +59,7 @@ class Services:
     async def apply(self, config: Config) -> None:
         """Bring the running parts to a new configuration. Agents come first: one that cannot be loaded refuses the
         whole version, and nothing of it is in force then."""
+        require_sound(config, self.prompts)
         await self.registry.configure(config.agents)
         (await self.models.prepare(config.models)).commit()
         self.prompts.configure(config.prompts)
@@ -122,9 +126,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         await memory.start()
         stack.push_async_callback(memory.close)
 
-        agent_services = AgentServices(workspace=workspace, models=models, prompts=prompts, memory=memory)
+        agent_services = AgentServices(
+            workspace=workspace, models=models, prompts=prompts, memory=memory, sessions=InMemorySessions()
+        )
         registry = AgentRegistry(agent_services)
         stack.push_async_callback(registry.close)
+        require_sound(config, prompts)
         await registry.configure(config.agents)
         metrics = CollectorRegistry()
         router = AgentRouter(
@@ -160,6 +167,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         config_store.subscribe(services.apply)
         yield services
+
+
+def require_sound(config: Config, prompts: PromptStore) -> None:
+    """Raises `ConfigurationInvalid` with every fault of the agents."""
+    if faults := check_agents(config, prompts.variables()):
+        raise ConfigurationInvalid(faults)
 
 
 def open_peers(registry: AgentRegistry, services: AgentServices) -> Remotes:

@@ -11,14 +11,15 @@ Door = Literal["api", "mcp", "a2a"]
 
 
 IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+CLASS = r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*|[a-z][a-z_]*)$"
 
 
 class AgentConfig(Section):
-    """One agent. `class` is an import path, `package.module:ClassName`; `options` go to the class' own options
-    model. Three lines are enough: the name, `class`, and what differs from the defaults. A Python function is an agent
-    too: `function`, `package.module:function`, in place of `class`."""
+    """One agent. `class` is an import path, `package.module:ClassName`, or the short name of a shipped one; `options`
+    go to the class' own options model. Three lines are enough: the name, `class`, and what differs from the defaults. A
+    Python function is an agent too: `function`, `package.module:function`, in place of `class`."""
 
-    class_path: str | None = Field(default=None, alias="class", pattern=IMPORT_PATH)
+    class_path: str | None = Field(default=None, alias="class", pattern=CLASS)
     function: str | None = Field(default=None, pattern=IMPORT_PATH)
     description: str | None = None
     options: dict[str, Any] = {}

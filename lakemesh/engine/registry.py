@@ -10,6 +10,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from lakemesh.agents.base import Agent, AgentServices
+from lakemesh.agents.shipped import SHIPPED
 from lakemesh.agents.tools.functions import FunctionTool, load_function
 from lakemesh.config.agents import AgentConfig, Door
 from lakemesh.engine.runners import check_execution
@@ -221,8 +222,11 @@ def build_agent(name: str, config: AgentConfig, services: AgentServices) -> Agen
 
 
 def load_class(class_path: str) -> type[Agent[Any, Any]]:
-    """The class at `package.module:ClassName`. Raises `ImportError`, `AttributeError` or `TypeError`."""
-    module_name, _, class_name = class_path.partition(":")
+    """The class at `package.module:ClassName`, or the shipped one of a short name. Raises `ImportError`,
+    `AttributeError` or `TypeError`."""
+    if ":" not in class_path and class_path not in SHIPPED:
+        raise TypeError(f"it is none of the shipped agents: {', '.join(sorted(SHIPPED))}")
+    module_name, _, class_name = SHIPPED.get(class_path, class_path).partition(":")
     agent_class = getattr(importlib.import_module(module_name), class_name)
     if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
         raise TypeError("it is not a subclass of lakemesh.agents.Agent")

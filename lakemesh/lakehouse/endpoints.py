@@ -54,10 +54,10 @@ class ModelEndpoint(Protocol):
     """Every call is bounded by `timeout_seconds`, which covers the whole answer (for a stream: each wait for
     the next chunk), and raises `EndpointError` when it fails.
 
-    `embedding_model` names the model its vectors are of where the build knows better than configuration: a local
-    model that stands in for the one asked for. None where what configuration says holds."""
+    `stand_in` names the local stand-in that answers in place of the model asked for, and understands nothing; None
+    where the model is what configuration says."""
 
-    embedding_model: str | None
+    stand_in: str | None
 
     async def chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
         """A `chat.completion` for a chat completions request (`messages`, `tools`, `response_format`, ...)."""

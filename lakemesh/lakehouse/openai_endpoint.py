@@ -25,7 +25,7 @@ class OpenAIEndpoint:
     """`base_url` as OpenAI has it (what `/chat/completions` is appended to). `api_key` may be a coroutine function,
     asked for a token before each request. The SDK's own retries are off: `lakemesh.models` knows the deadline."""
 
-    embedding_model: str | None = None
+    stand_in: str | None = None
 
     def __init__(self, base_url: str, *, model: str, api_key: ApiKey, headers: Mapping[str, str] | None = None) -> None:
         self._base_url = base_url

@@ -80,7 +80,7 @@ class GuardedEndpoint:
     @property
     def embedding_model(self) -> str:
         """What to keep beside a vector: vectors of different models do not compare."""
-        return self.endpoint.embedding_model or self.config.model_name
+        return self.endpoint.stand_in or self.config.model_name
 
     @asynccontextmanager
     async def call(

@@ -1,12 +1,16 @@
 """Answers piece by piece, every wait for the next piece inside the deadline."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from lakemesh.errors import ModelUnavailable
 from lakemesh.lakehouse.endpoints import EndpointError
-from lakemesh.models.answers import ChatChunk, content_text, read_usage
+from lakemesh.models.answers import ChatAnswer, ChatChunk, content_text, read_tool_call, read_usage
 from lakemesh.models.calls import Attempt, CallFacts
+
+MAX_ANSWER_CHARACTERS = 2_000_000
+MAX_TOOL_CALLS = 128
 
 
 async def stream_chunks(attempt: Attempt, request: Mapping[str, Any]) -> AsyncGenerator[ChatChunk]:
@@ -47,3 +51,46 @@ def read_chunk(body: Mapping[str, Any], facts: CallFacts) -> ChatChunk:
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         raise EndpointError("The endpoint's stream is not made of chat completion chunks.", retryable=True) from None
+
+
+async def whole_answer(chunks: AsyncIterator[ChatChunk], on_text: Callable[[str], None]) -> ChatAnswer:
+    """A stream folded into its answer, `on_text` called with each piece of text. Raises `ModelUnavailable` for an
+    answer without an end."""
+    texts: list[str] = []
+    calls: dict[int, dict[str, str]] = {}
+    size, model, finish_reason = 0, "", None
+    async for chunk in chunks:
+        model, finish_reason = chunk.model, chunk.finish_reason or finish_reason
+        if chunk.text:
+            texts.append(chunk.text)
+            on_text(chunk.text)
+        size += len(chunk.text) + sum(add_call(calls, delta) for delta in chunk.tool_calls)
+        if size > MAX_ANSWER_CHARACTERS:
+            raise ModelUnavailable(f"The model's answer went on for more than {MAX_ANSWER_CHARACTERS} characters.")
+    found = [calls[place] for place in sorted(calls)]
+    text = "".join(texts)
+    return ChatAnswer(
+        text=text,
+        model=model,
+        endpoint="",
+        finish_reason=finish_reason,
+        tool_calls=[read_tool_call({"id": call["id"], "function": call}) for call in found],
+        message={"role": "assistant", "content": text},
+    )
+
+
+def add_call(calls: dict[int, dict[str, str]], delta: Mapping[str, Any]) -> int:
+    """Add a piece of a tool call to the call it belongs to, by its index; the characters it had. Raises
+    `ModelUnavailable` for what is no piece of a tool call, and for more calls than anybody makes."""
+    try:
+        place = int(delta.get("index") or 0)
+        function = delta.get("function") or {}
+        pieces = {"id": delta.get("id"), "name": function.get("name"), "arguments": function.get("arguments")}
+    except (TypeError, ValueError, AttributeError):
+        raise ModelUnavailable("The model's stream has tool calls that are none.") from None
+    if place not in calls and len(calls) >= MAX_TOOL_CALLS:
+        raise ModelUnavailable(f"The model asked for more than {MAX_TOOL_CALLS} tools at once.")
+    call = calls.setdefault(place, {"id": "", "name": "", "arguments": ""})
+    for key, piece in pieces.items():
+        call[key] += str(piece or "")
+    return sum(len(str(piece or "")) for piece in pieces.values())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,14 @@ class PromptStore:
     def list_versions(self) -> dict[str, list[int]]:
         """Every prompt's versions, as numbers in their order."""
         return {name: sorted(versions) for name, versions in sorted(self._prompts.items())}
+
+    def variables(self) -> dict[str, frozenset[str]]:
+        """Every prompt and the variables that the version needs which is served outside of any session."""
+        found: dict[str, frozenset[str]] = {}
+        for name in self._prompts:
+            with suppress(NotFound):  # a selection of a version that is not there
+                found[name] = self.get(name).variables
+        return found
 
     def health(self) -> dict[str, Any]:
         return {"prompts": len(self._prompts), "degraded": dict(self._faults) or None}

@@ -1,6 +1,7 @@
 """Functions as a user writes them."""
 
 import asyncio
+import threading
 from datetime import date
 from typing import Literal
 
@@ -29,3 +30,22 @@ def broken(x: int) -> int:
 
 def anything(*values: int) -> int:
     return sum(values)
+
+
+running = most_running = 0
+entered = threading.Event()
+left = threading.Event()
+
+
+async def slow(n: int) -> int:
+    """Takes a moment; below zero, for ever."""
+    global running, most_running
+    running += 1
+    most_running = max(most_running, running)
+    entered.set()
+    try:
+        await asyncio.sleep(0.05 if n >= 0 else 60)
+        return n
+    finally:
+        running -= 1
+        left.set()

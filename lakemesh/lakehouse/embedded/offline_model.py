@@ -30,7 +30,7 @@ class OfflineEndpoint:
     def __init__(self, name: str) -> None:
         self.name = name
         self._dimension = DIMENSIONS.get(name, DIMENSION)
-        self.embedding_model: str | None = f"{MODEL}-{self._dimension}"
+        self.stand_in: str | None = f"{MODEL}-{self._dimension}"
 
     async def chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
         try:
@@ -80,7 +80,7 @@ class OfflineEndpoint:
     def _embed_all(self, texts: Sequence[str]) -> EmbeddingAnswer:
         vectors = [embed_text(text, self._dimension) for text in texts]
         tokens = sum(count_tokens(text) for text in texts)
-        return EmbeddingAnswer(vectors=vectors, model=self.embedding_model, input_tokens=tokens)
+        return EmbeddingAnswer(vectors=vectors, model=self.stand_in, input_tokens=tokens)
 
     async def close(self) -> None:
         pass

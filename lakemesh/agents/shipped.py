@@ -1,0 +1,15 @@
+"""The short names of shipped agents, for `class` in configuration."""
+
+SHIPPED = {
+    "echo": "lakemesh.agents.echo:EchoAgent",
+    "tool_agent": "lakemesh.agents.tool_agent:ToolAgent",
+    "supervisor": "lakemesh.agents.supervisor:Supervisor",
+    "fraud_detector": "lakemesh.agents.fraud.fraud_detector:FraudDetector",
+    "risk_scorer": "lakemesh.agents.fraud.risk_scorer:RiskScorer",
+    "narrative": "lakemesh.agents.fraud.narrative:NarrativeAgent",
+    "query": "lakemesh.agents.tools.lakehouse:QueryTool",
+    "describe": "lakemesh.agents.tools.lakehouse:DescribeTool",
+    "search_memory": "lakemesh.agents.tools.lakehouse:SearchMemoryTool",
+    "read_prompts": "lakemesh.agents.tools.lakehouse:PromptTool",
+    "unity_catalog_function": "lakemesh.agents.tools.unity_catalog:UnityCatalogTool",
+}

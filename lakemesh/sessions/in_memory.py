@@ -1,0 +1,73 @@
+"""Sessions in this process: they end with it, and replicas do not see each other's."""
+
+import json
+import time
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lakemesh.sessions.base import Message
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_SESSION_BYTES = 1024 * 1024
+LIFETIME_SECONDS = 24 * 3_600.0
+
+Key = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class _Session:
+    messages: deque[tuple[Message, int]] = field(default_factory=deque)
+    size: int = 0
+    used_at: float = 0.0
+
+
+class InMemorySessions:
+    """Bounded in bytes: a long session loses its oldest messages, and the sessions that rested longest go first. One
+    that rests for `LIFETIME_SECONDS` is forgotten."""
+
+    def __init__(self, *, max_bytes: int = MAX_BYTES, max_session_bytes: int = MAX_SESSION_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._max_session_bytes = max_session_bytes
+        self._sessions: OrderedDict[Key, _Session] = OrderedDict()
+        self._size = 0
+
+    async def read(self, *, agent: str, user: str, session_id: str, limit: int) -> list[Message]:
+        self._forget_the_rested()
+        session = self._sessions.get((agent, user, session_id))
+        if session is None or limit < 1:
+            return []
+        return [message for message, _ in session.messages][-limit:]
+
+    async def append(self, *, agent: str, user: str, session_id: str, messages: Sequence[Message]) -> None:
+        key = (agent, user, session_id)
+        session = self._sessions.setdefault(key, _Session())
+        self._sessions.move_to_end(key)
+        session.used_at = time.monotonic()
+        for message in messages:
+            size = len(json.dumps(message, default=str))
+            session.messages.append((message, size))
+            session.size += size
+            self._size += size
+        while session.size > self._max_session_bytes:
+            _, size = session.messages.popleft()
+            session.size -= size
+            self._size -= size
+        self._forget_the_rested()
+
+    async def forget(self, *, user: str) -> int:
+        theirs = [key for key in self._sessions if key[1] == user]
+        return sum(self._drop(key) for key in theirs)
+
+    def _forget_the_rested(self) -> None:
+        oldest = time.monotonic() - LIFETIME_SECONDS
+        while self._sessions:
+            key, session = next(iter(self._sessions.items()))
+            if self._size <= self._max_bytes and session.used_at >= oldest:
+                return
+            self._drop(key)
+
+    def _drop(self, key: Key) -> int:
+        session = self._sessions.pop(key)
+        self._size -= session.size
+        return len(session.messages)
