@@ -23,7 +23,7 @@ class PeerAgent(Agent[dict[str, Any], Any]):
     """A skill of another server."""
 
     def __init__(self, peer: Peer, skill: str, services: AgentServices) -> None:
-        super().__init__(f"{peer.name}:{skill}", NoOptions(), services)
+        super().__init__(f"{peer.name}__{skill}", NoOptions(), services)
         self._peer = peer
         self._skill = skill
 

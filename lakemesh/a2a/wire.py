@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
 from lakemesh.a2a.errors import InvalidParams, ParseFailed
-from lakemesh.engine.registry import field_errors
+from lakemesh.engine.validation import field_errors
 from lakemesh.errors import PayloadTooLarge
 
 MAX_ELEMENTS = 200_000

@@ -27,6 +27,7 @@ class AgentConfig(Section):
         default=None, description="where it runs; a ComputeAgent in a thread, any other agent on the event loop"
     )
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
+    start_timeout_seconds: float = Field(default=30.0, gt=0, le=3600, description="one try of its `start`")
     expose: list[Door] = ["api", "mcp"]
     allowed_groups: list[str] | None = None
     on_behalf_of_user: bool = Field(default=False, description="data is read with the caller's rights, not the app's")

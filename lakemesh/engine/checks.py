@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 from pydantic import ValidationError
 
 from lakemesh.agents.known_names import KnownNames
-from lakemesh.agents.tools.functions import load_function
 from lakemesh.config.agents import AgentConfig
 from lakemesh.config.schema import Config
-from lakemesh.engine.registry import field_errors, load_class
+from lakemesh.engine.loading import fault_of, load
+from lakemesh.engine.validation import field_errors
 
 
 def check_agents(config: Config, prompts: Mapping[str, Collection[str]] | None) -> list[str]:
@@ -20,21 +20,19 @@ def check_agents(config: Config, prompts: Mapping[str, Collection[str]] | None) 
         routes=config.models.routes.keys(),
         prompts=prompts,
     )
-    return [fault for name, agent in config.agents.items() for fault in check_agent(f"agents.{name}", agent, known)]
+    return [fault for name, agent in config.agents.items() for fault in check_agent(name, agent, known)]
 
 
-def check_agent(key: str, config: AgentConfig, known: KnownNames) -> list[str]:
-    path = config.function or config.class_path or ""
+def check_agent(name: str, config: AgentConfig, known: KnownNames) -> list[str]:
     try:
-        if config.function is not None:
-            load_function(config.function)
-            return []
-        agent_class = load_class(path)
+        loaded = load(config)
     except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a user's module raises is told as a fault)
-        kind = "function" if config.function else "class"
-        return [f"{key}.{kind}: {path!r} cannot be loaded: {type(error).__name__}: {error}"]
+        return [fault_of(name, config, error)]
+    if config.function is not None:
+        return []
+    key = f"agents.{name}.options"
     try:
-        options = agent_class.options_model.model_validate(config.options)
+        options = loaded.options_model.model_validate(config.options)
     except ValidationError as error:
-        return [f"{key}.options.{fault['path']}: {fault['message']}" for fault in field_errors(error)]
-    return [f"{key}.options.{fault}" for fault in agent_class.check_options(options, known)]
+        return [f"{key}.{fault['path']}: {fault['message']}" for fault in field_errors(error)]
+    return [f"{key}.{fault}" for fault in loaded.check_options(options, known)]

@@ -1,19 +1,18 @@
-"""The agents of a server: loaded by import path, started once, described to every door."""
+"""The agents of a server: those of configuration and those of other servers, as every door sees them."""
 
 import asyncio
-import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import structlog
 from pydantic import BaseModel, ValidationError
 
 from lakemesh.agents.base import Agent, AgentServices
-from lakemesh.agents.shipped import SHIPPED
-from lakemesh.agents.tools.functions import FunctionTool, load_function
 from lakemesh.config.agents import AgentConfig, Door
-from lakemesh.engine.runners import check_execution
+from lakemesh.engine.lifecycle import Lifecycle
+from lakemesh.engine.loading import build_agents, fault_of
+from lakemesh.engine.validation import field_errors, validate
 from lakemesh.errors import AgentFailed, ConfigurationInvalid, Unavailable, UnknownAgent, ValidationFailed
 from lakemesh.governance.policy import may_call, require_may_call
 from lakemesh.schemas import Identity
@@ -21,6 +20,10 @@ from lakemesh.schemas import Identity
 logger = structlog.get_logger(__name__)
 
 MAX_FAULTS_LOGGED = 20
+BOOT_SECONDS = 10.0
+"""How long agents that are new are waited for; they go on starting after that, and refuse requests until then."""
+SEPARATOR = "__"
+"""Between the name of another server and that of its tool or skill."""
 
 DOORS = frozenset(get_args(Door))
 OBJECT_SCHEMA: Mapping[str, Any] = {"type": "object"}
@@ -39,12 +42,16 @@ class AgentDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredAgent:
-    """An agent together with how configuration wants it run."""
+    """An agent together with how configuration wants it run. Those of other servers have no `lifecycle` here."""
 
     agent: Agent[Any, Any]
     config: AgentConfig
     description: AgentDescription
-    start_error: str | None = None
+    lifecycle: Lifecycle | None = None
+
+    @property
+    def is_retired(self) -> bool:
+        return self.lifecycle is not None and self.lifecycle.retired
 
     def validate_input(self, data: Any) -> Any:
         """`data` as the agent's input model. Raises `ValidationFailed` with each fault by field path."""
@@ -56,7 +63,7 @@ class RegisteredAgent:
         if isinstance(data, model):
             return data
         try:
-            return model.model_validate(data)
+            return validate(model, data)
         except ValidationError as error:
             raise ValidationFailed(
                 f"'data' does not fit the input of {self.description.name!r}; see 'errors'.",
@@ -76,44 +83,63 @@ class RegisteredAgent:
             raise AgentFailed(f"The agent {self.description.name!r} broke its output schema.") from error
 
 
-def field_errors(error: ValidationError, *, prefix: str = "") -> list[dict[str, Any]]:
-    """Pydantic's faults as `{path, message, type}`; the rejected values stay out of the answer."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return [
-        {
-            "path": ".".join(str(part) for part in ((prefix, *fault["loc"]) if prefix else fault["loc"])),
-            "message": fault["msg"],
-            "type": fault["type"],
-        }
-        for fault in faults[:100]
-    ]
+class AgentsChange:
+    """New agents, started, that nobody sees yet. See `lakemesh.config.change`."""
+
+    def __init__(self, registry: "AgentRegistry", started: Mapping[str, RegisteredAgent], names: Iterable[str]) -> None:
+        self._registry = registry
+        self._started = started
+        self._names = frozenset(names)
+
+    def commit(self) -> None:
+        """New requests get the new agents from here on; those they replace are closed when their last run has ended."""
+        self._registry.replace(self._started, self._names)
+
+    async def discard(self) -> None:
+        await close_all(self._started.values())
 
 
 class AgentRegistry:
-    """Name → agent: those of configuration, and those of peers."""
+    """Name → agent: those of configuration, and those of other servers."""
 
     def __init__(self, services: AgentServices) -> None:
         self._services = services
         self._agents: dict[str, RegisteredAgent] = {}
         self._remote: dict[str, dict[str, RegisteredAgent]] = {}
 
-    async def configure(self, configs: Mapping[str, AgentConfig]) -> None:
-        """Bring the agents to what `configs` says: new ones start, changed ones are replaced once the new
-        one has started, missing ones are closed. Raises `ConfigurationInvalid` naming every agent that cannot
-        be loaded, and then changes nothing."""
+    async def prepare(self, configs: Mapping[str, AgentConfig]) -> AgentsChange:
+        """Load and start what `configs` has new or otherwise; nothing that serves changes before the commit. Raises
+        `ConfigurationInvalid` naming every agent that cannot be loaded, and `Unavailable` when an agent that serves
+        would be replaced by one that does not start. A new agent that does not start joins, and is tried again."""
         changed = {name: config for name, config in configs.items() if self._config_of(name) != config}
-        built = build_agents(changed, self._services)
-        for name, agent in built.items():
-            check_execution(name, agent, changed[name])
-        started = await asyncio.gather(*(self._start(name, agent, changed[name]) for name, agent in built.items()))
-        replaced = [self._agents[name] for name in changed if name in self._agents]
-        removed = [self._agents.pop(name) for name in list(self._agents) if name not in configs]
-        self._agents.update({registered.description.name: registered for registered in started})
-        for registered in (*replaced, *removed):
-            await registered.agent.close()
+        agents = await build_agents(changed, self._services)
+        started: dict[str, RegisteredAgent] = {}
+        for name, agent in agents.items():
+            try:
+                started[name] = register(agent, changed[name], Lifecycle(agent, **self._starting(changed[name])))
+            except Exception as error:  # a model that has no JSON schema
+                raise ConfigurationInvalid([fault_of(name, changed[name], error)]) from error
+        await asyncio.gather(*(self._start(registered) for registered in started.values()))
+        worse = [name for name, new in started.items() if not is_ready(new) and is_ready(self._agents.get(name))]
+        if worse:
+            await close_all(started.values())
+            raise Unavailable(f"agents.{', '.join(worse)}: did not start; the former goes on, see the log")
+        started = {name: described(new) for name, new in started.items()}
+        return AgentsChange(self, started, configs)
+
+    async def configure(self, configs: Mapping[str, AgentConfig]) -> None:
+        """Prepare and take. Raises what `prepare` raises, and then changes nothing."""
+        (await self.prepare(configs)).commit()
+
+    def replace(self, agents: Mapping[str, RegisteredAgent], names: frozenset[str]) -> None:
+        former = [self._agents[name] for name in self._agents if name in agents or name not in names]
+        self._agents = {name: one for name, one in {**self._agents, **agents}.items() if name in names}
+        for registered in former:
+            if registered.lifecycle is not None:
+                registered.lifecycle.retire()
 
     def set_remote(self, server: str, agents: Iterable[RegisteredAgent]) -> None:
-        """The agents of another server, named `server:skill` or `server__tool`; they replace what it offered before."""
+        """The agents of another server, named `server__tool`; they replace what it offered before."""
         self._remote[server] = {agent.description.name: agent for agent in agents}
 
     def forget_remote(self, server: str) -> None:
@@ -125,19 +151,6 @@ class AgentRegistry:
         if registered is None:
             raise UnknownAgent(name, sorted(self._all()))
         return registered
-
-    def _find(self, name: str) -> RegisteredAgent | None:
-        registered = self._agents.get(name)
-        if registered is not None or not self._remote:
-            return registered
-        server = name.replace("__", ":", 1).partition(":")[0]
-        if self._remote.get(server) == {}:
-            raise Unavailable(f"{server!r} has not been reached yet; try again, or see /health/ready.")
-        return self._remote.get(server, {}).get(name)
-
-    def _all(self) -> dict[str, RegisteredAgent]:
-        remote = [agent for agents in self._remote.values() for agent in agents.items()]
-        return {**self._agents, **dict(remote)}
 
     def get_for(self, name: str, identity: Identity, door: str) -> RegisteredAgent:
         """The agent as seen through a door of the network. Raises `UnknownAgent`, naming only what this caller
@@ -160,74 +173,82 @@ class AgentRegistry:
         ]
 
     def start_errors(self) -> dict[str, str]:
-        """Agents that are there but could not start, and why."""
-        return {name: agent.start_error for name, agent in self._agents.items() if agent.start_error}
+        """Agents that are there but do not serve, in words for anybody."""
+        return {
+            name: "is starting" if state == "starting" else "did not start and is tried again; see the log"
+            for name, state, _ in self._unready()
+        }
+
+    def start_faults(self) -> dict[str, str]:
+        """Why they do not: the text of their exceptions, for operators alone."""
+        return {name: fault or "is starting" for name, _, fault in self._unready()}
 
     async def close(self) -> None:
-        for registered in self._agents.values():
-            await registered.agent.close()
-        self._agents.clear()
+        await close_all(self._agents.values())
+        self._agents = {}
+
+    def _unready(self) -> list[tuple[str, str, str | None]]:
+        lives = [(name, one.lifecycle) for name, one in self._agents.items()]
+        return [(name, life.state, life.fault) for name, life in lives if life is not None and life.state != "ready"]
+
+    def _starting(self, config: AgentConfig) -> dict[str, Any]:
+        return {"start_seconds": config.start_timeout_seconds, "on_ready": self._describe_again}
+
+    def _describe_again(self, lifecycle: Lifecycle) -> None:
+        """An agent may learn in `start` what it takes; one that started late is described once more."""
+        registered = self._agents.get(lifecycle.agent.name)
+        if registered is not None and registered.lifecycle is lifecycle:
+            self._agents[lifecycle.agent.name] = described(registered)
+
+    async def _start(self, registered: RegisteredAgent) -> None:
+        assert registered.lifecycle is not None
+        replaces = is_ready(self._agents.get(registered.agent.name))
+        await registered.lifecycle.start(registered.config.start_timeout_seconds + 1.0 if replaces else BOOT_SECONDS)
 
     def _config_of(self, name: str) -> AgentConfig | None:
         registered = self._agents.get(name)
-        return None if registered is None or registered.start_error else registered.config
+        return None if registered is None else registered.config
 
-    async def _start(self, name: str, agent: Agent[Any, Any], config: AgentConfig) -> RegisteredAgent:
-        """One agent that cannot start must not keep the others from serving; readiness reports it."""
-        try:
-            await agent.start()
-        except Exception as error:
-            logger.exception("agent did not start", agent=name)
-            return register(agent, config, start_error=f"{type(error).__name__}: {error}")
-        return register(agent, config)
+    def _find(self, name: str) -> RegisteredAgent | None:
+        registered = self._agents.get(name)
+        if registered is not None or not self._remote:
+            return registered
+        server = name.partition(SEPARATOR)[0]
+        if self._remote.get(server) == {}:
+            raise Unavailable(f"{server!r} has not been reached yet; try again, or see /health/ready.")
+        return self._remote.get(server, {}).get(name)
+
+    def _all(self) -> dict[str, RegisteredAgent]:
+        remote = [agent for agents in self._remote.values() for agent in agents.items()]
+        return {**self._agents, **dict(remote)}
 
 
-def register(agent: Agent[Any, Any], config: AgentConfig, *, start_error: str | None = None) -> RegisteredAgent:
-    description = AgentDescription(
+def is_ready(registered: RegisteredAgent | None) -> bool:
+    return registered is not None and registered.lifecycle is not None and registered.lifecycle.state == "ready"
+
+
+async def close_all(agents: Iterable[RegisteredAgent]) -> None:
+    lives = [one.lifecycle for one in agents if one.lifecycle is not None]
+    await asyncio.gather(*(life.closed() for life in lives))
+
+
+def register(agent: Agent[Any, Any], config: AgentConfig, lifecycle: Lifecycle) -> RegisteredAgent:
+    return RegisteredAgent(agent=agent, config=config, description=describe(agent, config), lifecycle=lifecycle)
+
+
+def described(registered: RegisteredAgent) -> RegisteredAgent:
+    return replace(registered, description=describe(registered.agent, registered.config))
+
+
+def describe(agent: Agent[Any, Any], config: AgentConfig) -> AgentDescription:
+    return AgentDescription(
         name=agent.name,
         description=config.description or agent.description,
         input_schema=json_schema(agent.input_model, mode="validation"),
         output_schema=json_schema(agent.output_model, mode="serialization"),
         expose=tuple(config.expose),
     )
-    return RegisteredAgent(agent=agent, config=config, description=description, start_error=start_error)
 
 
 def json_schema(model: type[BaseModel] | None, *, mode: Any) -> Mapping[str, Any]:
     return OBJECT_SCHEMA if model is None else model.model_json_schema(mode=mode)
-
-
-def build_agents(configs: Mapping[str, AgentConfig], services: AgentServices) -> dict[str, Agent[Any, Any]]:
-    """Import and construct; every fault of every agent in one `ConfigurationInvalid`."""
-    agents: dict[str, Agent[Any, Any]] = {}
-    faults: list[str] = []
-    for name, config in configs.items():
-        try:
-            agents[name] = build_agent(name, config, services)
-        except ValidationError as error:
-            faults += [f"agents.{name}.options.{fault['path']}: {fault['message']}" for fault in field_errors(error)]
-        except (ImportError, AttributeError, TypeError, NameError) as error:
-            key = "function" if config.function else "class"
-            faults.append(f"agents.{name}.{key}: {config.function or config.class_path!r} cannot be loaded: {error}")
-    if faults:
-        raise ConfigurationInvalid(faults)
-    return agents
-
-
-def build_agent(name: str, config: AgentConfig, services: AgentServices) -> Agent[Any, Any]:
-    if config.function is not None:
-        return FunctionTool(name, load_function(config.function), services)
-    agent_class = load_class(config.class_path or "")
-    return agent_class(name, agent_class.options_model.model_validate(config.options), services)
-
-
-def load_class(class_path: str) -> type[Agent[Any, Any]]:
-    """The class at `package.module:ClassName`, or the shipped one of a short name. Raises `ImportError`,
-    `AttributeError` or `TypeError`."""
-    if ":" not in class_path and class_path not in SHIPPED:
-        raise TypeError(f"it is none of the shipped agents: {', '.join(sorted(SHIPPED))}")
-    module_name, _, class_name = SHIPPED.get(class_path, class_path).partition(":")
-    agent_class = getattr(importlib.import_module(module_name), class_name)
-    if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
-        raise TypeError("it is not a subclass of lakemesh.agents.Agent")
-    return agent_class

@@ -188,6 +188,8 @@ class AgentRouter:
             self._recorder.metrics.refused(error.code)
             raise
         try:
+            if run.registered.is_retired:  # while it waited
+                run.registered = self.registry.get_for(run.request.agent_name, run.scope.identity, run.scope.door)
             return await run.execute()
         finally:
             self.admission.leave()

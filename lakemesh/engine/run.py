@@ -18,7 +18,7 @@ from lakemesh.engine.faults import designed_error
 from lakemesh.engine.recorder import Recorder
 from lakemesh.engine.registry import RegisteredAgent
 from lakemesh.engine.runners import Runners
-from lakemesh.errors import CallerError, Cancelled, LakemeshError, Unavailable
+from lakemesh.errors import CallerError, Cancelled, LakemeshError
 from lakemesh.schemas import AgentInput, AgentOutput, Started
 from lakemesh.scope import ExecutionScope, execution_scope
 
@@ -92,9 +92,14 @@ class Run:
         self.trace_id = format(self.span.get_span_context().trace_id, "032x")
         scope_token = execution_scope.set(scope)
         span_token = otel_context.attach(set_span_in_context(self.span))
+        lease = self.registered.lifecycle
+        entered = False
         try:
             if scope.depth == 0:
                 self.emit(Started(execution_id=scope.execution_id, agent_name=scope.agent_name, trace_id=self.trace_id))
+            if lease is not None:
+                lease.enter()
+                entered = True
             self.output = await self.drive.run(self._process())
             return self.output
         except (asyncio.CancelledError, GeneratorExit):
@@ -106,14 +111,14 @@ class Run:
         finally:
             otel_context.detach(span_token)
             execution_scope.reset(scope_token)
+            if lease is not None and entered:
+                lease.leave()
             self._report_to_caller()
             recorder.finish(self)
 
     async def _process(self) -> AgentOutput[Any]:
         """Validate, run, validate, serialise: all of it may run code of the agent's author."""
         registered, scope = self.registered, self.scope
-        if registered.start_error is not None:
-            raise Unavailable(f"The agent {scope.agent_name!r} could not start; its operator finds why in the log.")
         data = registered.validate_input(self.request.data)
         request = replace(self.request, data=data, user=scope.identity.user)
         context = AgentContext(

@@ -17,8 +17,8 @@ from lakemesh.attended import Attended
 from lakemesh.config.governance import LimitsConfig
 from lakemesh.deadline import Deadline
 from lakemesh.edge import identity_of, trace_of
-from lakemesh.engine.registry import field_errors
 from lakemesh.engine.router import AgentRouter
+from lakemesh.engine.validation import field_errors
 from lakemesh.errors import (
     DeadlineExceeded,
     InvalidRequest,

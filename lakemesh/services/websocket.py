@@ -14,8 +14,8 @@ from starlette.websockets import WebSocket
 
 from lakemesh.config.governance import LimitsConfig
 from lakemesh.edge import identity_of
-from lakemesh.engine.registry import field_errors
 from lakemesh.engine.router import AgentRouter
+from lakemesh.engine.validation import field_errors
 from lakemesh.errors import Cancelled, Conflict, InvalidRequest, LakemeshError, Overloaded, ValidationFailed
 from lakemesh.schemas import Identity
 from lakemesh.services.schemas import ExecuteRequest

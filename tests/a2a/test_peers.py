@@ -56,7 +56,7 @@ def remote_server(folder: Path, port: int) -> Iterator[subprocess.Popen]:
 
 
 def local_config(folder: Path, port: int) -> Path:
-    agents = f"  caller: {{class: {SAMPLES}:CallerAgent, options: {{callee: 'far:writer'}}}}\n"
+    agents = f"  caller: {{class: {SAMPLES}:CallerAgent, options: {{callee: 'far__writer'}}}}\n"
     peer = f"{{url: 'http://127.0.0.1:{port}', breaker_failures: 2, breaker_reset_seconds: 0.5, refresh_seconds: 0.5}}"
     return write_config(folder / "config", agents, f"a2a: {{peers: {{far: {peer}}}}}\n")
 
@@ -67,7 +67,7 @@ def execute(url: str, agent: str, data: Any) -> httpx.Response:
 
 def wait_until_known(url: str) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
-    while execute(url, "far:echo", {"message": "hello"}).status_code != 200:
+    while execute(url, "far__echo", {"message": "hello"}).status_code != 200:
         assert time.monotonic() < deadline, peers_of(url)
         time.sleep(0.05)
 
@@ -97,18 +97,18 @@ def test_an_agent_uses_an_agent_of_the_peer_in_one_trace(tmp_path: Path) -> None
     ):
         wait_until_known(server.url)
         answer = execute(server.url, "caller", {"words": ["a", "b"]})
-        assert answer.json()["result"] == {"answer": {"text": "a b"}, "from": "far:writer"}
+        assert answer.json()["result"] == {"answer": {"text": "a b"}, "from": "far__writer"}
         agents = {agent["name"]: agent for agent in httpx.get(f"{server.url}/api/agents").json()["agents"]}
-        assert {"far:echo", "far:writer", "far:trouble"} == {name for name in agents if ":" in name}
-        described = httpx.get(f"{server.url}/api/agents/far:writer").json()
+        assert {"far__echo", "far__writer", "far__trouble"} == {name for name in agents if "__" in name}
+        described = httpx.get(f"{server.url}/api/agents/far__writer").json()
         assert described["input_schema"]["required"] == ["words"]
     trace_id = answer.json()["metadata"]["trace_id"]
     here = {span["name"]: span for span in spans_of(tmp_path / "home", trace_id)}
     [there] = spans_of(tmp_path / "far/home", trace_id)
-    assert set(here) == {"invoke_agent caller", "invoke_agent far:writer"}
+    assert set(here) == {"invoke_agent caller", "invoke_agent far__writer"}
     assert (there["name"], there["parent_span_id"]) == (
         "invoke_agent writer",
-        here["invoke_agent far:writer"]["span_id"],
+        here["invoke_agent far__writer"]["span_id"],
     )
 
 
@@ -119,16 +119,16 @@ def test_text_streams_through_and_errors_keep_their_sentence(tmp_path: Path) -> 
         running_server(tmp_path / "home", local_config(tmp_path, port)) as server,
     ):
         wait_until_known(server.url)
-        body = {"agent_name": "far:writer", "data": {"words": ["one", "two"]}}
+        body = {"agent_name": "far__writer", "data": {"words": ["one", "two"]}}
         streamed = httpx.post(f"{server.url}/api/execute", json=body, headers={"accept": "text/event-stream"})
         pieces = [line for line in streamed.text.splitlines() if line.startswith('data: {"text"')]
         assert pieces[:2] == ['data: {"text":"one"}', 'data: {"text":"two"}']
-        designed = execute(server.url, "far:trouble", {"mode": "designed"})
+        designed = execute(server.url, "far__trouble", {"mode": "designed"})
         assert (designed.status_code, designed.json()["code"]) == (500, "agent_failed")
         assert "try after midnight" in designed.json()["detail"]
-        wrong = execute(server.url, "far:writer", {"words": 5})
+        wrong = execute(server.url, "far__writer", {"words": 5})
         assert wrong.status_code in (400, 422, 500)
-        unknown = execute(server.url, "far:nobody", {})
+        unknown = execute(server.url, "far__nobody", {})
         assert unknown.status_code == 404
 
 
@@ -141,7 +141,7 @@ def test_leaving_cancels_the_task_there(tmp_path: Path) -> None:
         wait_until_known(server.url)
         hurried = httpx.post(
             f"{server.url}/api/execute",
-            json={"agent_name": "far:trouble", "data": {"mode": "hang"}},
+            json={"agent_name": "far__trouble", "data": {"mode": "hang"}},
             headers={"X-Request-Timeout": "0.5"},
         )
         assert hurried.status_code == 504
@@ -158,14 +158,14 @@ def active(port: int) -> int:
 def test_a_dead_peer_opens_its_circuit_and_comes_back(tmp_path: Path) -> None:
     port = free_port()
     with running_server(tmp_path / "home", local_config(tmp_path, port)) as server:
-        never_seen = execute(server.url, "far:echo", {"message": "hello"})
+        never_seen = execute(server.url, "far__echo", {"message": "hello"})
         assert (never_seen.status_code, never_seen.json()["code"]) == (503, "unavailable")
         with remote_server(tmp_path / "far", port) as process:
             wait_until_known(server.url)
             assert peers_of(server.url) == {"servers": {"far": {"circuit": "closed", "reason": None}}, "degraded": None}
             process.kill()
             process.wait()
-            answers = [execute(server.url, "far:echo", {"message": "hello"}) for _ in range(4)]
+            answers = [execute(server.url, "far__echo", {"message": "hello"}) for _ in range(4)]
             assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(503, "unavailable")}
             health = peers_of(server.url)
             assert health["servers"]["far"]["circuit"] in ("open", "half_open")
@@ -181,7 +181,7 @@ def test_a_peer_that_configuration_names_later_joins_without_a_restart(tmp_path:
         tmp_path / "config", "  echo: {class: lakemesh.agents.echo:EchoAgent}", "refresh_seconds: 0.2\n"
     )
     with remote_server(tmp_path / "far", port), running_server(tmp_path / "home", folder) as server:
-        assert execute(server.url, "far:echo", {"message": "hello"}).status_code == 404
+        assert execute(server.url, "far__echo", {"message": "hello"}).status_code == 404
         config = folder / "lakemesh.yaml"
         config.write_text(f"{config.read_text()}a2a: {{peers: {{far: {{url: 'http://127.0.0.1:{port}'}}}}}}\n")
         wait_until_known(server.url)
