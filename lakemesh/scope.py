@@ -16,7 +16,8 @@ from lakemesh.schemas import Identity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUse:
-    """One finished model call: tokens are counts, latency is in milliseconds."""
+    """One finished model call: tokens are counts, times are in milliseconds. `operation` and `provider` are the GenAI
+    conventions' names; `first_token_ms` is how long the first piece of a streamed answer took."""
 
     endpoint: str
     model: str
@@ -28,6 +29,9 @@ class ModelUse:
     cost_usd: float = 0.0
     cached: bool = False
     error_code: str | None = None
+    operation: str = "chat"
+    provider: str = ""
+    first_token_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

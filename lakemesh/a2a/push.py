@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import httpx
 import stamina
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from opentelemetry.metrics import Meter
 from pydantic_core import to_json
 
 from lakemesh.a2a.errors import InvalidParams
@@ -43,10 +43,10 @@ class Push:
     fails is tried again for two minutes; what it never took is counted and logged. What is asked for is kept with the
     task, in its store."""
 
-    def __init__(self, *, allow_private: bool, metrics: CollectorRegistry, signer: Signer | None) -> None:
+    def __init__(self, *, allow_private: bool, meter: Meter, signer: Signer | None) -> None:
         self._allow_private = allow_private
         self._signer = signer
-        self._sent = Counter("lakemesh_a2a_push", "Push notifications, by outcome.", ["outcome"], registry=metrics)
+        self._sent = meter.create_counter("lakemesh.a2a.push", "{push}", "Push notifications, by outcome.")
         limits = httpx.Limits(max_connections=MAX_SENDING, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(timeout=TRY_SECONDS, follow_redirects=False, limits=limits)
         self._sending = asyncio.Semaphore(MAX_SENDING)
@@ -122,11 +122,11 @@ class Push:
             async with asyncio.timeout(ALL_TRIES_SECONDS):
                 await self._post_until_taken(user, config, body)
         except (httpx.HTTPError, InvalidRequest, TimeoutError, ValueError) as error:
-            self._sent.labels("failed").inc()
+            self._sent.add(1, {"outcome": "failed"})
             reason = f"{type(error).__name__}: {error}"[:200]
             logger.warning("push notification not taken", task_id=config["taskId"], reason=reason)
         else:
-            self._sent.labels("delivered").inc()
+            self._sent.add(1, {"outcome": "delivered"})
 
     async def _post_until_taken(self, user: str, config: Config, body: bytes) -> None:
         own = self._sending_of.setdefault(user, asyncio.Semaphore(MAX_SENDING_OF_ONE))

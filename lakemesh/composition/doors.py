@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, Counter
+from opentelemetry.metrics import Meter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -68,26 +68,24 @@ def open_doors(services: Services, closing: AsyncExitStack) -> ASGIApp:
         config=config,
         is_public=lambda path: PUBLIC.fullmatch(path) is not None,
         challenge=mcp.challenge if mcp is not None else lambda request: "Bearer",
-        observe=request_counter(services.metrics),
+        observe=request_counter(services.telemetry.meter),
     )
     services.config.subscribe(lambda new: edge.configure(new.server, new.limits))
     return edge
 
 
-def request_counter(registry: CollectorRegistry) -> Observer:
+def request_counter(meter: Meter) -> Observer:
     """Counts requests by method and status, those included that the edge refused and no agent ever saw."""
-    counter = Counter(
-        "lakemesh_http_requests", "Requests by method and status.", ["method", "status"], registry=registry
-    )
-    known: dict[tuple[str, int], Counter] = {}
+    counter = meter.create_counter("lakemesh.http.requests", "{request}", "Requests by method and status.")
+    known: dict[tuple[str, int], dict[str, str | int]] = {}
 
     def count(method: str, status: int) -> None:
         if method not in METHODS:
             method = "other"
-        child = known.get((method, status))
-        if child is None:
-            child = known[method, status] = counter.labels(method, status)
-        child.inc()
+        labels = known.get((method, status))
+        if labels is None:
+            labels = known[method, status] = {"method": method, "status": status}
+        counter.add(1, labels)
 
     return count
 
@@ -155,7 +153,7 @@ def a2a_of(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:
     from lakemesh.a2a.signing import open_signer
 
     signer = open_signer(config.a2a)
-    push = Push(allow_private=config.a2a.push_to_private, metrics=services.metrics, signer=signer)
+    push = Push(allow_private=config.a2a.push_to_private, meter=services.telemetry.meter, signer=signer)
     closing.push_async_callback(push.close)
     store = open_task_store(config.a2a)
     closing.push_async_callback(store.close)
@@ -225,7 +223,11 @@ def health_of(services: Services) -> Health:
         "peers": services.peers.health,
         "tool_servers": services.tool_servers.health,
     }
-    return Health(checks=checks, accepting=lambda: not services.router.admission.draining, registry=services.metrics)
+    return Health(
+        checks=checks,
+        accepting=lambda: not services.router.admission.draining,
+        prometheus=services.telemetry.prometheus,
+    )
 
 
 async def answer_http_exception(request: Request, error: Exception) -> Response:

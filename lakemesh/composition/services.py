@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from lakemesh.agents.base import AgentServices
 from lakemesh.config.a2a import PeerConfig
 from lakemesh.config.schema import Config
@@ -52,7 +50,6 @@ class Services:
     registry: AgentRegistry
     router: AgentRouter
     authenticator: Authenticator
-    metrics: CollectorRegistry
     peers: Remotes
     tool_servers: Remotes
 
@@ -133,7 +130,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(registry.close)
         require_sound(config, prompts)
         await registry.configure(config.agents)
-        metrics = CollectorRegistry()
         router = AgentRouter(
             registry=registry,
             services=agent_services,
@@ -141,7 +137,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             admission=Admission(config.limits),
             rate_limiter=RateLimiter(config.limits.rate),
             telemetry=telemetry,
-            metrics=EngineMetrics(metrics),
+            metrics=EngineMetrics(telemetry.meter),
             config=config,
         )
         peers = open_peers(registry, agent_services)
@@ -161,7 +157,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             registry=registry,
             router=router,
             authenticator=Authenticator(config.auth, behind_platform_proxy=settings.behind_platform_proxy),
-            metrics=metrics,
             peers=peers,
             tool_servers=tool_servers,
         )

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import NoOpTracerProvider, Tracer, TracerProvider, get_current_span
 from starlette.types import ASGIApp
 
@@ -19,6 +19,9 @@ from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.scope import ModelUse, current_scope
 from lakemesh.telemetry.instrumentation import Instrumentation
 from lakemesh.telemetry.maintenance import Maintenance
+from lakemesh.telemetry.meter import LeanMeterProvider
+from lakemesh.telemetry.metric_feed import MetricFeed
+from lakemesh.telemetry.model_metrics import ModelMetrics
 from lakemesh.telemetry.pipeline import Pipeline
 from lakemesh.telemetry.records import ExecutionRecord, ModelRecord, SpanRecord
 from lakemesh.telemetry.sampling import HeadSampling, TailSampling, head_sampling
@@ -30,17 +33,20 @@ class Telemetry:
     """Recording never blocks and never fails: a record is buffered, or counted as dropped with its reason.
 
     `tracer` is for the request path; `tracer_provider` is an SDK provider into the same tables, for the
-    instrumentation of other libraries; `meter` is for metrics. No global provider is set here. Disabled
-    (`enabled: false`, or `OTEL_SDK_DISABLED=true` as OpenTelemetry has it), all of them still work and keep nothing.
+    instrumentation of other libraries; `meter` is for metrics, which `prometheus` shows. No global provider is set
+    here. Disabled (`enabled: false`, or `OTEL_SDK_DISABLED=true` as OpenTelemetry has it), all of them still work and
+    write nothing.
     """
 
     def __init__(self, config: TelemetryConfig, *, workspace: Workspace, folder: Path) -> None:
         self.tracer: Tracer = NoOpTracerProvider().get_tracer("lakemesh")
         self.tracer_provider: TracerProvider = NoOpTracerProvider()
-        self.meter: Meter = NoOpMeterProvider().get_meter("lakemesh")
+        self.meter_provider = LeanMeterProvider()
+        self.meter: Meter = self.meter_provider.get_meter("lakemesh", __version__)
+        self._model_metrics = ModelMetrics(self.meter)
         self._pipeline: Pipeline | None = None
         self._handler: logging.Handler | None = None
-        self._meter_provider: Any = None
+        self._feeding: asyncio.Task[None] | None = None
         self._instrumentation: Instrumentation | None = None
         if not config.enabled or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return
@@ -62,10 +68,12 @@ class Telemetry:
             return
         self._pipeline.start()
         self._maintenance.start()
-        self._start_metrics(self._pipeline)
+        self._feed = MetricFeed(self._config, self.meter_provider, partial(self._pipeline.buffer.put, "metrics"))
+        self._feeding = asyncio.ensure_future(self._feed.run())
+        observe_pipeline(self.meter, self._pipeline)
         if self._config.instrument:
             self._instrumentation = Instrumentation(
-                self._config.instrument, tracer_provider=self.tracer_provider, meter_provider=self._meter_provider
+                self._config.instrument, tracer_provider=self.tracer_provider, meter_provider=self.meter_provider
             )
             self._instrumentation.start()
         if self._config.log_level is not None:
@@ -83,7 +91,8 @@ class Telemetry:
             self._pipeline.buffer.put("executions", record)
 
     def record_model_use(self, use: ModelUse) -> None:
-        """Keep a row for one model call, with the execution and the trace it was made in."""
+        """Count one model call and keep a row for it, with the execution and the trace it was made in."""
+        self._model_metrics.used(use)
         if self._pipeline is None:
             return
         scope = current_scope()
@@ -98,6 +107,12 @@ class Telemetry:
             use=use,
         )
         self._pipeline.buffer.put("models", record)
+
+    def prometheus(self) -> str:
+        """Every metric as Prometheus reads it."""
+        from lakemesh.telemetry.prometheus import exposition
+
+        return exposition(self.meter_provider.collect())
 
     async def before_answer(self) -> None:
         """Called when an execution has been recorded and its answer is about to go: with `before_answer` configured it
@@ -117,9 +132,10 @@ class Telemetry:
             logging.getLogger().removeHandler(self._handler)
         if self._instrumentation is not None:
             self._instrumentation.stop()
-        if self._meter_provider is not None:
-            await asyncio.to_thread(self._meter_provider.shutdown)
-            self._meter_provider = None
+        if self._feeding is not None:
+            self._feeding.cancel()
+            self._feeding = None
+            self._feed.put_changed()
         await self._maintenance.close()
         await self._pipeline.close(timeout_seconds)
 
@@ -128,18 +144,6 @@ class Telemetry:
         if self._pipeline is None:
             return {"enabled": False}
         return {**self._pipeline.health(), "sampled_out": dict(self._tail.sampled_out) if self._tail else {}}
-
-    def _start_metrics(self, pipeline: Pipeline) -> None:
-        from opentelemetry.sdk.metrics import MeterProvider
-        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-
-        from lakemesh.telemetry.metrics import BufferExporter
-
-        every = None if "OTEL_METRIC_EXPORT_INTERVAL" in os.environ else self._config.metrics_seconds * 1_000
-        reader = PeriodicExportingMetricReader(BufferExporter(partial(pipeline.buffer.put, "metrics")), every)
-        self._meter_provider = MeterProvider([reader], resource=self._resource, shutdown_on_exit=False)
-        self.meter = self._meter_provider.get_meter("lakemesh", __version__)
-        observe_pipeline(self.meter, pipeline)
 
 
 def make_tail(
@@ -186,6 +190,15 @@ def observe_pipeline(meter: Meter, pipeline: Pipeline) -> None:
     def delivered(_: CallbackOptions) -> Iterable[Observation]:
         return [Observation(pipeline.health()["delivered_records"])]
 
+    def refused(_: CallbackOptions) -> Iterable[Observation]:
+        health = pipeline.health()
+        yield Observation(health["refused_records"])
+
+    def dead(_: CallbackOptions) -> Iterable[Observation]:
+        yield Observation(pipeline.health()["dead_batches"])
+
     meter.create_observable_counter("lakemesh.telemetry.dropped", [dropped], "{record}", "records lost, by reason")
+    meter.create_observable_counter("lakemesh.telemetry.refused", [refused], "{record}", "records refused by a sink")
+    meter.create_observable_gauge("lakemesh.telemetry.dead_letters", [dead], "{batch}", "batches kept as dead letters")
     meter.create_observable_gauge("lakemesh.telemetry.waiting", [waiting], "{record}", "records not yet delivered")
     meter.create_observable_counter("lakemesh.telemetry.delivered", [delivered], "{record}", "records in the sink")
