@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test lint bench lock clean
+.PHONY: demo serve test lint bench lock clean judge-clients
 
 $(BIN)/lakemesh: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,11 @@ serve: $(BIN)/lakemesh
 
 test: $(BIN)/lakemesh
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# The clients and generators that others wrote, each in an environment of its own, and the tests that have them work.
+judge-clients: $(BIN)/lakemesh
+	$(BIN)/python -m tests.interop.clients
+	$(BIN)/python -m pytest tests/interop/test_openapi_clients.py tests/interop/test_mcp_clients.py tests/interop/test_a2a_clients.py
 
 lint: $(BIN)/lakemesh
 	$(BIN)/ruff check .

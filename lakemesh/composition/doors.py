@@ -5,7 +5,7 @@ A part of the composition root: `lakemesh.composition.services` opens what stand
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ from lakemesh.mcp.methods import Methods
 from lakemesh.mcp.server import McpServer, mcp_routes
 from lakemesh.services.console import Console, console_routes
 from lakemesh.services.health import Check, Health, health_routes
+from lakemesh.services.openapi import publish
+from lakemesh.services.openapi import security_schemes as openapi_security
 from lakemesh.services.rest import RestApi, documented_routes, hot_routes
 from lakemesh.services.websocket import WebSocketApi
 
@@ -108,10 +110,18 @@ def documented_api(services: Services) -> FastAPI:
         version=__version__,
         summary="Agents on the lakehouse: one engine behind REST, MCP and A2A doors.",
         exception_handlers=PROBLEMS,
+        generate_unique_id_function=lambda route: route.name,
     )
     api.include_router(documented_routes(rest))
     api.include_router(health_routes(health_of(services)))
+    bearer = services.authenticator.requires_token
+    publish(api, openapi_security(bearer=bearer, issuers=issuers_of(services)))
     return api
+
+
+def issuers_of(services: Services) -> Sequence[str]:
+    """Who gives out tokens for this server."""
+    return services.config.current.mcp.authorization_servers or platform_login(services.settings)
 
 
 def mcp_of(services: Services) -> McpServer | None:
@@ -126,7 +136,7 @@ def mcp_of(services: Services) -> McpServer | None:
         Methods(provider, key=key),
         key=key,
         max_body_bytes=config.limits.max_body_bytes,
-        authorization_servers=config.mcp.authorization_servers or platform_login(services.settings),
+        authorization_servers=issuers_of(services),
     )
 
 
@@ -170,8 +180,9 @@ def security_schemes(services: Services) -> Mapping[str, dict[str, Any]]:
     from lakemesh.a2a.card import bearer_scheme, openid_scheme
 
     schemes = {"bearer": bearer_scheme()} if services.authenticator.requires_token else {}
-    issuers = services.config.current.mcp.authorization_servers or platform_login(services.settings)
-    return schemes | {f"openid{place or ''}": openid_scheme(issuer) for place, issuer in enumerate(issuers)}
+    return schemes | {
+        f"openid{place or ''}": openid_scheme(issuer) for place, issuer in enumerate(issuers_of(services))
+    }
 
 
 def open_task_store(config: A2aConfig) -> "TaskStore":

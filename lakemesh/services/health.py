@@ -70,5 +70,6 @@ def health_routes(health: Health) -> APIRouter:
         ("/health/ready", health.ready),
         ("/metrics", health.metrics),
     ):
-        routes.add_api_route(path, handler, response_model=None)
+        name = path.strip("/").replace("/", "_")
+        routes.add_api_route(path, handler, response_model=None, name=name)
     return routes

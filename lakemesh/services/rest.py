@@ -36,6 +36,7 @@ from lakemesh.http import (
     timeout_header,
 )
 from lakemesh.schemas import AgentOutput, Identity
+from lakemesh.services.openapi import reference
 from lakemesh.services.schemas import (
     AgentList,
     AgentView,
@@ -51,7 +52,7 @@ BATCH_CONCURRENCY = 16
 REPLAYED_HEADER = "Idempotency-Replayed"
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": title}
+    status: {"content": {"application/problem+json": {"schema": reference(Problem)}}, "description": title}
     for status, title in (
         (400, "Not well formed"),
         (401, "No identity"),
@@ -209,7 +210,7 @@ def documented_routes(api: RestApi) -> APIRouter:
     routes = APIRouter(route_class=DirectRoute, responses=PROBLEMS, tags=["agents"])
 
     def post(path: str, handler: Handler, body: type[BaseModel], answer: type[BaseModel], headers: list[Any]) -> None:
-        schema = {"content": {"application/json": {"schema": body.model_json_schema()}}, "required": True}
+        schema = {"content": {"application/json": {"schema": reference(body)}}, "required": True}
         routes.add_api_route(
             path,
             handler,
@@ -223,11 +224,16 @@ def documented_routes(api: RestApi) -> APIRouter:
     post("/api/execute/batch", api.execute_batch, BatchRequest, BatchResponse, EXECUTE_HEADERS)
     routes.add_api_route("/api/agents", api.list_agents, response_model=None, responses={200: {"model": AgentList}})
     routes.add_api_route(
-        "/api/agents/{name}", api.describe_agent, response_model=None, responses={200: {"model": AgentView}}
+        "/api/agents/{name}",
+        api.describe_agent,
+        response_model=None,
+        responses={200: {"model": AgentView}},
+        openapi_extra={"parameters": [AGENT_NAME]},
     )
     return routes
 
 
+AGENT_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 EXECUTE_HEADERS: list[dict[str, Any]] = [
     {
         "name": "X-Request-Timeout",

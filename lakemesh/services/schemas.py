@@ -1,16 +1,25 @@
 """The bodies of the REST door."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from lakemesh.schemas import AgentInput
 
 
-class ExecuteRequest(BaseModel):
-    """One execution. `agent` is accepted for `agent_name`."""
+def either_name(schema: dict[str, Any]) -> None:
+    """The published schema has both names of the agent, and requires neither, since one of them is enough."""
+    name = schema["properties"]["agent_name"]
+    schema["properties"]["agent"] = {**name, "title": "Agent", "description": "the agent's name; or `agent_name`"}
+    schema["required"] = [other for other in schema.get("required", []) if other != "agent_name"]
+    if not schema["required"]:
+        del schema["required"]
 
-    model_config = ConfigDict(extra="forbid")
+
+class ExecuteRequest(BaseModel):
+    """One execution of the agent that `agent`, or `agent_name`, names."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=either_name)
 
     agent_name: str = Field(validation_alias=AliasChoices("agent_name", "agent"), min_length=1, max_length=128)
     data: dict[str, Any] = Field(default_factory=dict, description="what the agent's input schema asks for")
@@ -40,14 +49,28 @@ class ExecuteResponse(BaseModel):
     metadata: dict[str, Any]
 
 
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    path: str
+    message: str
+    type: str
+
+
 class Problem(BaseModel):
-    """Problem details (RFC 9457) with the stable `code` of the error."""
+    """Problem details (RFC 9457) with the stable `code` of the error, and what some errors add."""
+
+    model_config = ConfigDict(extra="allow")
 
     type: str
     title: str
     status: int
     detail: str
     code: str
+    errors: list[FieldError] | None = Field(default=None, description="each field at fault")
+    agents: list[str] | None = Field(default=None, description="the agents there are, where the named one is not")
+    execution_id: str | None = None
+    trace_id: str | None = None
 
 
 class BatchRequest(BaseModel):
@@ -81,3 +104,25 @@ class AgentView(BaseModel):
 
 class AgentList(BaseModel):
     agents: list[AgentView]
+
+
+class WebSocketRun(ExecuteRequest):
+    """What a client sends to start an execution, under an id of its own."""
+
+    id: str = Field(min_length=1, max_length=100)
+    timeout_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
+class WebSocketCancel(BaseModel):
+    """What a client sends to end one."""
+
+    id: str = Field(min_length=1, max_length=100)
+    cancel: Literal[True]
+
+
+class WebSocketEvent(BaseModel):
+    """What happened in an execution; the last event of an id is `completed` or `failed`."""
+
+    id: str | None
+    event: str
+    data: dict[str, Any]

@@ -8,7 +8,7 @@ an id is `completed` or `failed`. The end of the connection cancels what it star
 import asyncio
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 from starlette.websockets import WebSocket
 
@@ -18,18 +18,11 @@ from lakemesh.engine.router import AgentRouter
 from lakemesh.engine.validation import field_errors
 from lakemesh.errors import Cancelled, Conflict, InvalidRequest, LakemeshError, Overloaded, ValidationFailed
 from lakemesh.schemas import Identity
-from lakemesh.services.schemas import ExecuteRequest
+from lakemesh.services.schemas import WebSocketRun
 
 MAX_RUNS = 32
 SEND_TIMEOUT_SECONDS = 30.0
 MESSAGE_TOO_BIG = 1009
-
-
-class RunMessage(ExecuteRequest):
-    """What a client sends to start an execution."""
-
-    id: str = Field(min_length=1, max_length=100)
-    timeout_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class WebSocketApi:
@@ -79,7 +72,7 @@ class Connection:
             if message.get("cancel") is True:
                 self._cancel(message.get("id"))
             else:
-                self._start(RunMessage.model_validate(message))
+                self._start(WebSocketRun.model_validate(message))
         except ValidationError as error:
             faults = field_errors(error)
             refusal = ValidationFailed("The message does not fit the schema; see 'errors'.", faults)
@@ -87,7 +80,7 @@ class Connection:
         except LakemeshError as error:
             await self._fail(message.get("id") if message else None, error)
 
-    def _start(self, message: RunMessage) -> None:
+    def _start(self, message: WebSocketRun) -> None:
         if message.id in self._runs:
             raise Conflict(f"The id {message.id!r} is in use; wait for its last event or take another.")
         if len(self._runs) >= MAX_RUNS:
@@ -101,7 +94,7 @@ class Connection:
         if task is not None:
             task.cancel()
 
-    async def _run(self, message: RunMessage) -> None:
+    async def _run(self, message: WebSocketRun) -> None:
         request = message.to_input(timeout_seconds=message.timeout_seconds)
         events = self._router.stream(request, identity=self._identity)
         try:

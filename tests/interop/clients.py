@@ -23,13 +23,19 @@ PYTHON_CLIENTS = {
     "a2a-0.3": ("a2a-sdk==0.3.26",),
     "google-adk": ("google-adk[a2a]==2.13.0",),
     "agent-framework": ("agent-framework-a2a==1.0.0b261022",),
-    "openapi": ("openapi-spec-validator==0.7.2", "openapi-python-client==0.29.1", "openapi-generator-cli==7.26.0"),
+    "openapi": (
+        "openapi-spec-validator==0.7.2",
+        "openapi-python-client==0.29.1",
+        "urllib3==2.8.0",
+        "python-dateutil==4.0.0",
+        "openapi-generator-cli==7.26.0",
+    ),
 }
 """The environment's name, and what pip installs in it."""
 NODE_CLIENTS = {
     "inspector": ("@modelcontextprotocol/inspector@0.15.0",),
     "a2a-js": ("@a2a-js/sdk@1.3.0",),
-    "openapi-typescript": ("openapi-typescript@7.13.0", "typescript@5.9.3"),
+    "openapi-typescript": ("openapi-typescript@7.13.0", "@types/node@22.20.5", "typescript@5.9.3"),
 }
 NODE = "node@22.23.3"
 
