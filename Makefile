@@ -23,7 +23,7 @@ test: $(BIN)/lakemesh
 # The clients and generators that others wrote, each in an environment of its own, and the tests that have them work.
 judge-clients: $(BIN)/lakemesh
 	$(BIN)/python -m tests.interop.clients
-	$(BIN)/python -m pytest tests/interop/test_openapi_clients.py tests/interop/test_mcp_clients.py tests/interop/test_a2a_clients.py
+	$(BIN)/python -m pytest tests/interop/test_*_clients.py
 
 lint: $(BIN)/lakemesh
 	$(BIN)/ruff check .
