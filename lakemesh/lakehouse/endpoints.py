@@ -14,6 +14,9 @@ from lakemesh.errors import LakemeshError
 Refusal = Literal["context_length", "content_filter", "invalid_request"]
 """Why an endpoint will never take a request: it is too long for the model, against its rules, or not well formed."""
 
+OFFLINE_MODEL = "offline"
+"""What the embedded workspace's stand-in calls itself in what it answers."""
+
 REFUSED_STATUS = frozenset({400, 413, 422})
 MAX_TOKENS = 2**31 - 1
 """More than any model counts to: what is above is a broken endpoint's, and must not break the row it is kept in."""

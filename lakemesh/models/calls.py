@@ -12,13 +12,15 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from lakemesh.breaker import CircuitBreaker
 from lakemesh.config.models import EndpointConfig
 from lakemesh.deadline import Deadline
-from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoint
+from lakemesh.lakehouse.endpoints import OFFLINE_MODEL, EndpointError, ModelEndpoint
 from lakemesh.models.slots import FairSlots
 from lakemesh.scope import ModelUse, current_scope
 
 TOO_MANY_REQUESTS = 429
 FAIR_SHARE = 0.25
 """The part of its own time limit that an endpoint must have had before it counts against it that it was given up."""
+
+NO_MODEL = "models: there is no model here; the offline stand-in repeats what it is given"
 
 GivenUp = Literal["deadline_exceeded", "hedged"]
 """Why an endpoint was not waited for any longer: time ran out, or the next endpoint was quicker."""
@@ -187,6 +189,8 @@ def note_use(use: ModelUse, on_use: Callable[[ModelUse], None]) -> None:
     scope = current_scope()
     if scope is not None:
         scope.model_uses.append(use)
+        if use.model == OFFLINE_MODEL and NO_MODEL not in scope.degraded:
+            scope.degraded.append(NO_MODEL)
     on_use(use)
 
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from lakemesh.lakehouse.embedded.offline_model import OfflineEndpoint
+from lakemesh.lakehouse.endpoints import EndpointError
 
 pytestmark = pytest.mark.anyio
 
@@ -47,15 +48,21 @@ async def test_names_itself_and_is_deterministic() -> None:
     assert "offline" in first["choices"][0]["message"]["content"]
 
 
-async def test_answers_keep_the_schema() -> None:
+@pytest.mark.parametrize("kind", ["json_schema", "json_object"])
+async def test_a_structured_answer_is_none_of_its_business(kind: str) -> None:
+    response_format = {"type": kind, "json_schema": {"schema": Outer.model_json_schema()}}
+    with pytest.raises(EndpointError, match="no model") as refused:
+        await MODEL.chat(request("it is green", response_format=response_format), timeout_seconds=1)
+    assert not refused.value.retryable
+
+
+async def test_arguments_of_tools_keep_the_schema() -> None:
     schema = Outer.model_json_schema()
-    answer = await MODEL.chat(
-        request("it is green", response_format={"type": "json_schema", "json_schema": {"schema": schema}}),
-        timeout_seconds=1,
-    )
-    content = json.loads(answer["choices"][0]["message"]["content"])
-    jsonschema.validate(content, schema)
-    assert Outer.model_validate(content).inner.kind == "green"
+    tool = {"type": "function", "function": {"name": "paint", "parameters": schema}}
+    answer = await MODEL.chat(request("paint it green", tools=[tool]), timeout_seconds=1)
+    arguments = json.loads(answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"])
+    jsonschema.validate(arguments, schema)
+    assert Outer.model_validate(arguments).inner.kind == "green"
 
 
 @pytest.mark.parametrize(

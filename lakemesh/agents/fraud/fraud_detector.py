@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lakemesh.agents.base import AgentContext, CriticalPathAgent
 from lakemesh.agents.fraud.schemas import Case, Contribution, FraudAssessment, RiskScore, Transaction
+from lakemesh.agents.known_names import KnownNames
 from lakemesh.errors import LakemeshError
 from lakemesh.memory import MemoryMatch
 from lakemesh.schemas import AgentInput, AgentOutput, Progress
@@ -18,7 +19,10 @@ Decision = Literal["approve", "review", "block"]
 
 
 class DetectorOptions(BaseModel):
-    """Scores from `review_above` on are looked at closely, from `block_above` on they are blocked."""
+    """Scores from `review_above` on are looked at closely, from `block_above` on they are blocked.
+
+    Similar cases are those of the calling user. With `shared_cases` they are everybody's, and only callers of one of
+    the groups `case_writers` add to them: a case must not be planted by whoever may ask."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -26,11 +30,15 @@ class DetectorOptions(BaseModel):
     review_above: float = Field(default=0.3, ge=0, le=1)
     block_above: float = Field(default=0.8, ge=0, le=1)
     similar_cases: int = Field(default=3, ge=0, le=20)
+    shared_cases: bool = False
+    case_writers: list[str] = []
 
     @model_validator(mode="after")
     def _in_order(self) -> "DetectorOptions":
         if self.block_above < self.review_above:
             raise ValueError("block_above lies below review_above")
+        if self.shared_cases and not self.case_writers:
+            raise ValueError("shared_cases needs case_writers, the groups whose callers add to them")
         return self
 
 
@@ -48,6 +56,10 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
     output_model = FraudAssessment
     options_model = DetectorOptions
     options: DetectorOptions
+
+    @classmethod
+    def check_options(cls, options: Any, known: KnownNames) -> list[str]:
+        return known.missing_agents("scorer", [options.scorer])
 
     async def process(self, request: AgentInput[Transaction], context: AgentContext) -> AgentOutput[FraudAssessment]:
         transaction = request.data
@@ -84,14 +96,15 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
         """Past flagged transactions that read alike; none, and a degraded answer, when memory is away."""
         if not self.options.similar_cases:
             return []
+        reach = {} if self.options.shared_cases else {"user": context.identity.user}
         try:
             found = await context.memory.retrieve(
-                describe(transaction, risk), agent_id=self.name, top_k=self.options.similar_cases
+                describe(transaction, risk), agent_id=self.name, top_k=self.options.similar_cases, filters=reach
             )
         except (LakemeshError, TimeoutError) as error:
             context.degrade(f"similar cases: {getattr(error, 'detail', 'memory did not answer in time')}")
             return []
-        return [as_case(match) for match in found]
+        return [as_case(match, context.identity.user) for match in found]
 
     async def _verdict(
         self,
@@ -122,6 +135,8 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
             return None
 
     def _remember(self, transaction: Transaction, risk: RiskScore, decision: Decision, context: AgentContext) -> None:
+        if self.options.shared_cases and not context.identity.groups & set(self.options.case_writers):
+            return
         context.memory.store(
             describe(transaction, risk),
             agent_id=self.name,
@@ -149,8 +164,9 @@ def reason(contribution: Contribution) -> str:
     return f"{what[0].upper()}{what[1:]} is {contribution.value:,.4g}, which speaks for fraud."
 
 
-def as_case(match: MemoryMatch) -> Case:
+def as_case(match: MemoryMatch, user: str) -> Case:
     return Case(
+        source="yours" if match.user == user else "shared",
         memory_id=match.memory_id,
         similarity=round(match.score, 4),
         text=match.text,

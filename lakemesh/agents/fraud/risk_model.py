@@ -80,9 +80,12 @@ async def load_model(volumes: Volumes, version: int | None) -> RiskModel:
         raise Unavailable(f"There is no risk model in version {wanted}; there are {versions}.")
     content = await volumes.read(model_path(wanted))
     try:
-        return RiskModel.model_validate_json(content)
+        model = RiskModel.model_validate_json(content)
     except ValidationError as error:
         raise Unavailable(f"The risk model in version {wanted} cannot be used: {error.errors()[0]['msg']}.") from None
+    if model.version != wanted:
+        raise Unavailable(f"The file of the risk model in version {wanted} holds version {model.version}.")
+    return model
 
 
 def model_path(version: int) -> str:

@@ -2,14 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from lakemesh.agents.base import AgentContext, CriticalPathAgent
+from lakemesh.agents.fraud.features import DAY_SECONDS
 from lakemesh.agents.fraud.history import KEPT_SECONDS, TransactionHistory
-from lakemesh.agents.fraud.risk_model import RiskModel, load_model, strongest
+from lakemesh.agents.fraud.risk_model import RiskModel, load_model, model_versions, strongest
 from lakemesh.agents.fraud.schemas import RiskScore, Transaction
 from lakemesh.agents.fraud.tables import newest_transaction, read_between, read_frauds
 from lakemesh.errors import NotFound, Unavailable
@@ -22,14 +24,17 @@ CLOCK_SKEW_SECONDS = 300.0
 
 
 class RiskOptions(BaseModel):
-    """`model_version` pins a version; without it the newest serves that is there when the model is read, which is
-    at the start or, when there was none then, at the first request that finds one."""
+    """`model_version` pins a version; without it the newest serves, looked for every `model_refresh_seconds`. Every
+    `labels_refresh_seconds` the history is brought up to what the tables say: new transactions, new frauds.
+    `max_gap_seconds` is how much of the past may be in neither before answers say so."""
 
     model_config = ConfigDict(extra="forbid")
 
     model_version: int | None = Field(default=None, ge=1)
     top_contributions: int = Field(default=3, ge=0, le=15)
     labels_refresh_seconds: float = Field(default=3_600.0, gt=0)
+    model_refresh_seconds: float = Field(default=300.0, gt=0)
+    max_gap_seconds: int = Field(default=DAY_SECONDS, ge=0)
 
 
 class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
@@ -43,12 +48,17 @@ class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
     async def start(self) -> None:
         """Begin to read the model and the last weeks of transactions; requests wait for them, the server does not."""
         self._known: tuple[RiskModel, TransactionHistory] | None = None
+        self._in_tables = 0  # time of the newest transaction that the tables were read up to
+        self._gap: tuple[int, int] | None = None  # a time of which neither tables nor requests told anything
         self._reading = self._read_soon()
-        self._refreshing = asyncio.create_task(self._refresh_labels())
+        self._refreshing = [
+            asyncio.create_task(self._every(self.options.labels_refresh_seconds, self._refresh_history)),
+            asyncio.create_task(self._every(self.options.model_refresh_seconds, self._refresh_model)),
+        ]
 
     async def close(self) -> None:
-        self._refreshing.cancel()
-        self._reading.cancel()
+        for task in (*self._refreshing, self._reading):
+            task.cancel()
 
     async def process(self, request: AgentInput[Transaction], context: AgentContext) -> AgentOutput[RiskScore]:
         model, history = self._known or await self._read_to_the_end()
@@ -63,6 +73,7 @@ class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
         values = history.features(**facts)
         if facts["time"] <= time.time() + CLOCK_SKEW_SECONDS:
             # A transaction of the future would make all that is kept look old.
+            self._tell_the_gap(history.newest, facts["time"], context)
             history.add(**facts)
         contributions = model.contributions(values)
         score = model.probability(contributions)
@@ -88,18 +99,63 @@ class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
 
     async def _read(self) -> tuple[RiskModel, TransactionHistory]:
         model = await load_model(self.services.workspace.volumes, self.options.model_version)
-        return model, await read_history(self.services.workspace.warehouse)
+        history = await read_history(self.services.workspace.warehouse)
+        self._in_tables = history.newest
+        return model, history
 
-    async def _refresh_labels(self) -> None:
-        """Learn, while serving, of the frauds that were found since."""
+    def _tell_the_gap(self, newest: int, time: int, context: AgentContext) -> None:
+        """A time that neither the tables nor requests told of, such as the one between the last load of the tables and
+        a new start, makes counts too low that look right."""
+        if newest and time - newest > self.options.max_gap_seconds:
+            self._gap = (newest, time)
+        if self._gap is not None and self._gap[0] < time - self.options.max_gap_seconds < self._gap[1] + KEPT_SECONDS:
+            hours = (self._gap[1] - self._gap[0]) / 3_600
+            context.degrade(f"history: nothing is known of {hours:,.0f} hours before; counts may be too low")
+
+    async def _every(self, seconds: float, refresh: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(self.options.labels_refresh_seconds)
-            if self._known is None:
-                continue
+            await asyncio.sleep(seconds)
             try:
-                await mark_frauds(self.services.workspace.warehouse, self._known[1])
+                await refresh()
             except Exception:  # the next round may go better; the scores go on meanwhile
-                logger.exception("labels not refreshed", agent=self.name)
+                logger.exception("risk scorer not refreshed", agent=self.name)
+
+    async def _refresh_history(self) -> None:
+        """Learn, while serving, of transactions that reached the tables and of frauds that were found since."""
+        if self._known is not None:
+            warehouse, history = self.services.workspace.warehouse, self._known[1]
+            self._in_tables = max(self._in_tables, await add_new(warehouse, history, self._in_tables))
+            if self._gap is not None and self._in_tables >= self._gap[1]:
+                self._gap = None
+            await mark_frauds(warehouse, history)
+
+    async def _refresh_model(self) -> None:
+        """Serve a version that was trained since; the history stays."""
+        if self._known is None or self.options.model_version is not None:
+            return
+        volumes = self.services.workspace.volumes
+        if (await model_versions(volumes))[-1:] != [self._known[0].version]:
+            model = await load_model(volumes, None)
+            self._known = (model, self._known[1])
+            logger.info("risk model refreshed", agent=self.name, version=model.version)
+
+
+async def add_new(warehouse: Warehouse, history: TransactionHistory, since: int) -> int:
+    """Add what the tables hold from `since` on, in Unix seconds, and the history does not; the newest time found."""
+    newest = await newest_transaction(warehouse) or 0
+    if newest < since or not since:
+        return 0
+    table = await read_between(warehouse, since, newest + 1)
+    for place in range(len(table)):
+        history.add(
+            transaction_id=int(table.transaction_id[place]),
+            time=int(table.time[place]),
+            customer_id=int(table.customer_id[place]),
+            terminal_id=int(table.terminal_id[place]),
+            amount=float(table.amount[place]),
+            is_fraud=bool(table.is_fraud[place]),
+        )
+    return newest
 
 
 async def mark_frauds(warehouse: Warehouse, history: TransactionHistory) -> None:

@@ -47,8 +47,9 @@ class RiskScore(BaseModel):
 
 
 class Case(BaseModel):
-    """A flagged transaction of the past."""
+    """A flagged transaction of the past. `source` says who it was decided for: this caller, or another."""
 
+    source: Literal["yours", "shared"] = "yours"
     memory_id: str
     similarity: float
     text: str

@@ -1,7 +1,8 @@
 """The model of a laptop: deterministic, without a network, and honest about what it is.
 
-It does not understand anything. It keeps the wire contract (schemas, tools, streams, usage), so that everything
-round a model can be developed and tested, and its text only repeats what it was given.
+It does not understand anything. It keeps the wire contract (tools, streams, usage), so that everything round a model
+can be developed and tested, and its text only repeats what it was given and says so. A structured answer could not say
+so, and is not given: there is no model.
 """
 
 import asyncio
@@ -13,13 +14,14 @@ from typing import Any
 
 from lakemesh.lakehouse.embedded.hashed_embedding import embed_text
 from lakemesh.lakehouse.embedded.schema_instance import instance
-from lakemesh.lakehouse.endpoints import EmbeddingAnswer, EndpointError
+from lakemesh.lakehouse.endpoints import OFFLINE_MODEL, EmbeddingAnswer, EndpointError
 
-MODEL = "offline"
+MODEL = OFFLINE_MODEL
 DIMENSION = 384
 DIMENSIONS = {"databricks-gte-large-en": 1024, "databricks-bge-large-en": 1024}
 """What stands in for a known model gives vectors of its size, so that one configuration fits both."""
 
+NO_MODEL = "There is no model here: the offline stand-in gives no structured answers. Give an endpoint a 'base_url'."
 MAX_EXTRACT = 400
 MAX_INLINE_TEXTS = 64
 
@@ -33,6 +35,8 @@ class OfflineEndpoint:
         self.stand_in: str | None = f"{MODEL}-{self._dimension}"
 
     async def chat(self, request: Mapping[str, Any], *, timeout_seconds: float) -> dict[str, Any]:
+        if (request.get("response_format") or {}).get("type", "text") != "text":
+            raise EndpointError(NO_MODEL, http_status=501, retryable=False)
         try:
             message = answer(request)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
@@ -87,7 +91,7 @@ class OfflineEndpoint:
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The assistant's message: a tool call, an instance of the asked schema, or an extract of the question."""
+    """The assistant's message: a tool call, or an extract of the question."""
     text = last_user_text(request["messages"])
     tool = chosen_tool(request, text)
     if tool is not None:
@@ -97,11 +101,6 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
             "content": None,
             "tool_calls": [{"id": f"call_{fingerprint(request)}", "type": "function", "function": call}],
         }
-    response_format = request.get("response_format") or {}
-    if response_format.get("type") == "json_schema":
-        return {"content": json.dumps(instance(response_format["json_schema"]["schema"], extract(text)))}
-    if response_format.get("type") == "json_object":
-        return {"content": json.dumps({"text": extract(text)})}
     return {"content": f"[offline model] {extract(text)}"}
 
 

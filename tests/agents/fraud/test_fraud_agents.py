@@ -1,8 +1,12 @@
 """The fraud agents on a real server: right with everything there, honest with parts away."""
 
 import asyncio
+import hashlib
+import json
 import os
+import shutil
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +21,8 @@ from lakemesh.jobs.replay import replay
 from lakemesh.jobs.train_risk import Split, split_before, train_from_table
 from lakemesh.jobs.transactions_io import read_transactions, store_transactions
 from lakemesh.lakehouse.embedded import open_workspace
+from tests.models.scripted_server import completion
+from tests.models.scripted_thread import scripted_model
 from tests.server import MODELS, Server, running_server, write_config
 
 SMALL = Method(customers=400, terminals=600)
@@ -84,14 +90,90 @@ def test_small_amounts_are_approved_without_a_model(server: Server) -> None:
     assert "models" not in answer["metadata"]
 
 
-def test_huge_amounts_are_blocked_with_reasons_and_narrative(server: Server) -> None:
-    first = ask(server, "fraud_detector", transaction(5_000.0, 10**9 + 1))
+VERDICT = json.dumps({"reasons": ["The amount is far above what the card spends."], "narrative": "Look at it."})
+
+
+def test_huge_amounts_are_blocked_with_the_models_account(trained_home: Path, tmp_path: Path) -> None:
+    with scripted_model(completion(VERDICT)) as model:
+        models = MODELS.replace("quality: {endpoints: [offline]}", "quality: {endpoints: [scripted]}").replace(
+            "endpoints:", f"endpoints:\n    scripted: {{base_url: '{model.base_url}', model: m}}", 1
+        )
+        with running_server(trained_home, config_with_prompts(tmp_path / "config", models)) as server:
+            first = ask(server, "fraud_detector", transaction(5_000.0, 10**9 + 1))
     assert first["result"]["decision"] == "block"
-    assert first["result"]["reasons"]
-    assert first["result"]["narrative"]
-    assert first["metadata"]["models"] == ["offline"]
-    assert first["metadata"]["prompts"] == ["fraud_verdict_v1"]
-    assert "degraded" not in first["metadata"]
+    assert first["result"]["reasons"] == ["The amount is far above what the card spends."]
+    assert first["result"]["narrative"] == "Look at it."
+    assert first["metadata"]["models"] == ["offline-384", "scripted-model"]
+    assert first["metadata"]["prompts"] == ["fraud_verdict_v2"]
+    assert not [reason for reason in first["metadata"].get("degraded", ()) if "history: " not in reason]
+
+
+def test_without_a_model_the_reasons_stay_those_of_the_data(server: Server) -> None:
+    for n in range(3):
+        answer = ask(server, "fraud_detector", transaction(5_000.0, 10**9 + 20 + n))
+    assert len(answer["result"]["reasons"]) > 1
+    assert all(reason.endswith("speaks for fraud.") for reason in answer["result"]["reasons"])
+    assert answer["result"]["narrative"] is None
+    assert any(reason.startswith("verdict: ") and "no model" in reason for reason in answer["metadata"]["degraded"])
+    narrative = ask(server, "narrative", {"subject": "card 5", "facts": ["The amount is 5000."]})
+    assert any("no model" in reason for reason in narrative["metadata"]["degraded"])
+    assert narrative["metadata"]["models"] == ["offline"]
+
+
+USERS = {"ann": "analysts", "bob": "guests"}
+TOKENS = ", ".join(
+    f"{{user: {user}, groups: [{group}], sha256: {hashlib.sha256(user.encode()).hexdigest()}}}"
+    for user, group in USERS.items()
+)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_cases_of_others_are_seen_only_where_they_are_shared(trained_home: Path, tmp_path: Path, shared: bool) -> None:
+    folder = config_with_prompts(tmp_path / "config")
+    options = "options: {shared_cases: true, case_writers: [analysts]}, " if shared else ""
+    agents = AGENTS.replace("fraud_detector: {", f"fraud_detector: {{{options}")
+    table = f"main.agents.cases_{shared}".lower()
+    more = f"auth: {{tokens: [{TOKENS}]}}\nmemory: {{flush_seconds: 0.1, table: {table}, index: {table}_index}}\n"
+    write_config(folder, agents, more=more)
+
+    def cases(user: str, n: int) -> set[tuple[str, str]]:
+        body = {"agent": "fraud_detector", "data": transaction(5_000.0, n)}
+        headers = {"authorization": f"Bearer {user}"}
+        response = httpx.post(f"{server.url}/api/execute", json=body, headers=headers, timeout=30)
+        found = response.json()["result"]["similar_cases"]
+        return {(case["source"], case["decision"]) for case in found}
+
+    with running_server(trained_home, folder) as server:
+        cases("bob", 10**9 + 30)
+        cases("ann", 10**9 + 31)
+        for _ in range(100):
+            if ("yours", "block") in cases("ann", 10**9 + 31):
+                break
+            time.sleep(0.1)
+        assert cases("ann", 10**9 + 32) == {("yours", "block")}
+        assert cases("bob", 10**9 + 33) == ({("shared", "block")} if shared else {("yours", "block")})
+
+
+def test_a_newer_risk_model_serves_without_a_new_start(trained_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(trained_home, home, ignore=shutil.ignore_patterns("telemetry"))
+    agents = AGENTS.replace("RiskScorer}", "RiskScorer, options: {model_refresh_seconds: 0.05}}").replace(
+        'RiskScorer"}', 'RiskScorer", options: {model_refresh_seconds: 0.05}}'
+    )
+    with running_server(home, write_config(tmp_path / "config", agents)) as server:
+        assert ask(server, "risk_scorer", transaction(1.0))["result"]["model_version"] == 1
+        (first,) = home.rglob("risk_v1.json")
+        first.with_name("risk_v2.json").write_text(json.dumps({**json.loads(first.read_text()), "version": 2}))
+        for n in range(200):
+            if ask(server, "risk_scorer", transaction(1.0, 10**9 + n))["result"]["model_version"] == 2:
+                return
+            time.sleep(0.05)
+        raise AssertionError("version 2 does not serve")
+
+
+def test_a_time_nobody_told_of_is_told_to_the_caller(server: Server) -> None:
+    answer = ask(server, "risk_scorer", {**transaction(20.0, 10**9 + 50), "tx_datetime": "2018-08-14T03:00:00Z"})
+    assert "history: nothing is known of" in answer["metadata"]["degraded"][0]
 
 
 def test_score_is_the_risk_scorers(server: Server) -> None:
@@ -138,9 +220,9 @@ def test_model_that_is_trained_later_serves_without_a_new_start(data: Transactio
         assert ask(running, "risk_scorer", transaction(1.0))["result"]["model_version"] == 1
 
 
-@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "yesterday", 1e300])
-def test_times_that_are_none_are_the_callers_fault(server: Server, time: object) -> None:
-    body = {"agent": "risk_scorer", "data": {**transaction(1.0), "tx_datetime": time}}
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "yesterday", 1e300])
+def test_times_that_are_none_are_the_callers_fault(server: Server, moment: object) -> None:
+    body = {"agent": "risk_scorer", "data": {**transaction(1.0), "tx_datetime": moment}}
     response = httpx.post(f"{server.url}/execute", json=body, timeout=30)
     assert response.status_code == 422
     assert response.json()["errors"][0]["path"] == "data.tx_datetime"
