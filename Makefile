@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test lint bench lock clean judge-clients
+.PHONY: demo serve test lint bench lock clean judge-clients judge-dependencies
 
 $(BIN)/lakemesh: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ lint: $(BIN)/lakemesh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+judge-dependencies: $(BIN)/lakemesh
+	$(BIN)/python -m tests.judges.dependencies
 
 bench: $(BIN)/lakemesh
 	$(BIN)/python -m benchmarks
