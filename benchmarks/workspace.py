@@ -80,7 +80,7 @@ async def pairs(settings: Settings, workspace: Workspace, stack: AsyncExitStack)
     index = await asyncio.to_thread(search.get_async_index, settings.vector_search_endpoint, INDEX)
     openai = AsyncOpenAI(base_url=f"{settings.databricks_host}/serving-endpoints", api_key=credentials["token"])
     stack.push_async_callback(openai.close)
-    chat = workspace.endpoints.serving_endpoint("chat")
+    chat = workspace.endpoints.serving_endpoint("databricks-claude-sonnet-4-5")
 
     def download() -> bytes:
         with client.files.download(FILE).contents as stream:
@@ -101,7 +101,7 @@ async def pairs(settings: Settings, workspace: Workspace, stack: AsyncExitStack)
             lambda: workspace.indexes.query(INDEX, vector, top_k=5, columns=["id"]),
         ),
         "endpoints.chat": (
-            lambda: openai.chat.completions.create(model="chat", messages=MESSAGES),
+            lambda: openai.chat.completions.create(model="databricks-claude-sonnet-4-5", messages=MESSAGES),
             lambda: chat.chat({"messages": MESSAGES}, timeout_seconds=30),
         ),
     }
@@ -161,7 +161,7 @@ async def mix_ups(home: Path) -> Row:
     """Two users in turn, each of whom may see one table."""
     import pyarrow as pa
 
-    from lakemesh.emulator.app import Accounts
+    from lakemesh.emulator.accounts import Accounts
     from lakemesh.lakehouse.tables import Column, TableSpec
     from tests.emulator.served import serve
 

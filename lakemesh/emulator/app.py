@@ -1,8 +1,7 @@
 """The emulator, put together."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -17,6 +16,7 @@ from lakemesh.emulator import (
     faults,
     files,
     genie,
+    guard,
     identity,
     jobs,
     lakebase,
@@ -27,6 +27,7 @@ from lakemesh.emulator import (
     vector_search,
     workspace_files,
 )
+from lakemesh.emulator.accounts import Accounts
 from lakemesh.emulator.errors import ApiError, answer_api_error, answer_lakemesh_error
 from lakemesh.emulator.genie import Space
 from lakemesh.emulator.sql import Sql
@@ -34,26 +35,17 @@ from lakemesh.emulator.state import State
 from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.workspace import Workspace
 
-OPEN_PATHS = ("/.well-known/", "/oidc/", "/emulator/")
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 UNKEPT_PATHS = ("/api/2.0/fs/", "/serving-endpoints/", "/emulator/")
 """Where changes are the embedded workspace's, which keeps them itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accounts:
-    """Users by personal access token, service principals with their secrets, and who of them may do everything."""
-
-    tokens: Mapping[str, str] = field(default_factory=lambda: {"emulator-token": "admin@example.com"})
-    principals: Mapping[str, str] = field(default_factory=lambda: {"emulator-client": "emulator-secret"})
-    admins: frozenset[str] = frozenset({"admin@example.com", "emulator-client"})
 
 
 def create_emulator(
     workspace: Workspace,
     *,
     home: Path,
-    accounts: Accounts | None = None,
+    accounts: Accounts,
+    hosts: Collection[str] = (),
     spaces: Sequence[Space] = (),
     latency_seconds: float = 0.0,
     warehouse_start_seconds: float = 0.0,
@@ -61,16 +53,19 @@ def create_emulator(
     """A workspace's REST API over the embedded `workspace`, which stays the caller's to close, and whose folder is
     `home`: what the API knows besides is kept there.
 
+    `hosts` are names it is reached by besides loopback's.
     `latency_seconds` is added to every request; the first statement waits `warehouse_start_seconds` more.
     """
-    accounts = accounts or Accounts()
     state = State(home)
     tokens = identity.Tokens(accounts.tokens, accounts.principals, state.section("principals"))
     grants = identity.Grants(accounts.admins, state.section("grants"))
     unity = catalog.Catalog(state.section("catalog"))
     tree = workspace_files.Tree(home / "workspace-files")
     scopes = secrets.Secrets(state.section("secrets"), accounts.admins)
-    deployed = apps.Apps(home, state, tree=tree, tokens=tokens, grants=grants, secret_scopes=scopes)
+    endpoints = serving.EndpointCatalog(state.section("serving_endpoints"))
+    deployed = apps.Apps(
+        home, state, tree=tree, tokens=tokens, grants=grants, secret_scopes=scopes, endpoints=endpoints
+    )
     client = httpx.AsyncClient(timeout=app_proxy.TIMEOUT_SECONDS)
     record = faults.Record(latency_seconds)
     postgres = lakebase.Lakebase(home, state.section("lakebase"))
@@ -85,6 +80,7 @@ def create_emulator(
         await deployed.close()
         await client.aclose()
         state.save()
+        state.close()
 
     app = FastAPI(
         lifespan=lifespan,
@@ -93,18 +89,15 @@ def create_emulator(
     )
 
     @app.middleware("http")
-    async def authenticate(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        if not request.url.path.startswith(OPEN_PATHS):
-            try:
-                request.state.user = tokens.user_of(request.headers.get("authorization"))
-            except ApiError as error:
-                return await answer_api_error(request, error)
+    async def keep_changes(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         answer = await call_next(request)
         if request.method in CHANGING and not request.url.path.startswith(UNKEPT_PATHS):
             state.save()
         return answer
 
+    app.middleware("http")(guard.authenticated(tokens, accounts.admins))
     app.add_middleware(faults.Faults, record=record)
+    app.add_middleware(guard.HostGuard, hosts=hosts)
     for router in (
         identity.routes(tokens, grants),
         faults.routes(record),
@@ -112,13 +105,13 @@ def create_emulator(
         statements.routes(sql),
         catalog.routes(workspace, unity, grants),
         vector_search.routes(workspace.indexes, grants, state.section("search")),
-        serving.routes(workspace.endpoints, state.section("serving_endpoints")),
+        serving.routes(workspace.endpoints, endpoints),
         genie.routes({space.space_id: space for space in spaces}, sql),
         lakebase.routes(postgres),
         jobs.routes(state.section("jobs")),
         workspace_files.routes(tree),
         apps.routes(deployed),
-        app_proxy.routes(tokens, deployed.process, client),
+        app_proxy.routes(tokens, deployed.app, deployed.process, client),
         secrets.routes(scopes),
         dashboards.routes(state.section("dashboards"), state.section("alerts")),
         permissions.routes(state.section("permissions"), {"apps": deployed.app}),

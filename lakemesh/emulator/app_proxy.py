@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -23,13 +23,17 @@ TIMEOUT_SECONDS = 120.0
 FindProcess = Callable[[str], AppProcess]
 
 
-def routes(tokens: Tokens, process_of: FindProcess, client: httpx.AsyncClient) -> APIRouter:
+def routes(
+    tokens: Tokens, find_app: Callable[[str], Mapping[str, Any]], process_of: FindProcess, client: httpx.AsyncClient
+) -> APIRouter:
     router = APIRouter(prefix="/emulator/apps")
 
     @router.api_route("/{name}/{path:path}", methods=METHODS, include_in_schema=False)
     async def forward(name: str, path: str, request: Request) -> Response:
-        """As Databricks Apps' own proxy: `Authorization` ends here, and `X-Forwarded-*` are never the caller's."""
+        """As Databricks Apps' own proxy: `Authorization` ends here, and `X-Forwarded-*` are never the caller's. The
+        app gets a token of its user only for scopes it declares, and only for those."""
         user = tokens.user_of(request.headers.get("authorization"))
+        scopes = frozenset(find_app(name).get("user_api_scopes") or ())
         process = process_of(name)
         if not process.is_running:
             raise ApiError(503, f"App {name!r} is not available.")
@@ -37,7 +41,7 @@ def routes(tokens: Tokens, process_of: FindProcess, client: httpx.AsyncClient) -
             request.method,
             f"http://127.0.0.1:{process.port}/{path}",
             params=request.query_params,
-            headers=vouched(request, user),
+            headers=forwarded(request, user, tokens.passed_on(user, scopes) if scopes else None),
             content=await request.body(),
         )
         try:
@@ -70,18 +74,17 @@ def routes(tokens: Tokens, process_of: FindProcess, client: httpx.AsyncClient) -
     return router
 
 
-def vouched(request: Request, user: str) -> dict[str, str]:
+def forwarded(request: Request, user: str, token: str | None) -> dict[str, str]:
     headers = {
         key: value
         for key, value in request.headers.items()
         if key not in NOT_FORWARDED and not key.startswith("x-forwarded-")
     }
-    _, _, token = request.headers["authorization"].partition(" ")
+    headers |= {"x-forwarded-access-token": token} if token else {}
     return headers | {
         "x-forwarded-user": user,
         "x-forwarded-email": user,
         "x-forwarded-preferred-username": user,
-        "x-forwarded-access-token": token,
         "x-forwarded-host": request.headers.get("host", ""),
     }
 

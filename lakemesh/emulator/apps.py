@@ -12,13 +12,16 @@ from typing import Any
 import yaml
 from fastapi import APIRouter, Request
 
+from lakemesh.emulator import guard
 from lakemesh.emulator.app_process import AppProcess, Launch
 from lakemesh.emulator.errors import ApiError, not_found
 from lakemesh.emulator.identity import Grants, Tokens, body_of
 from lakemesh.emulator.secrets import Secrets
+from lakemesh.emulator.serving import EndpointCatalog
 from lakemesh.emulator.state import State
 from lakemesh.emulator.workspace_files import Tree
 
+EXISTS = "RESOURCE_ALREADY_EXISTS"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])")
 
 
@@ -26,7 +29,15 @@ class Apps:
     """What was said about apps is kept in the state; their sources, logs and processes belong to `home`."""
 
     def __init__(
-        self, home: Path, state: State, *, tree: Tree, tokens: Tokens, grants: Grants, secret_scopes: Secrets
+        self,
+        home: Path,
+        state: State,
+        *,
+        tree: Tree,
+        tokens: Tokens,
+        grants: Grants,
+        secret_scopes: Secrets,
+        endpoints: EndpointCatalog,
     ) -> None:
         self._home = home / "apps"
         self._state = state
@@ -35,6 +46,7 @@ class Apps:
         self._tokens = tokens
         self._grants = grants
         self._secrets = secret_scopes
+        self._endpoints = endpoints
         self._processes: dict[str, AppProcess] = {}
         self._work: set[asyncio.Task[None]] = set()
 
@@ -67,7 +79,9 @@ class Apps:
         if not NAME.fullmatch(name):
             raise ApiError(400, f"{name!r:.60} is no name for an app: 2 to 30 of a-z, 0-9 and hyphens.")
         if name in self._known:
-            raise ApiError(409, f"An app named {name!r} already exists.")
+            # Databricks CLI, libs/testserver/apps.go
+            raise ApiError(409, f"An app with the same name already exists: {name}", error_code=EXISTS)
+        self._check(body)
         principal = f"{secrets.token_hex(4)}-app-{name}"
         app = {
             **body,
@@ -83,6 +97,7 @@ class Apps:
 
     def change(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         app = self.app(name)
+        self._check(body)
         app.update({key: value for key, value in body.items() if key != "name"})
         self._grant_resources(app, body.get("resources") or [])
         return app
@@ -206,6 +221,17 @@ class Apps:
             return base64.b64decode(value).decode()
         return identifier(resource)
 
+    def _check(self, body: Mapping[str, Any]) -> None:
+        """What an app may use has to be there, and what it asks its users for has to be on offer."""
+        guard.checked_scopes(body.get("user_api_scopes") or ())
+        if "user_api_scopes" in body and isinstance(body, dict):
+            body["effective_user_api_scopes"] = [*body["user_api_scopes"], "iam.current-user:read"]
+        for resource in body.get("resources") or ():
+            if endpoint := resource.get("serving_endpoint"):
+                self._endpoints.get(str(endpoint.get("name")))
+            if (secret := resource.get("secret")) and secret.get("scope") not in self._secrets.scopes:
+                raise not_found(f"Scope {secret.get('scope')!r}")
+
     def _grant_resources(self, app: Mapping[str, Any], resources: list[dict[str, Any]]) -> None:
         """The app's principal gets what its resources say, and what using a securable takes."""
         principal = app["service_principal_client_id"]
@@ -283,6 +309,9 @@ def routes(apps: Apps) -> APIRouter:
     async def get_deployment(name: str, deployment_id: str) -> dict[str, Any]:
         if deployment_id not in apps.deployments(name):
             raise not_found(f"Deployment {deployment_id!r}")
-        return apps.deployments(name)[deployment_id]
+        # Values are never given back (Databricks CLI, libs/testserver/apps.go, AppsGetDeployment).
+        found = apps.deployments(name)[deployment_id]
+        masked = [{"name": entry.get("name")} for entry in found.get("env_vars") or ()]
+        return {**found, "env_vars": masked} if masked else found
 
     return router

@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,6 +72,8 @@ class Tokens:
 
     def __init__(self, users: Mapping[str, str], principals: Mapping[str, str], of_apps: dict[str, str]) -> None:
         self._user_of = dict(users)
+        self._scopes: dict[str, frozenset[str]] = {}
+        self._passed_on: dict[tuple[str, frozenset[str]], str] = {}
         self._issued: set[str] = set()
         self._principals = principals
         self._of_apps = of_apps
@@ -90,6 +93,18 @@ class Tokens:
         if user is None:
             raise ApiError(401, "Credential was not sent or was of an unsupported type for this API.")
         return user
+
+    def scopes_of(self, authorization: str | None) -> frozenset[str] | None:
+        """None for a token that is good for everything its user may do."""
+        return self._scopes.get((authorization or "").partition(" ")[2])
+
+    def passed_on(self, user: str, scopes: frozenset[str]) -> str:
+        """The user's token as an app gets it: good for `scopes` only."""
+        key = (user, scopes)
+        if key not in self._passed_on:
+            token = f"user-{secrets.token_hex(16)}"
+            self._user_of[token], self._scopes[token], self._passed_on[key] = user, scopes, token
+        return self._passed_on[key]
 
     def withdraw(self) -> int:
         """Tokens that were given out are refused from now on; how many there were."""
@@ -146,7 +161,7 @@ def routes(tokens: Tokens, grants: Grants) -> APIRouter:
     @router.get("/api/2.0/preview/scim/v2/Me")
     async def me(request: Request) -> dict[str, Any]:
         user = request.state.user
-        return {"id": str(abs(hash(user)) % 10**12), "userName": user, "displayName": user, "active": True}
+        return {"id": str(zlib.crc32(user.encode())), "userName": user, "displayName": user, "active": True}
 
     @router.get("/api/2.1/unity-catalog/permissions/{kind}/{name}")
     async def get_permissions(kind: str, name: str) -> dict[str, Any]:

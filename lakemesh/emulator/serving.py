@@ -8,17 +8,31 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from lakemesh.emulator.errors import ERROR_CODES, ApiError, not_found
+from lakemesh.emulator.errors import ERROR_CODES, ApiError
 from lakemesh.emulator.identity import body_of
 from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoint, ModelEndpoints
 
 TIMEOUT_SECONDS = 60.0
+THROUGHPUT_CHUNK = 980
+"""Tokens a second; one size for all models stands for the sizes of each."""
+
+FOUNDATION_MODELS = (
+    "databricks-claude-sonnet-4-5",
+    "databricks-claude-opus-4-5",
+    "databricks-claude-haiku-4-5",
+    "databricks-gpt-oss-120b",
+    "databricks-llama-4-maverick",
+    "databricks-meta-llama-3-3-70b-instruct",
+    "databricks-gte-large-en",
+    "databricks-bge-large-en",
+)
+"""Those of the emulator's region; the others a real region may have are not there."""
 
 
-def routes(endpoints: ModelEndpoints, kept: dict[str, dict[str, Any]]) -> APIRouter:
+def routes(endpoints: ModelEndpoints, catalog: "EndpointCatalog") -> APIRouter:
     router = APIRouter()
-    router.include_router(lifecycle_routes(kept), prefix="/api/2.0/serving-endpoints")
+    router.include_router(lifecycle_routes(catalog), prefix="/api/2.0/serving-endpoints")
 
     @router.post("/serving-endpoints/chat/completions")
     @router.post("/ai-gateway/mlflow/v1/chat/completions")
@@ -41,34 +55,61 @@ def routes(endpoints: ModelEndpoints, kept: dict[str, dict[str, Any]]) -> APIRou
     def endpoint_of(name: Any) -> ModelEndpoint:
         if not isinstance(name, str) or not name:
             raise ApiError(400, "The request names no model.")
+        catalog.get(name)
         return endpoints.serving_endpoint(name)
 
     return router
 
 
-def lifecycle_routes(kept: dict[str, dict[str, Any]]) -> APIRouter:
-    """Endpoints that were made are kept; those of the foundation models, named `databricks-...`, are always there."""
-    router = APIRouter()
+class EndpointCatalog:
+    """Endpoints that were made, in `kept`, and those of the foundation models, which are there without being made."""
 
-    def described(name: str) -> dict[str, Any]:
-        if name not in kept and not name.startswith("databricks-"):
-            raise not_found(f"Endpoint {name!r}")
-        made = kept.get(name) or {"config": {"served_entities": [{"name": name}]}}
+    def __init__(self, kept: dict[str, dict[str, Any]]) -> None:
+        self.kept = kept
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Raises `ApiError` 404, also for a foundation model that the region does not offer."""
+        if name not in self.kept and name not in FOUNDATION_MODELS:
+            # Databricks CLI, libs/testserver/serving_endpoints.go
+            raise ApiError(404, f"Serving endpoint with name {name} not found")
+        made = self.kept.get(name) or {"config": {"served_entities": [{"name": name}]}}
         state = {"ready": "READY", "config_update": "NOT_UPDATING"}
         return {"name": name, "task": "llm/v1/chat", "state": state, **made}
+
+
+def checked_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Provisioned throughput comes in chunks whose size depends on the model: one asks for the size, at
+    `get-model-optimization-info`, before one asks for throughput (documentation, "provisioned throughput foundation
+    model APIs")."""
+    for entity in config.get("served_entities") or ():
+        least, most = (int(entity.get(f"{end}_provisioned_throughput") or 0) for end in ("min", "max"))
+        if least % THROUGHPUT_CHUNK or most % THROUGHPUT_CHUNK or least > most:
+            problem = f"min_provisioned_throughput and max_provisioned_throughput are multiples of {THROUGHPUT_CHUNK}"
+            raise ApiError(400, f"{problem}, the first not above the second; got {least} and {most}.")
+    return config
+
+
+def lifecycle_routes(catalog: EndpointCatalog) -> APIRouter:
+    router, kept, described = APIRouter(), catalog.kept, catalog.get
 
     @router.post("")
     async def create(request: Request) -> dict[str, Any]:
         body = body_of(await request.body())
         name = str(body.get("name"))
-        if name in kept:
-            raise ApiError(400, f"Endpoint {name!r} already exists.", error_code="RESOURCE_ALREADY_EXISTS")
+        if name in kept or name in FOUNDATION_MODELS:
+            message = f"Serving endpoint with name {name} already exists"
+            raise ApiError(409, message, error_code="RESOURCE_ALREADY_EXISTS")
+        checked_config(body.get("config") or {})
         kept[name] = {**body, "id": secrets.token_hex(16)}
         return described(name)
 
     @router.get("")
     async def list_endpoints() -> dict[str, Any]:
-        return {"endpoints": [described(name) for name in kept]}
+        return {"endpoints": [described(name) for name in (*FOUNDATION_MODELS, *kept)]}
+
+    @router.get("/get-model-optimization-info/{name}/{version}")
+    async def optimization(name: str, version: str) -> dict[str, Any]:
+        return {"optimizable": True, "throughput_chunk_size": THROUGHPUT_CHUNK}
 
     @router.get("/{name}")
     async def get_endpoint(name: str) -> dict[str, Any]:
@@ -77,7 +118,8 @@ def lifecycle_routes(kept: dict[str, dict[str, Any]]) -> APIRouter:
     @router.put("/{name}/config")
     async def update_config(name: str, request: Request) -> dict[str, Any]:
         described(name)
-        kept[name]["config"] = {**kept[name].get("config", {}), **body_of(await request.body())}
+        config = {**kept[name].get("config", {}), **body_of(await request.body())}
+        kept[name]["config"] = checked_config(config)
         return described(name)
 
     @router.delete("/{name}")

@@ -1,9 +1,13 @@
 """What the emulator knows besides tables, volumes and vectors: one small JSON file in its home."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+from lakemesh.emulator.accounts import write_private
+from lakemesh.errors import Conflict
 
 
 class State:
@@ -11,6 +15,14 @@ class State:
     not at all."""
 
     def __init__(self, home: Path) -> None:
+        """Raises `Conflict` when another emulator serves this home: the last to write would win."""
+        home.mkdir(parents=True, exist_ok=True)
+        self._lock = (home / "emulator.lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise Conflict(f"Another emulator serves {home}; stop it, or give another --home.") from None
         self._file = home / "emulator.json"
         self._saved = self._file.read_text() if self._file.exists() else "{}"
         self._sections: dict[str, dict[str, Any]] = json.loads(self._saved)
@@ -22,8 +34,11 @@ class State:
         content = json.dumps(self._sections)
         if content == self._saved:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         written = self._file.with_suffix(".new")
-        written.write_text(content)
+        write_private(written, content)
         os.replace(written, self._file)
         self._saved = content
+
+    def close(self) -> None:
+        """Let another emulator have the home."""
+        self._lock.close()

@@ -11,6 +11,9 @@ from lakemesh.emulator.identity import Grants, body_of
 from lakemesh.errors import NotFound
 from lakemesh.lakehouse.indexes import Indexes, IndexSpec
 
+MAX_REQUEST_BYTES = 10 * 1000 * 1000
+"""Bulk upsert request size limit for direct access indexes: 10 MB (AI Search documentation, "limits")."""
+
 
 class Search:
     """What the API knows beyond the embedded indexes, in `kept`: endpoints, and of each index where it lives and how it
@@ -131,8 +134,11 @@ def data_routes(search: Search, grants: Grants) -> APIRouter:
     @router.post("/indexes/{name}/upsert-data")
     async def upsert(name: str, request: Request) -> dict[str, Any]:
         grants.require(request.state.user, "MODIFY", name)
+        content = await request.body()
+        if len(content) > MAX_REQUEST_BYTES:
+            raise ApiError(400, f"The request has {len(content)} bytes; at most {MAX_REQUEST_BYTES} are taken.")
         search.body(name)
-        rows = json.loads(body_of(await request.body()).get("inputs_json") or "[]")
+        rows = json.loads(body_of(content).get("inputs_json") or "[]")
         await indexes.upsert(name, rows)
         return {"status": "SUCCESS", "result": {"success_row_count": len(rows), "failed_primary_keys": []}}
 

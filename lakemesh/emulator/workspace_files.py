@@ -13,6 +13,9 @@ from starlette.datastructures import UploadFile
 from lakemesh.emulator.errors import ApiError, not_found
 from lakemesh.emulator.identity import body_of
 
+MAX_IMPORT_BYTES = 10 * 1024 * 1024
+"""Of one JSON request, so that 7.5 MB of content fit (Workspace API reference, "import")."""
+
 
 class Tree:
     """Files by absolute path. `/Workspace/Users/...` and `/Users/...` are one place, as on the platform."""
@@ -83,8 +86,14 @@ def routes(tree: Tree) -> APIRouter:
             content = await sent.read() if isinstance(sent, UploadFile) else str(sent or "").encode()
             tree.write(str(form["path"]), content, overwrite=str(form.get("overwrite")).lower() == "true")
         else:
-            body = body_of(await request.body())
-            content = base64.b64decode(body.get("content") or "")
+            sent_json = await request.body()
+            if len(sent_json) > MAX_IMPORT_BYTES:
+                message = f"The request is larger than {MAX_IMPORT_BYTES} bytes."
+                raise ApiError(400, message, error_code="MAX_NOTEBOOK_SIZE_EXCEEDED")
+            body = body_of(sent_json)
+            if not body.get("content"):  # databricks/cli issue 2661
+                raise ApiError(400, "No input data source provided.")
+            content = base64.b64decode(body["content"])
             tree.write(str(body["path"]), content, overwrite=bool(body.get("overwrite")))
         return {}
 

@@ -9,7 +9,7 @@ REQUEST = {"messages": [{"role": "user", "content": "Say something."}]}
 
 
 async def test_a_chat(workspace: Workspace) -> None:
-    endpoint = workspace.endpoints.serving_endpoint("chat")
+    endpoint = workspace.endpoints.serving_endpoint("databricks-claude-sonnet-4-5")
     answer = await endpoint.chat(REQUEST, timeout_seconds=10)
     assert answer["choices"][0]["message"]["content"]
     assert answer["choices"][0]["finish_reason"] == "stop"
@@ -17,7 +17,7 @@ async def test_a_chat(workspace: Workspace) -> None:
 
 
 async def test_a_streamed_chat_says_the_same(workspace: Workspace) -> None:
-    endpoint = workspace.endpoints.serving_endpoint("chat")
+    endpoint = workspace.endpoints.serving_endpoint("databricks-claude-sonnet-4-5")
     whole = await endpoint.chat(REQUEST, timeout_seconds=10)
     chunks = [chunk async for chunk in endpoint.stream_chat(REQUEST, timeout_seconds=10)]
     text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
@@ -26,13 +26,13 @@ async def test_a_streamed_chat_says_the_same(workspace: Workspace) -> None:
 
 
 async def test_embeddings_keep_the_order(workspace: Workspace) -> None:
-    endpoint = workspace.endpoints.serving_endpoint("embeddings")
+    endpoint = workspace.endpoints.serving_endpoint("databricks-bge-large-en")
     together = await endpoint.embed(["one", "two"], timeout_seconds=10)
     alone = [(await endpoint.embed([text], timeout_seconds=10)).vectors[0] for text in ("one", "two")]
     assert together.vectors == [pytest.approx(vector) for vector in alone]
     assert together.vectors[0] != together.vectors[1]
     assert together.input_tokens > 0
-    assert together.model == "offline-384"
+    assert together.model == "offline-1024"
 
 
 async def test_ping(workspace: Workspace) -> None:

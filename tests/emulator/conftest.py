@@ -2,13 +2,15 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from lakemesh.emulator.app import Accounts
+from lakemesh.emulator.accounts import Accounts
 from lakemesh.emulator.genie import ScriptedAnswer, Space
 from lakemesh.lakehouse import databricks
 from lakemesh.lakehouse.workspace import Workspace
+from tests.emulator import served as made
 from tests.emulator.served import Emulator, serve
 
 USERS = {"emulator-token": "admin@example.com", "token-ann": "ann@example.com", "token-bob": "bob@example.com"}
+ACCOUNTS = Accounts(tokens=USERS, principals=made.ACCOUNTS.principals)
 SPACE = Space(
     space_id="space",
     answers=[
@@ -21,7 +23,7 @@ SPACE = Space(
 
 @pytest.fixture(scope="session")
 def served_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with serve(tmp_path_factory.mktemp("emulator"), accounts=Accounts(tokens=USERS), spaces=[SPACE]) as emulator:
+    with serve(tmp_path_factory.mktemp("emulator"), accounts=ACCOUNTS, spaces=[SPACE]) as emulator:
         yield emulator
 
 

@@ -19,7 +19,11 @@ import uvicorn
 
 from lakemesh.config.settings import Settings
 from lakemesh.emulator import create_emulator
+from lakemesh.emulator.accounts import Accounts
 from lakemesh.lakehouse.embedded import open_workspace
+
+TOKEN = "emulator-token"
+ACCOUNTS = Accounts(tokens={TOKEN: "admin@example.com"}, principals={"emulator-client": "emulator-secret"})
 
 
 @dataclass(frozen=True)
@@ -27,16 +31,16 @@ class Emulator:
     url: str
 
     def fault(self, **fault: Any) -> None:
-        httpx.post(f"{self.url}/emulator/faults", json=fault).raise_for_status()
+        self.call("POST", "/emulator/faults", fault).raise_for_status()
 
     def clear(self) -> None:
-        httpx.delete(f"{self.url}/emulator/faults").raise_for_status()
-        httpx.delete(f"{self.url}/emulator/requests").raise_for_status()
+        self.call("DELETE", "/emulator/faults").raise_for_status()
+        self.call("DELETE", "/emulator/requests").raise_for_status()
 
     def requests(self) -> list[dict[str, Any]]:
-        return httpx.get(f"{self.url}/emulator/requests").json()
+        return self.call("GET", "/emulator/requests").json()
 
-    def call(self, method: str, path: str, body: Any = None, token: str = "emulator-token") -> httpx.Response:
+    def call(self, method: str, path: str, body: Any = None, token: str = TOKEN) -> httpx.Response:
         return httpx.request(method, self.url + path, json=body, headers={"authorization": f"Bearer {token}"})
 
     def settings(self, **changes: Any) -> Settings:
@@ -60,7 +64,7 @@ def serve(home: Path, **options: Any) -> Iterator[Emulator]:
     async def run() -> None:
         nonlocal server
         workspace = await open_workspace(home)
-        app = create_emulator(workspace, home=home, **options)
+        app = create_emulator(workspace, home=home, **({"accounts": ACCOUNTS} | options))
         config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         ready.set()
@@ -80,13 +84,13 @@ def serve(home: Path, **options: Any) -> Iterator[Emulator]:
 
 
 @contextlib.contextmanager
-def serve_by_command(home: Path) -> Iterator[Emulator]:
+def serve_by_command(home: Path, **environment: str) -> Iterator[Emulator]:
     """`lakemesh workspace`, in a process of its own; what it says goes to a file beside its home."""
     command = [sys.executable, "-m", "lakemesh.cli", "workspace", "--home", str(home), "--port", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    own = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "LAKEMESH_EMULATOR_TOKEN": TOKEN, **environment}
     said = home.with_name(f"{home.name}.log")
     with said.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=own)
     try:
         while (found := re.search(r"running on (http://[\d.:]+)", said.read_text())) is None:
             assert process.poll() is None, said.read_text()

@@ -102,7 +102,7 @@ def test_an_app_runs_with_its_environment_and_the_proxys_headers(url: str) -> No
     seen = httpx.get(f"{url}/a/b?c=d", headers=forged).json()
     assert seen["path"] == "/a/b?c=d"
     assert seen["headers"]["x-forwarded-user"] == "admin@example.com"
-    assert seen["headers"]["x-forwarded-access-token"] == "emulator-token"
+    assert "x-forwarded-access-token" not in seen["headers"]  # it asks its users for nothing
     assert "authorization" not in {name.lower() for name in seen["headers"]}
     environment = seen["env"]
     told = {name: environment[name] for name in ("GREETING", "WAREHOUSE", "FOLDER", "KEY", "DATABRICKS_APP_NAME")}
@@ -114,6 +114,24 @@ def test_an_app_runs_with_its_environment_and_the_proxys_headers(url: str) -> No
         "DATABRICKS_APP_NAME": "mirror",
     }
     assert httpx.get(f"{url}/").status_code == 401
+
+
+def test_a_users_token_is_good_for_the_scopes_the_app_declares(emulator: Emulator, url: str) -> None:
+    def change(**members: object) -> httpx.Response:
+        return emulator.call("PATCH", "/api/2.0/apps/mirror", members)
+
+    assert change(user_api_scopes=["sql", "files"]).json()["effective_user_api_scopes"][:2] == ["sql", "files"]
+    token = httpx.get(f"{url}/", headers=TOKEN).json()["headers"]["x-forwarded-access-token"]
+    assert token != "emulator-token"
+    assert emulator.call("GET", "/api/2.0/preview/scim/v2/Me", token=token).json()["userName"] == "admin@example.com"
+    assert emulator.call("GET", "/api/2.0/sql/warehouses", token=token).status_code == 200
+    refused = emulator.call("GET", "/api/2.0/genie/spaces", token=token)
+    assert refused.status_code == 403
+    assert refused.json()["message"] == "Provided OAuth token does not have required scopes: genie"
+    assert emulator.call("GET", "/emulator/requests", token=token).status_code == 403
+    assert change(user_api_scopes=["jobs.jobs"]).status_code == 400
+    change(user_api_scopes=[])
+    assert "x-forwarded-access-token" not in httpx.get(f"{url}/", headers=TOKEN).json()["headers"]
 
 
 def test_an_app_acts_with_its_own_rights(emulator: Emulator, url: str) -> None:

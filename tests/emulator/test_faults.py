@@ -75,7 +75,7 @@ async def test_a_withdrawn_token_is_renewed_once_and_nobody_notices(
 ) -> None:
     name = "main.faults.renewed"
     await workspace.indexes.create(IndexSpec(name=name, dimension=2))
-    model = workspace.endpoints.serving_endpoint("chat")
+    model = workspace.endpoints.serving_endpoint("databricks-claude-sonnet-4-5")
     question = {"messages": [{"role": "user", "content": "Still there?"}]}
     emulator.clear()
     withdrawn = emulator.call("DELETE", "/emulator/tokens").json()["withdrawn"]
@@ -230,7 +230,7 @@ async def test_an_endpoint_says_whether_to_try_again(
     workspace: Workspace, emulator: Emulator, fault: dict, retryable: bool
 ) -> None:
     emulator.fault(path="/serving-endpoints/.*", **fault)
-    endpoint = workspace.endpoints.serving_endpoint("chat")
+    endpoint = workspace.endpoints.serving_endpoint("databricks-claude-sonnet-4-5")
     with pytest.raises(EndpointError) as failed:
         await endpoint.chat({"messages": [{"role": "user", "content": "x"}]}, timeout_seconds=5)
     assert failed.value.retryable is retryable
