@@ -122,16 +122,24 @@ class AgentContext:
         tools: Sequence[str],
         output: type[ModelT] | None = None,
         limits: ToolLimits | None = None,
+        text_needs_tools: bool = False,
         **arguments: Any,
     ) -> ToolRun[ModelT]:
         """Model and tools in turn until the model answers. `tools` are names of agents; each call is a nested run, and
         an error of one is told to the model. Text and tools are emitted as events. With `output`, the answer is of that
-        model. A limit that ends the loop marks the answer as degraded. `arguments` are those of `models.stream`.
+        model. A limit that ends the loop marks the answer as degraded. With `text_needs_tools`, what the model says
+        before it has used any tool is not emitted. `arguments` are those of `models.stream`.
 
         Raises `UnknownAgent` for a tool that is not there, `ModelUnavailable` when there is no answer, and what the
         models raise."""
         return await run_tools(
-            self, messages, tools=tools, output=output, limits=limits or ToolLimits(), arguments=arguments
+            self,
+            messages,
+            tools=tools,
+            output=output,
+            limits=limits or ToolLimits(),
+            text_needs_tools=text_needs_tools,
+            arguments=arguments,
         )
 
 

@@ -82,6 +82,7 @@ class ToolLoop(Generic[ModelT]):
     names: Mapping[str, str]
     output: type[ModelT] | None
     limits: ToolLimits
+    text_needs_tools: bool
     arguments: Mapping[str, Any]
     conversation: list[Message]
     uses: list[ToolUse] = field(default_factory=list)
@@ -118,7 +119,7 @@ class ToolLoop(Generic[ModelT]):
             return await whole_answer(chunks, self._emit_text)
 
     def _emit_text(self, text: str) -> None:
-        if self.output is None:
+        if self.output is None and (not self.text_needs_tools or any(use.error is None for use in self.uses)):
             self.context.emit(TextDelta(text=text))
 
     async def _last_answer(self, stopped: Stop) -> ChatAnswer:
@@ -136,7 +137,7 @@ class ToolLoop(Generic[ModelT]):
         self.conversation.append(message_of(answer, ids))
         slots = asyncio.Semaphore(self.limits.parallel)
 
-        async def use(place: int, call: ToolCall) -> str:
+        async def use(place: int, call: ToolCall) -> tuple[ToolUse, str]:
             if place >= self.limits.calls:
                 return self._refuse(ids[place], call, f"Only {self.limits.calls} tools are run at a time; ask again.")
             async with slots:
@@ -146,10 +147,12 @@ class ToolLoop(Generic[ModelT]):
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(use(place, call)) for place, call in enumerate(calls)]
         for call_id, task in zip(ids, tasks, strict=True):
-            self.conversation.append({"role": "tool", "tool_call_id": call_id, "content": task.result()})
+            used, content = task.result()
+            self.uses.append(used)
+            self.conversation.append({"role": "tool", "tool_call_id": call_id, "content": content})
 
-    async def _use(self, call_id: str, call: ToolCall) -> str:
-        """The tool's answer, or its error, as the model is told of it."""
+    async def _use(self, call_id: str, call: ToolCall) -> tuple[ToolUse, str]:
+        """What was called, and its answer or error as the model is told of it."""
         name = self.names.get(call.name)
         if name is None:
             known = ", ".join(self.names) or "none"
@@ -162,18 +165,16 @@ class ToolLoop(Generic[ModelT]):
         try:
             output = await self.context.call(name, dict(call.arguments))
         except LakemeshError as error:
-            self.uses.append(ToolUse(name=name, arguments=call.arguments, error=error.code))
-            return error_text(error)
-        self.uses.append(ToolUse(name=name, arguments=call.arguments))
-        return cut(to_json(output.result, inf_nan_mode="null", fallback=str).decode(), self.limits.result_characters)
+            return ToolUse(name=name, arguments=call.arguments, error=error.code), error_text(error)
+        result = to_json(output.result, inf_nan_mode="null", fallback=str).decode()
+        return ToolUse(name=name, arguments=call.arguments), cut(result, self.limits.result_characters)
 
-    def _refuse(self, call_id: str, call: ToolCall, why: str) -> str:
+    def _refuse(self, call_id: str, call: ToolCall, why: str) -> tuple[ToolUse, str]:
         """A call that is not run: told to the model, and to who listens."""
         name, arguments = self.names.get(call.name, call.name[:80]), call.arguments or {}
         self.context.emit(ToolCalled(call_id=call_id, name=name, arguments=arguments))
         self.context.emit(ToolReturned(call_id=call_id, name=name, is_error=True))
-        self.uses.append(ToolUse(name=name, arguments=arguments, error=InvalidRequest.code))
-        return error_text(InvalidRequest(why))
+        return ToolUse(name=name, arguments=arguments, error=InvalidRequest.code), error_text(InvalidRequest(why))
 
     async def _structured(self, text: str) -> ModelT:
         """The answer as the output model: what was said when it fits, or else asked for."""
@@ -198,6 +199,7 @@ async def run_tools(
     tools: Sequence[str],
     output: type[ModelT] | None,
     limits: ToolLimits,
+    text_needs_tools: bool,
     arguments: Mapping[str, Any],
 ) -> ToolRun[ModelT]:
     """See `AgentContext.run_tools`."""
@@ -213,6 +215,7 @@ async def run_tools(
         names=names,
         output=output,
         limits=limits,
+        text_needs_tools=text_needs_tools,
         arguments=arguments,
         conversation=list(messages),
     )

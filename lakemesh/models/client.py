@@ -89,6 +89,10 @@ class ModelClient:
             return ""
         return self.routing.endpoints_of(route)[0].embedding_model
 
+    def is_stand_in(self, route: str) -> bool:
+        """Whether a local stand-in answers in place of the route's model: one that understands nothing."""
+        return route in self.routing.config.routes and self.routing.endpoints_of(route)[0].endpoint.stand_in is not None
+
     async def chat(
         self,
         messages: Sequence[Message],
