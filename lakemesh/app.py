@@ -14,6 +14,7 @@ from lakemesh.composition.services import open_services
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
 from lakemesh.errors import LakemeshError, Unavailable
+from lakemesh.event_stream import remember_connection
 from lakemesh.http import problem_response
 
 logger = structlog.get_logger(__name__)
@@ -61,6 +62,7 @@ class App:
         elif self._doors is None:
             await problem_response(Unavailable(NOT_STARTED))(scope, receive, send)
         else:
+            remember_connection(scope, receive)
             await self._doors(scope, receive, send)
 
     async def _answer_lifespan(self, receive: Receive, send: Send) -> None:

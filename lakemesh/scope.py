@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from lakemesh.deadline import Deadline
 from lakemesh.schemas import Identity
@@ -43,6 +44,16 @@ class PromptUse:
     label: str
 
 
+class Clock(Protocol):
+    """What ends an execution at its deadline. Paused while the execution waits for a person."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> Deadline:
+        """The deadline from now on: as much later as the pause was long."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class ExecutionScope:
     """Mutable on purpose: the rooms append to `model_uses`, `prompt_uses` and `degraded` as the work goes on.
@@ -59,6 +70,7 @@ class ExecutionScope:
     door: str = "api"
     parent: "ExecutionScope | None" = field(default=None, repr=False)
     depth: int = 0
+    clocks: list[Clock] = field(default_factory=list, repr=False)
     queue_ms: float = 0.0
     model_uses: list[ModelUse] = field(default_factory=list)
     prompt_uses: list[PromptUse] = field(default_factory=list)

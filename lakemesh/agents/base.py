@@ -1,6 +1,6 @@
 """What an agent is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol
@@ -47,6 +47,15 @@ class AgentCaller(Protocol):
     def describe_tools(self, names: Sequence[str]) -> list[dict[str, Any]]: ...
 
     async def call(self, agent_name: str, data: Any, *, context: "AgentContext") -> AgentOutput: ...
+
+    async def ask(
+        self,
+        schema: type[BaseModel] | Mapping[str, Any],
+        message: str,
+        *,
+        context: "AgentContext",
+        timeout_seconds: float,
+    ) -> Any: ...
 
 
 class EventSink(Protocol):
@@ -114,6 +123,14 @@ class AgentContext:
     async def call(self, agent_name: str, data: Any) -> AgentOutput:
         """Ask another agent, local or a peer, or use a tool."""
         return await self.caller.call(agent_name, data, context=self)
+
+    async def ask(
+        self, schema: type[BaseModel] | Mapping[str, Any], message: str, *, timeout_seconds: float = 300.0
+    ) -> Any:
+        """Ask the caller, a person perhaps, for what only they know: an instance of the model, or an object when
+        `schema` is JSON Schema (of a flat object, which every protocol can show as a form). The time a person takes is
+        not the agent's. Raises `InputRequired` when this caller cannot be asked or declines, and `DeadlineExceeded`."""
+        return await self.caller.ask(schema, message, context=self, timeout_seconds=timeout_seconds)
 
     async def run_tools(
         self,

@@ -39,7 +39,7 @@ class Drive:
     No task is made for it: a step costs a function call.
     """
 
-    __slots__ = ("_abandoned", "_base", "_cancels", "_deadline", "_expired", "_paused", "_task", "_timer")
+    __slots__ = ("_abandoned", "_base", "_cancels", "_deadline", "_expired", "_paused_at", "_pauses", "_task", "_timer")
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
@@ -47,7 +47,9 @@ class Drive:
         self._task: asyncio.Task[Any]
         self._base = 0
         self._cancels = 0
-        self._expired = self._abandoned = self._paused = False
+        self._expired = self._abandoned = False
+        self._pauses = 0
+        self._paused_at = 0.0
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result. Raises what it raises (any `BaseException`), `DeadlinePassed`, `CancelledItself`,
@@ -78,12 +80,18 @@ class Drive:
         return result
 
     def pause(self) -> None:
-        """Time does not count until `resume`."""
-        self._paused = True
-        self._clear_timer()
+        """Time does not count until as many `resume`."""
+        self._pauses += 1
+        if self._pauses == 1:
+            self._paused_at = time.monotonic()
+            self._clear_timer()
 
-    def resume(self, deadline: Deadline) -> None:
-        self._deadline, self._paused = deadline, False
+    def resume(self) -> Deadline:
+        """The deadline from now on: as much later as the pause was long."""
+        self._pauses -= 1
+        if self._pauses == 0:
+            self._deadline = Deadline(self._deadline.at + time.monotonic() - self._paused_at)
+        return self._deadline
 
     @types.coroutine
     def _steps(self, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
@@ -103,7 +111,7 @@ class Drive:
             if task.cancelling() > cancelling:
                 coroutine.close()
                 yield from self._absorb(cancelling)
-            if self._timer is None and not self._paused:
+            if self._timer is None and self._pauses == 0:
                 self._start_timer()
             try:
                 value = yield waits_for

@@ -45,8 +45,11 @@ class EventBuffer:
         self._waiting: deque[Event] = deque()
         self._arrived = asyncio.Event()
         self._bytes = 0
+        self.last: Event | None = None
 
     def put(self, event: Event) -> None:
+        if isinstance(event, Completed | Failed):
+            self.last = event
         if isinstance(event, Started | Asked | Completed | Failed):
             self._waiting.append(event)
         else:

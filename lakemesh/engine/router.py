@@ -8,15 +8,17 @@ answer, events or `LakemeshError` back.
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.context import Context
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from lakemesh.agents.base import AgentContext, AgentServices, EventSink
 from lakemesh.config.schema import Config
 from lakemesh.deadline import Deadline
+from lakemesh.engine.asks import Asks
 from lakemesh.engine.drive import GRACE_SECONDS
 from lakemesh.engine.events import EventBuffer, OwnEvents, discard, nested_events
 from lakemesh.engine.idempotency import (
@@ -31,6 +33,7 @@ from lakemesh.engine.recorder import Recorder
 from lakemesh.engine.registry import AgentRegistry, RegisteredAgent
 from lakemesh.engine.run import Run, RunParts
 from lakemesh.engine.runners import Runners
+from lakemesh.engine.unread import UnreadAnswers
 from lakemesh.errors import AgentFailed, Cancelled, LakemeshError
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.policy import require_may_call
@@ -74,6 +77,8 @@ class AgentRouter:
         self._rate_limiter = rate_limiter
         self._recorder = Recorder(telemetry, metrics)
         self._answers: IdempotencyStore = MemoryIdempotency()
+        self._asks = Asks(admission)
+        self.unread = UnreadAnswers()
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -87,6 +92,7 @@ class AgentRouter:
             recorder=self._recorder,
             max_answer_bytes=config.limits.max_answer_bytes,
         )
+        self.unread.max_bytes = config.limits.max_unread_bytes
         self.admission.configure(config.limits)
         self._rate_limiter.configure(config.limits.rate)
 
@@ -108,7 +114,8 @@ class AgentRouter:
         buffer = EventBuffer()
         run = self._new_run(request, identity, door, parent, OwnEvents(buffer.put))
         task = asyncio.ensure_future(self._run(run) if request.idempotency_key is None else self._run_once(run))
-        task.add_done_callback(lambda done: buffer.put(last_event(done)))
+        task.add_done_callback(lambda done: buffer.put(self.unread.counted(last_event(done))))
+        self._asks.listen(run)
         started = False
         try:
             async for event in buffer:
@@ -117,9 +124,11 @@ class AgentRouter:
                     task.result()  # refused: there is nothing but the error
                 yield event
         finally:
+            self._asks.end(run)
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
+            self.unread.release(buffer.last)
 
     async def call(self, agent_name: str, data: Any, *, context: AgentContext) -> AgentOutput[Any]:
         """One agent asks another: inside the caller's slot, identity, deadline and trace."""
@@ -134,6 +143,22 @@ class AgentRouter:
             return await run.execute()
         finally:
             context.emit(ToolReturned(call_id=scope.execution_id, name=agent_name, is_error=run.output is None))
+
+    async def ask(
+        self,
+        schema: type[BaseModel] | Mapping[str, Any],
+        message: str,
+        *,
+        context: AgentContext,
+        timeout_seconds: float,
+    ) -> Any:
+        """An agent asks its caller. Raises `InputRequired` or `DeadlineExceeded`."""
+        seconds = min(timeout_seconds, self._max_timeout_seconds)
+        return await self._asks.ask(schema, message, context=context, timeout_seconds=seconds)
+
+    def answer(self, execution_id: str, question_id: str, value: Any, identity: Identity) -> None:
+        """What the caller answers to an `Asked` event; None declines. Raises `NotFound` and `ValidationFailed`."""
+        self._asks.answer(execution_id, question_id, value, identity)
 
     def describe_tools(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Agents as functions for a model, in the shape of OpenAI's chat completions."""
@@ -187,12 +212,14 @@ class AgentRouter:
         except LakemeshError as error:
             self._recorder.metrics.refused(error.code)
             raise
+        run.holds_slot = True
         try:
             if run.registered.is_retired:  # while it waited
                 run.registered = self.registry.get_for(run.request.agent_name, run.scope.identity, run.scope.door)
             return await run.execute()
         finally:
-            self.admission.leave()
+            if run.holds_slot:
+                self.admission.leave()
 
     async def _run_once(self, run: Run) -> AgentOutput[Any]:
         """Run, or answer a repeated idempotency key with what the first request was answered. Who waits for the first

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from opentelemetry import context as otel_context
@@ -23,6 +24,8 @@ from lakemesh.schemas import AgentInput, AgentOutput, Started
 from lakemesh.scope import ExecutionScope, execution_scope
 
 logger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 DEGRADED_SHARE = 0.1
 """Of its time, what an agent with a degraded answer keeps for giving it."""
@@ -49,9 +52,9 @@ class Run:
         "_parts",
         "_started",
         "agent_runs",
-        "drive",
         "emit",
         "failure",
+        "holds_slot",
         "output",
         "registered",
         "request",
@@ -78,7 +81,7 @@ class Run:
         self.scope = scope
         self.emit = emit
         self.agent_runs = False
-        self.drive = Drive(scope.deadline)
+        self.holds_slot = False
         self.output: AgentOutput[Any] | None = None
         self.failure: LakemeshError | None = None
 
@@ -100,7 +103,7 @@ class Run:
             if lease is not None:
                 lease.enter()
                 entered = True
-            self.output = await self.drive.run(self._process())
+            self.output = await self._driven(self._process(), scope.deadline)
             return self.output
         except (asyncio.CancelledError, GeneratorExit):
             self.failure = Cancelled("The caller left before the answer was there.")
@@ -115,6 +118,14 @@ class Run:
                 lease.leave()
             self._report_to_caller()
             recorder.finish(self)
+
+    async def _driven(self, work: Coroutine[Any, Any, T], deadline: Deadline) -> T:
+        drive = Drive(deadline)
+        self.scope.clocks.insert(0, drive)  # the last is the one of the whole run
+        try:
+            return await drive.run(work)
+        finally:
+            self.scope.clocks.remove(drive)
 
     async def _process(self) -> AgentOutput[Any]:
         """Validate, run, validate, serialise: all of it may run code of the agent's author."""
@@ -142,7 +153,7 @@ class Run:
             return await process
         remaining = self.scope.deadline.remaining_seconds()
         try:
-            return await Drive(Deadline.after(remaining * (1.0 - DEGRADED_SHARE))).run(process)
+            return await self._driven(process, Deadline.after(remaining * (1.0 - DEGRADED_SHARE)))
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - as in `execute`

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from lakemesh.services.schemas import (
+    AnswerRequest,
     BatchRequest,
     ExecuteRequest,
     Problem,
@@ -25,6 +26,7 @@ MODELS: Sequence[type[BaseModel]] = (
     ExecuteRequest,
     BatchRequest,
     Problem,
+    AnswerRequest,
     WebSocketRun,
     WebSocketCancel,
     WebSocketEvent,

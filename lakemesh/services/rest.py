@@ -27,7 +27,7 @@ from lakemesh.errors import (
     PayloadTooLarge,
     ValidationFailed,
 )
-from lakemesh.event_stream import BodyResponse
+from lakemesh.event_stream import PIECE_BYTES, BodyResponse
 from lakemesh.http import (
     idempotency_header,
     json_response,
@@ -40,6 +40,7 @@ from lakemesh.services.openapi import reference
 from lakemesh.services.schemas import (
     AgentList,
     AgentView,
+    AnswerRequest,
     BatchRequest,
     BatchResponse,
     ExecuteRequest,
@@ -113,6 +114,7 @@ class RestApi:
     def configure(self, limits: LimitsConfig) -> None:
         self._max_body_bytes = limits.max_body_bytes
         self._max_batch = limits.max_batch
+        self._max_answer_bytes = limits.max_answer_bytes
 
     async def execute(self, request: Request) -> Response:
         """Run one agent. With `Accept: text/event-stream` the answer is the stream of its events."""
@@ -128,7 +130,7 @@ class RestApi:
             return await event_stream_response(events)
         run = self._router.execute(agent_input, identity=identity, parent=parent)
         output = await Attended(request.receive).run(run)
-        return answer_response(output)
+        return self._answer(output)
 
     async def execute_batch(self, request: Request) -> Response:
         """Run many independent requests; each place of `results` holds its answer or its error."""
@@ -138,7 +140,20 @@ class RestApi:
             raise PayloadTooLarge(f"A batch holds at most {self._max_batch} requests.")
         run = self._run_batch(batch.requests, request, identity)
         results = await Attended(request.receive).run(run)
-        return BodyResponse(b'{"results":[' + b",".join(results) + b"]}", media_type="application/json")
+        return BodyResponse(b'{"results":[' + b",".join(results) + b"]}", on_sent=lambda: None)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer what a running execution of the caller's asked (event `asked`)."""
+        identity = identity_of(request.scope)
+        body = parse(AnswerRequest, await read_json_body(request, self._max_body_bytes))
+        self._router.answer(request.path_params["id"], body.question_id, body.value, identity)
+        return Response(status_code=204)
+
+    def _answer(self, output: AgentOutput[Any]) -> Response:
+        headers = {REPLAYED_HEADER: "true"} if output.replayed else None
+        if len(output.body) <= PIECE_BYTES:
+            return Response(output.body, headers=headers, media_type="application/json")
+        return BodyResponse(output.body, headers=headers, on_sent=self._router.unread.take(output))
 
     async def list_agents(self, request: Request) -> Response:
         """The agents this caller may use."""
@@ -162,8 +177,10 @@ class RestApi:
         key, parent = idempotency_header(request.headers), trace_of(request.scope)
         results = [b""] * len(requests)
         places = iter(range(len(requests)))
+        room = self._max_answer_bytes
 
         async def work() -> None:
+            nonlocal room
             for place in places:
                 seconds = deadline.remaining_seconds() if deadline is not None else None
                 try:
@@ -173,6 +190,9 @@ class RestApi:
                         timeout_seconds=seconds, idempotency_key=f"{key} {place}" if key is not None else None
                     )
                     output = await self._router.execute(agent_input, identity=identity, parent=parent)
+                    room -= len(output.body)
+                    if room < 0:
+                        raise PayloadTooLarge(f"A batch's answers have at most {self._max_answer_bytes} bytes.")
                     results[place] = b'{"output":' + output.body + b"}"
                 except LakemeshError as error:
                     results[place] = to_json({"error": error.to_problem()}, inf_nan_mode="null")
@@ -181,11 +201,6 @@ class RestApi:
             for _ in range(min(BATCH_CONCURRENCY, len(requests))):
                 group.create_task(work())
         return results
-
-
-def answer_response(output: AgentOutput[Any]) -> Response:
-    headers = {REPLAYED_HEADER: "true"} if output.replayed else None
-    return BodyResponse(output.body, headers=headers, media_type="application/json")
 
 
 def parse(model: type[ModelT], body: bytes) -> ModelT:
@@ -210,18 +225,25 @@ def documented_routes(api: RestApi) -> APIRouter:
     routes = APIRouter(route_class=DirectRoute, responses=PROBLEMS, tags=["agents"])
 
     def post(path: str, handler: Handler, body: type[BaseModel], answer: type[BaseModel], headers: list[Any]) -> None:
-        schema = {"content": {"application/json": {"schema": reference(body)}}, "required": True}
         routes.add_api_route(
             path,
             handler,
             methods=["POST"],
             response_model=None,
             responses={200: {"model": answer}},
-            openapi_extra={"requestBody": schema, "parameters": headers},
+            openapi_extra={"requestBody": json_body(body), "parameters": headers},
         )
 
     post("/api/execute", api.execute, ExecuteRequest, ExecuteResponse, EXECUTE_HEADERS)
     post("/api/execute/batch", api.execute_batch, BatchRequest, BatchResponse, EXECUTE_HEADERS)
+    routes.add_api_route(
+        "/api/executions/{id}/answer",
+        api.answer,
+        methods=["POST"],
+        status_code=204,
+        response_model=None,
+        openapi_extra={"requestBody": json_body(AnswerRequest), "parameters": [EXECUTION_ID]},
+    )
     routes.add_api_route("/api/agents", api.list_agents, response_model=None, responses={200: {"model": AgentList}})
     routes.add_api_route(
         "/api/agents/{name}",
@@ -233,7 +255,14 @@ def documented_routes(api: RestApi) -> APIRouter:
     return routes
 
 
+EXECUTION_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 AGENT_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": reference(model)}}, "required": True}
+
+
 EXECUTE_HEADERS: list[dict[str, Any]] = [
     {
         "name": "X-Request-Timeout",

@@ -39,6 +39,15 @@ class ExecuteRequest(BaseModel):
         )
 
 
+class AnswerRequest(BaseModel):
+    """The answer to an `asked` event. `value` fits the event's schema; null declines to answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question_id: str = Field(min_length=1, max_length=100)
+    value: Any
+
+
 class ExecuteResponse(BaseModel):
     """The answer. `metadata` holds `execution_id`, `trace_id`, `latency_ms` and, where they apply, `models`,
     `input_tokens`, `output_tokens`, `prompts` and `degraded`."""
