@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import structlog
@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lakemesh.composition.doors import open_doors
 from lakemesh.composition.services import open_services
 from lakemesh.config.settings import Settings
-from lakemesh.config.store import ConfigStore
 from lakemesh.errors import LakemeshError, Unavailable
 from lakemesh.event_stream import remember_connection
 from lakemesh.http import problem_response
@@ -50,7 +49,7 @@ class App:
             self._doors = open_doors(services, closing)
             services.config.start()
             try:
-                with refresh_on_hangup(services.config):
+                with refresh_on_hangup(services.config.request_refresh, services.prompts.request_refresh):
                     yield
                 await services.router.drain(self._settings.drain_seconds / 2)
             finally:
@@ -91,14 +90,14 @@ def create_app(settings: Settings | None = None) -> App:
 
 
 @contextmanager
-def refresh_on_hangup(config: ConfigStore) -> Iterator[None]:
-    """SIGHUP reads the configuration again at once. Only a main thread may listen to signals; elsewhere (tests,
+def refresh_on_hangup(*refreshes: Callable[[], None]) -> Iterator[None]:
+    """SIGHUP reads configuration and prompts again at once. Only a main thread may listen to signals; elsewhere (tests,
     embedding programs) the timed refresh is all there is."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, config.request_refresh)
+    loop.add_signal_handler(signal.SIGHUP, lambda: [refresh() for refresh in refreshes])
     try:
         yield
     finally:

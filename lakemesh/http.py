@@ -33,9 +33,9 @@ def problem_response(error: LakemeshError) -> Response:
     )
 
 
-async def read_json_body(request: Request, max_bytes: int) -> bytes:
+async def read_json_body(request: Request, max_bytes: float = math.inf) -> bytes:
     """The body of a JSON request. Raises `UnsupportedMediaType`, or `PayloadTooLarge` as soon as the limit is
-    passed, whatever the declared length was."""
+    passed, whatever the declared length was. The server's own limit is the edge's work; `max_bytes` is a lower one."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("Send the body as 'Content-Type: application/json'.")

@@ -19,6 +19,7 @@ class Identity:
     kind: Literal["user", "service", "anonymous"] = "user"
     email: str | None = None
     groups: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
     token: str | None = field(default=None, repr=False, compare=False)
 
 

@@ -5,7 +5,7 @@ A part of the composition root: `lakemesh.composition.services` opens what stand
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,6 @@ from starlette.types import ASGIApp
 from lakemesh import __version__
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.mcp import McpConfig
-from lakemesh.config.settings import Settings
 from lakemesh.edge import Edge
 from lakemesh.edge.edge import Observer
 from lakemesh.errors import InvalidRequest, LakemeshError, MethodNotAllowed, NotFound
@@ -119,11 +118,6 @@ def documented_api(services: Services) -> FastAPI:
     return api
 
 
-def issuers_of(services: Services) -> Sequence[str]:
-    """Who gives out tokens for this server."""
-    return services.config.current.mcp.authorization_servers or platform_login(services.settings)
-
-
 def mcp_of(services: Services) -> McpServer | None:
     config = services.config.current
     if not config.mcp.enabled:
@@ -135,14 +129,16 @@ def mcp_of(services: Services) -> McpServer | None:
     return McpServer(
         Methods(provider, key=key),
         key=key,
-        max_body_bytes=config.limits.max_body_bytes,
-        authorization_servers=issuers_of(services),
+        authorization_servers=lambda: issuers_of(services),
     )
 
 
-def platform_login(settings: Settings) -> list[str]:
-    """On Databricks Apps, tokens come from the workspace."""
-    if not settings.behind_platform_proxy or settings.databricks_host is None:
+def issuers_of(services: Services) -> list[str]:
+    """Who gives out the tokens that the edge accepts: the workspace, on Databricks Apps, or the configured issuers."""
+    settings = services.settings
+    if not settings.behind_platform_proxy:
+        return [one.issuer for one in services.config.current.auth.jwt]
+    if settings.databricks_host is None:
         return []
     return [f"https://{settings.databricks_host.removeprefix('https://').rstrip('/')}/oidc"]
 
@@ -170,8 +166,7 @@ def a2a_of(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:
     cards = Cards(services.registry, schemes=security_schemes(services), signer=signer)
     handler = EngineHandler(config.a2a, router=services.router, push=push, store=store, cards=cards)
     closing.push_async_callback(handler.close)
-    max_body_bytes = min(config.limits.max_body_bytes, config.a2a.max_body_bytes)
-    server = A2aServer(config.a2a, handler, cards=cards, max_body_bytes=max_body_bytes)
+    server = A2aServer(config.a2a, handler, cards=cards, max_body_bytes=config.a2a.max_body_bytes)
     return a2a_routes(server, signer)
 
 
@@ -231,8 +226,8 @@ def health_of(services: Services) -> Health:
         "prompts": services.prompts.health,
         "memory": services.memory.health,
         "telemetry": services.telemetry.health,
-        "peers": services.peers.health,
-        "tool_servers": services.tool_servers.health,
+        "peers": services.remotes["peers"].health,
+        "tool_servers": services.remotes["tool_servers"].health,
     }
     return Health(
         checks=checks,

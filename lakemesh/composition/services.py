@@ -1,19 +1,22 @@
 """The composition root: the only place where concrete parts are put together.
 
-settings → workspace → configuration → telemetry → models, prompts, memory → agents → engine. Everything gets what it
-needs through its constructor; `open_services` builds it, in this order, and takes it down in the opposite one. Its
-doors are `lakemesh.composition.doors`, the application around both is `lakemesh.app`.
+settings → workspace → configuration → identity → telemetry → models → prompts → memory → agents → engine → servers
+elsewhere. Everything gets what it needs through its constructor; `open_services` builds it, in this order, and takes it
+down in the opposite one. Its doors are `lakemesh.composition.doors`, the application
+around both is `lakemesh.app`.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from lakemesh.agents.base import AgentServices
 from lakemesh.config.a2a import PeerConfig
+from lakemesh.config.change import Change, Replacement
 from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
 from lakemesh.config.store import ConfigStore
@@ -41,29 +44,52 @@ class Services:
     """Everything a door, a job or a command may need, running."""
 
     settings: Settings
-    workspace: Workspace
     config: ConfigStore
     telemetry: Telemetry
-    models: ModelClient
-    prompts: PromptStore
-    memory: Memory
-    registry: AgentRegistry
+    parts: AgentServices
     router: AgentRouter
+    remotes: Mapping[str, Remotes]
     authenticator: Authenticator
-    peers: Remotes
-    tool_servers: Remotes
 
-    async def apply(self, config: Config) -> None:
-        """Bring the running parts to a new configuration. Agents come first: one that cannot be loaded refuses the
-        whole version, and nothing of it is in force then."""
+    @property
+    def workspace(self) -> Workspace:
+        return self.parts.workspace
+
+    @property
+    def models(self) -> ModelClient:
+        return self.parts.models
+
+    @property
+    def prompts(self) -> PromptStore:
+        return self.parts.prompts
+
+    @property
+    def memory(self) -> Memory:
+        return self.parts.memory
+
+    @property
+    def registry(self) -> AgentRegistry:
+        return self.router.registry
+
+    def register(self) -> None:
+        """Have every part that can change while it runs prepare itself for a new configuration."""
+        register = self.config.register
+        register(lambda new: self.authenticator.prepare(new.auth))
+        register(lambda new: self.models.prepare(new.models))
+        register(lambda new: self.prompts.prepare(new.prompts))
+        register(self._check_agents)
+        register(lambda new: self.registry.prepare(new.agents))
+        register(lambda new: self.remotes["tool_servers"].prepare(new.mcp.servers))
+        register(lambda new: self.remotes["peers"].prepare(new.a2a.peers))
+        register(self._prepare_limits)
+
+    async def _check_agents(self, config: Config) -> Change:
+        """After the prompts were read: agents may name new ones."""
         require_sound(config, self.prompts)
-        await self.registry.configure(config.agents)
-        (await self.models.prepare(config.models)).commit()
-        self.prompts.configure(config.prompts)
-        self.authenticator.configure(config.auth)
-        self.router.configure(config)
-        await self.tool_servers.configure(config.mcp.servers)
-        await self.peers.configure(config.a2a.peers)
+        return Replacement(lambda: None)
+
+    async def _prepare_limits(self, config: Config) -> Change:
+        return Replacement(lambda: self.router.configure(config))
 
 
 async def open_workspace(settings: Settings) -> Workspace:
@@ -76,6 +102,24 @@ async def open_workspace(settings: Settings) -> Workspace:
 
     database = settings.database.get_secret_value() if settings.database is not None else None
     return await embedded.open_workspace(settings.home, mounts=local_mounts(settings), database=database)
+
+
+def require_authentication(settings: Settings, authenticator: Authenticator) -> None:
+    """Raises `ConfigurationInvalid` for a server that anybody on its network could use, unless that is wanted."""
+    if authenticator.trusts_anybody and not is_loopback(settings.host) and not settings.allow_unauthenticated:
+        raise ConfigurationInvalid(
+            [
+                f"auth: the server would listen on {settings.host} and nobody would have to authenticate; configure "
+                "auth.tokens or auth.jwt, listen on 127.0.0.1, or set LAKEMESH_ALLOW_UNAUTHENTICATED=true"
+            ]
+        )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def local_mounts(settings: Settings) -> dict[str, Any]:
@@ -99,6 +143,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         config = await config_store.load()
         stack.push_async_callback(config_store.close)
+        authenticator = Authenticator(config.auth, behind_platform_proxy=settings.behind_platform_proxy)
+        stack.push_async_callback(authenticator.close)
+        require_authentication(settings, authenticator)
 
         telemetry = Telemetry(config.telemetry, workspace=workspace, folder=settings.home / "telemetry")
         await telemetry.start()
@@ -123,16 +170,16 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         await memory.start()
         stack.push_async_callback(memory.close)
 
-        agent_services = AgentServices(
+        parts = AgentServices(
             workspace=workspace, models=models, prompts=prompts, memory=memory, sessions=InMemorySessions()
         )
-        registry = AgentRegistry(agent_services)
+        registry = AgentRegistry(parts)
         stack.push_async_callback(registry.close)
         require_sound(config, prompts)
         await registry.configure(config.agents)
         router = AgentRouter(
             registry=registry,
-            services=agent_services,
+            services=parts,
             runners=Runners(),
             admission=Admission(config.limits),
             rate_limiter=RateLimiter(config.limits.rate),
@@ -140,33 +187,28 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             metrics=EngineMetrics(telemetry.meter),
             config=config,
         )
-        peers = open_peers(registry, agent_services)
+        peers = open_peers(registry, parts)
         stack.push_async_callback(peers.close)
         await peers.configure(config.a2a.peers)
-        tool_servers = open_tool_servers(registry, agent_services)
+        tool_servers = open_tool_servers(registry, parts)
         stack.push_async_callback(tool_servers.close)
         await tool_servers.configure(config.mcp.servers)
         services = Services(
             settings=settings,
-            workspace=workspace,
             config=config_store,
             telemetry=telemetry,
-            models=models,
-            prompts=prompts,
-            memory=memory,
-            registry=registry,
+            parts=parts,
             router=router,
-            authenticator=Authenticator(config.auth, behind_platform_proxy=settings.behind_platform_proxy),
-            peers=peers,
-            tool_servers=tool_servers,
+            remotes={"peers": peers, "tool_servers": tool_servers},
+            authenticator=authenticator,
         )
-        config_store.subscribe(services.apply)
+        services.register()
         yield services
 
 
 def require_sound(config: Config, prompts: PromptStore) -> None:
     """Raises `ConfigurationInvalid` with every fault of the agents."""
-    if faults := check_agents(config, prompts.variables()):
+    if faults := check_agents(config, prompts.variables(config.prompts)):
         raise ConfigurationInvalid(faults)
 
 

@@ -1,5 +1,7 @@
 """A change of configuration in two phases: every part prepares it, then all take it, or nothing changes."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -11,3 +13,16 @@ class Change(Protocol):
 
     async def discard(self) -> None:
         """Let go of what was prepared, since another part refused the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A change that opens nothing: `take` puts the new in the place of the old."""
+
+    take: Callable[[], None]
+
+    def commit(self) -> None:
+        self.take()
+
+    async def discard(self) -> None:
+        """Nothing was opened."""

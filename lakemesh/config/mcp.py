@@ -18,9 +18,6 @@ class McpConfig(Section):
 
     enabled: bool = True
     schemas: list[str] = Field(default=[], description="catalog.schema whose tables are resources: their columns")
-    authorization_servers: list[str] = Field(
-        default=[], description="who gives out tokens for this server, published as RFC 9728 says"
-    )
     key: str | None = Field(
         default=None, repr=False, min_length=32, description="signs sessions and states; the same on every replica"
     )

@@ -20,6 +20,14 @@ class PromptSelection(Section):
     alias: str | None = None
     split: dict[Version, Weight] = {}
 
+    def served(self) -> list[Version]:
+        """The versions that this selection serves; none when it serves the latest."""
+        if self.split:
+            return [version for version, weight in self.split.items() if weight]
+        if self.version is not None:
+            return [self.version]
+        return [] if self.alias is None else [self.aliases[self.alias]]
+
     @model_validator(mode="after")
     def _can_be_chosen(self) -> Self:
         if self.alias is not None and self.alias not in self.aliases:

@@ -25,6 +25,9 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8000, validation_alias=AliasChoices("LAKEMESH_PORT", "DATABRICKS_APP_PORT"), ge=0, le=65535
     )
+    allow_unauthenticated: bool = Field(
+        default=False, description="listen beyond loopback although nobody has to authenticate"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     drain_seconds: float = Field(default=10.0, gt=0, description="the platform kills 15 s after SIGTERM")
     app_name: str | None = Field(default=None, validation_alias="DATABRICKS_APP_NAME")

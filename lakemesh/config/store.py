@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -10,18 +9,22 @@ from typing import Any
 
 import structlog
 
+from lakemesh.config.change import Change
+from lakemesh.config.live import waiting_for_restart
 from lakemesh.config.loader import ConfigFile, parse_config
 from lakemesh.config.schema import Config
 from lakemesh.errors import ConfigurationInvalid, LakemeshError, NotFound
 
 logger = structlog.get_logger(__name__)
 
-Subscriber = Callable[[Config], Awaitable[None] | None]
+Prepare = Callable[[Config], Awaitable[Change]]
+Listener = Callable[[Config], None]
 
 
 class ConfigStore:
-    """`current` is always a valid configuration. A new one that is bad, or that a subscriber refuses as bad, is
-    reported and not tried again until the files change; what failed for another reason is tried at every refresh."""
+    """`current` is always a valid configuration. A new one is prepared by every part and then taken by all of them, or
+    by none. One that is bad, or that a part refuses as bad, is reported and not tried again until the files change;
+    what failed for another reason is tried at every refresh."""
 
     def __init__(
         self,
@@ -35,10 +38,12 @@ class ConfigStore:
         self._paths = (path, f"{stem}.{environment}{dot}{suffix}")
         self._read = read
         self._variables = variables
-        self._subscribers: list[Subscriber] = []
+        self._parts: list[Prepare] = []
+        self._listeners: list[Listener] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._current: Config | None = None
+        self._started_with: Config | None = None
         self._seen_digest = ""
         self._digest = ""
         self._loaded_at = 0.0
@@ -53,11 +58,16 @@ class ConfigStore:
         """Read the files for the first time. Raises `ConfigurationInvalid`, or the volume's error."""
         files = await self._read_files()
         self._accept(parse_config(files, self._variables), digest_of(files))
+        self._started_with = self.current
         return self.current
 
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Have `subscriber` called with every new configuration, in the order of subscription."""
-        self._subscribers.append(subscriber)
+    def register(self, prepare: Prepare) -> None:
+        """Have a part prepare itself for every new configuration, in the order of registration."""
+        self._parts.append(prepare)
+
+    def subscribe(self, listener: Listener) -> None:
+        """Have `listener` called with every new configuration that is in force. It must be quick."""
+        self._listeners.append(listener)
 
     def start(self) -> None:
         """Refresh in the background until `close`."""
@@ -78,21 +88,44 @@ class ConfigStore:
                     self._faults = []  # the volume was away and is back
                 return False
             config = parse_config(files, self._variables)
-            for subscriber in self._subscribers:
-                outcome = subscriber(config)
-                if inspect.isawaitable(outcome):
-                    await outcome
+            changes = await self._prepare(config)
         except ConfigurationInvalid as error:
             self._seen_digest = digest
             return self._refuse(error.errors)
         except LakemeshError as error:
             return self._refuse([error.detail])
-        except Exception as error:  # a subscriber's fault must not end the refreshing
+        except Exception as error:  # a part's fault must not end the refreshing
             logger.exception("configuration not refreshed")
             return self._refuse([f"taking it failed: {type(error).__name__}"])
+        for change in changes:
+            change.commit()
         self._accept(config, digest)
-        logger.info("configuration refreshed", version=self._digest[:12])
+        logger.info("configuration refreshed", version=self._digest[:12], needs_restart=self._waiting())
+        for listener in self._listeners:
+            listener(config)
         return True
+
+    async def _prepare(self, config: Config) -> list[Change]:
+        """Every part's change. When one refuses, what the others prepared is let go of; their faults are named too."""
+        changes: list[Change] = []
+        faults: list[str] = []
+        try:
+            for prepare in self._parts:
+                try:
+                    changes.append(await prepare(config))
+                except ConfigurationInvalid as error:
+                    faults += error.errors
+            if faults:
+                raise ConfigurationInvalid(faults)
+        except BaseException:
+            for change in reversed(changes):
+                await change.discard()
+            raise
+        return changes
+
+    def _waiting(self) -> list[str]:
+        assert self._started_with is not None
+        return waiting_for_restart(self._started_with, self.current)
 
     def _refuse(self, faults: list[str]) -> bool:
         self._faults = faults
@@ -101,10 +134,12 @@ class ConfigStore:
 
     def status(self) -> Mapping[str, Any]:
         """For readiness: the version in force, its age, and why a newer one is not."""
+        waiting = self._waiting()
+        needs_restart = [f"needs restart: {', '.join(waiting)}"] if waiting else []
         return {
             "version": self._digest[:12],
             "age_seconds": round(time.monotonic() - self._loaded_at, 1),
-            "degraded": self._faults or None,
+            "degraded": [*self._faults, *needs_restart] or None,
         }
 
     async def close(self) -> None:

@@ -3,10 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 
+from lakemesh.config.change import Change, Replacement
 from lakemesh.config.governance import AuthConfig
-from lakemesh.errors import Unauthenticated
+from lakemesh.errors import ConfigurationInvalid, Unauthenticated
+from lakemesh.governance.json_web_tokens import JsonWebTokens
 from lakemesh.schemas import Identity
 
+MAX_TOKEN_CHARACTERS = 16_384
+SEND_A_TOKEN = "Send a token that this server knows as 'Authorization: Bearer <token>'."  # noqa: S105
 LOCAL = Identity(user="local", kind="user")
 
 
@@ -17,20 +21,32 @@ class Authenticator:
 
     - On Databricks Apps the platform's proxy signs callers in and sets `X-Forwarded-Email`, `-User` and
       `-Access-Token` itself; only there are they believed (Databricks Apps documentation, HTTP headers).
-    - Elsewhere, with tokens configured, a bearer token whose SHA-256 is listed names the caller.
+    - Elsewhere, with tokens or issuers configured, a bearer token names the caller: one whose SHA-256 is listed, or a
+      JSON Web Token of one of the issuers.
     - Elsewhere, with none configured, the server is a laptop and the caller is `local`.
     """
 
     def __init__(self, config: AuthConfig, *, behind_platform_proxy: bool) -> None:
         self._behind_proxy = behind_platform_proxy
-        self.configure(config)
+        self._tokens = tokens_of(config)
+        self._jwt = JsonWebTokens(config.jwt)
 
-    def configure(self, config: AuthConfig) -> None:
-        """Take new tokens while running; revoked ones stop working with the next request."""
-        self._tokens = {
-            token.sha256: Identity(user=token.user, kind="service", groups=frozenset(token.groups))
-            for token in config.tokens
-        }
+    async def prepare(self, config: AuthConfig) -> Change:
+        """New tokens and issuers; revoked ones stop working with the next request. Raises `ConfigurationInvalid` for
+        a change that would open a running server to anybody."""
+        if self.requires_token and not config.tokens and not config.jwt:
+            raise ConfigurationInvalid(
+                ["auth: the last way to authenticate cannot be removed while the server runs; restart it for that"]
+            )
+
+        def take() -> None:
+            self._tokens = tokens_of(config)
+            self._jwt = self._jwt.reconfigured(config.jwt)
+
+        return Replacement(take)
+
+    async def close(self) -> None:
+        await self._jwt.close()
 
     @property
     def behind_platform_proxy(self) -> bool:
@@ -39,20 +55,20 @@ class Authenticator:
 
     @property
     def requires_token(self) -> bool:
-        """Whether callers must bring a bearer token of the configuration."""
-        return not self._behind_proxy and bool(self._tokens)
+        """Whether callers must bring a bearer token."""
+        return not self._behind_proxy and bool(self._tokens or self._jwt)
 
     @property
     def trusts_anybody(self) -> bool:
         """Whether every caller is the laptop's own user."""
-        return not self._behind_proxy and not self._tokens
+        return not self._behind_proxy and not self._tokens and not self._jwt
 
     async def authenticate(self, headers: Mapping[str, str]) -> Identity:
         """The caller's identity. Raises `Unauthenticated` when nothing vouches for one."""
         if self._behind_proxy:
             return self._from_proxy(headers)
-        if self._tokens:
-            return self._from_bearer(headers.get("authorization", ""))
+        if self._tokens or self._jwt:
+            return await self._from_bearer(headers.get("authorization", ""))
         return LOCAL
 
     def _from_proxy(self, headers: Mapping[str, str]) -> Identity:
@@ -65,11 +81,21 @@ class Authenticator:
             token=headers.get("x-forwarded-access-token"),
         )
 
-    def _from_bearer(self, authorization: str) -> Identity:
+    async def _from_bearer(self, authorization: str) -> Identity:
         scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or len(token) > MAX_TOKEN_CHARACTERS:
+            raise Unauthenticated(SEND_A_TOKEN)
         # Looking up a digest instead of comparing tokens leaves nothing to learn from the time it takes.
-        digest = hashlib.sha256(token.strip().encode()).hexdigest()
-        identity = self._tokens.get(digest) if scheme.lower() == "bearer" else None
+        identity = self._tokens.get(hashlib.sha256(token.strip().encode()).hexdigest())
+        if identity is None and self._jwt:
+            identity = await self._jwt.identify(token.strip())
         if identity is None:
-            raise Unauthenticated("Send one of the configured tokens as 'Authorization: Bearer <token>'.")
+            raise Unauthenticated(SEND_A_TOKEN)
         return identity
+
+
+def tokens_of(config: AuthConfig) -> dict[str, Identity]:
+    return {
+        token.sha256: Identity(user=token.user, kind="service", groups=frozenset(token.groups))
+        for token in config.tokens
+    }

@@ -1,7 +1,7 @@
 """The MCP server at `/mcp`: Streamable HTTP, for every revision on one URL."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -54,13 +54,11 @@ class McpServer:
         methods: Methods,
         *,
         key: bytes,
-        max_body_bytes: int,
-        authorization_servers: Sequence[str] = (),
+        authorization_servers: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._methods = methods
         self._sessions = Sessions(Seal(key, "mcp session"), methods.provider.changes)
-        self._max_body_bytes = max_body_bytes
-        self._authorization_servers = list(authorization_servers)
+        self._authorization_servers = authorization_servers
         self._streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,18 +71,18 @@ class McpServer:
 
     def challenge(self, request: HTTPConnection) -> str:
         """What a refusal for want of a token says: where its description is (RFC 9728, section 5.1)."""
-        if not self._authorization_servers:
+        if not self._authorization_servers():
             return "Bearer"
         return f'Bearer resource_metadata="{metadata_url(request)}"'
 
     async def metadata(self, request: Request) -> Response:
         """Where a client gets a token for this server (RFC 9728, section 3.2)."""
-        if not self._authorization_servers:
+        if not self._authorization_servers():
             raise HTTPException(404)
         return json_response(
             {
                 "resource": f"{str(request.base_url).rstrip('/')}/mcp",
-                "authorization_servers": self._authorization_servers,
+                "authorization_servers": list(self._authorization_servers()),
                 "bearer_methods_supported": ["header"],
                 "resource_name": "lakemesh",
             }
@@ -99,7 +97,7 @@ class McpServer:
         if request.method == "DELETE":
             self._sessions.end(request.headers[SESSION_HEADER], identity)
             return Response(status_code=204)
-        body = await read_json_body(request, self._max_body_bytes)
+        body = await read_json_body(request)
         try:
             message = read_message(body, request.headers)
         except ProtocolError as error:

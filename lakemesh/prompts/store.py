@@ -1,23 +1,23 @@
 """Every version of every prompt, in memory, read again from the volume while the server runs."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from opentelemetry.trace import Tracer
 
+from lakemesh.config.change import Change, Replacement
 from lakemesh.config.prompts import PromptsConfig
-from lakemesh.errors import InvalidRequest, LakemeshError, NotFound
-from lakemesh.lakehouse.volumes import VolumeEntry, Volumes
-from lakemesh.prompts.templates import MAX_FILE_BYTES, Prompt, parse_file_name, parse_prompt, render
+from lakemesh.errors import ConfigurationInvalid, NotFound
+from lakemesh.lakehouse.volumes import Volumes
+from lakemesh.prompts.library import Library
+from lakemesh.prompts.templates import Prompt, render
 from lakemesh.prompts.versions import DEFAULT, choose_version
 from lakemesh.scope import PromptUse, current_scope
-
-if TYPE_CHECKING:
-    from lakemesh.prompts.sandbox import PromptEnvironment
+from lakemesh.suggestions import did_you_mean
 
 logger = structlog.get_logger(__name__)
 
@@ -32,7 +32,6 @@ class RenderedPrompt:
     text: str
     route: str | None = None
     temperature: float | None = None
-    output_schema: Mapping[str, Any] | None = None
 
 
 class PromptStore:
@@ -41,23 +40,35 @@ class PromptStore:
     prompts do while the volume is away. Rendering never waits for the volume."""
 
     def __init__(self, config: PromptsConfig, *, volumes: Volumes, tracer: Tracer) -> None:
-        self._volumes = volumes
-        self._tracer = tracer
-        self._prompts: dict[str, dict[int, Prompt]] = {}
-        self._seen: dict[str, VolumeEntry] = {}
-        self._faults: dict[str, str] = {}
-        self._environment: PromptEnvironment | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._subscribers: list[Callable[[], None]] = []
-        self.configure(config)
-
-    def configure(self, config: PromptsConfig) -> None:
-        """Take new selections while running; a new volume is read with the next refresh."""
         self._config = config
+        self._volumes = volumes
+        self._library = Library(config.volume, volumes)
+        self._tracer = tracer
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._subscribers: list[Callable[[], None]] = []
+
+    async def prepare(self, config: PromptsConfig) -> Change:
+        """New selections, or another volume. Prompts are read first, so that files and a configuration that selects
+        them may come together. Raises `ConfigurationInvalid` for selections of what is not there."""
+        library = self._library if config.volume == self._config.volume else Library(config.volume, self._volumes)
+        if await library.refresh(needed_by(config)) and library is self._library:
+            self._tell()
+        require_selected(config, library)
+
+        def take() -> None:
+            changed = config != self._config
+            self._config, self._library = config, library
+            if changed:
+                self._tell()
+
+        return Replacement(take)
 
     async def start(self) -> None:
-        """Read the volume once, then keep it fresh. A volume that is away is no reason not to start."""
+        """Read the volume once, then keep it fresh. A volume that is away is no reason not to start; a selection of
+        what is not there is: raises `ConfigurationInvalid`."""
         await self.refresh()
+        require_selected(self._config, self._library)
         self._task = asyncio.ensure_future(self._refresh_forever())
 
     async def close(self) -> None:
@@ -69,26 +80,20 @@ class PromptStore:
         """Have `subscriber` called after every refresh that changed something. It must be quick."""
         self._subscribers.append(subscriber)
 
+    def request_refresh(self) -> None:
+        """Refresh now instead of at the end of the interval."""
+        self._wake.set()
+
     async def refresh(self) -> bool:
         """Read what changed; True when something did. Raises nothing: faults are kept for `health`."""
-        try:
-            entries = await self._volumes.list_directory(self._config.volume)
-        except LakemeshError as error:
-            if self._prompts or not isinstance(error, NotFound):
-                self._faults["volume"] = error.detail
-            return False
-        self._faults.pop("volume", None)
-        files = self._prompt_files(entries)
-        changed = [entry for name, entry in files.items() if self._seen.get(name) != entry]
-        gone = [name for name in self._seen if name not in files]
-        for name in gone:
-            self._forget(name)
-        for entry in changed:
-            await self._read(entry)
-        if changed or gone:
-            for subscriber in self._subscribers:
-                subscriber()
-        return bool(changed or gone)
+        changed = await self._library.refresh(needed_by(self._config))
+        if changed:
+            self._tell()
+        return changed
+
+    def _tell(self) -> None:
+        for subscriber in self._subscribers:
+            subscriber()
 
     def render(self, name: str, variables: Mapping[str, Any], *, session_id: str | None = None) -> RenderedPrompt:
         """The prompt's text in the version that configuration chooses for this session, or, in an A/B test without
@@ -112,101 +117,75 @@ class PromptStore:
             text=text,
             route=prompt.matter.route,
             temperature=prompt.matter.temperature,
-            output_schema=prompt.matter.output_schema,
         )
 
     def get(self, name: str, version: int | None = None) -> Prompt:
         """A version as it is written; the one served outside of any session when none is named. Raises `NotFound`."""
         if version is None:
             return self._choose(name, "")[0]
-        found = self._prompts.get(name, {}).get(version)
+        found = self._library.prompts.get(name, {}).get(version)
         if found is None:
             raise NotFound(f"There is no prompt {name!r:.60} in version {version}.")
         return found
 
     def list_versions(self) -> dict[str, list[int]]:
         """Every prompt's versions, as numbers in their order."""
-        return {name: sorted(versions) for name, versions in sorted(self._prompts.items())}
+        return {name: sorted(versions) for name, versions in sorted(self._library.prompts.items())}
 
-    def variables(self) -> dict[str, frozenset[str]]:
-        """Every prompt and the variables that the version needs which is served outside of any session."""
+    def variables(self, config: PromptsConfig | None = None) -> dict[str, frozenset[str]]:
+        """Every prompt and the variables that the version needs which is served outside of any session, by the
+        selections of `config` or those in force."""
         found: dict[str, frozenset[str]] = {}
-        for name in self._prompts:
+        for name in self._library.prompts:
             with suppress(NotFound):  # a selection of a version that is not there
-                found[name] = self.get(name).variables
+                found[name] = self._choose(name, "", config)[0].variables
         return found
 
     def health(self) -> dict[str, Any]:
-        return {"prompts": len(self._prompts), "degraded": dict(self._faults) or None}
+        return {"prompts": len(self._library.prompts), "degraded": dict(self._library.faults) or None}
 
-    def _choose(self, name: str, sticky_key: str) -> tuple[Prompt, str]:
-        versions = self._prompts.get(name)
+    def _choose(self, name: str, sticky_key: str, config: PromptsConfig | None = None) -> tuple[Prompt, str]:
+        versions = self._library.prompts.get(name)
         if not versions:
-            known = ", ".join(sorted(self._prompts)) or "none"
+            known = ", ".join(sorted(self._library.prompts)) or "none"
             raise NotFound(f"There is no prompt {name!r:.60}; there are: {known}.")
-        selection = self._config.selections.get(name, DEFAULT)
+        selection = (config or self._config).selections.get(name, DEFAULT)
         version, label = choose_version(name, versions, selection, sticky_key)
         return versions[version], label
 
-    def _prompt_files(self, entries: Sequence[VolumeEntry]) -> dict[str, VolumeEntry]:
-        """The files that are prompts, by name. Of a version given as `.jinja` and as `.txt` the first is taken."""
-        files: dict[str, VolumeEntry] = {}
-        taken: dict[tuple[str, int], str] = {}
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            version = None if entry.is_directory else parse_file_name(entry.name)
-            if version is None:
-                continue
-            if version in taken:
-                self._faults[entry.name] = f"{taken[version]} is the same version and is served."
-            else:
-                taken[version] = entry.name
-                files[entry.name] = entry
-        for name in self._faults.keys() - {entry.name for entry in entries}:
-            del self._faults[name]
-        return files
-
-    async def _read(self, entry: VolumeEntry) -> None:
-        parsed = parse_file_name(entry.name)
-        assert parsed is not None
-        name, version = parsed
-        try:
-            if entry.size_bytes > MAX_FILE_BYTES:
-                raise InvalidRequest(f"{entry.name} is larger than {MAX_FILE_BYTES} bytes.")
-            content = await self._volumes.read(entry.path)
-            prompt = parse_prompt(name, version, content, self._open_environment())
-        except LakemeshError as error:
-            self._faults[entry.name] = error.detail
-            logger.warning("prompt not read", file=entry.name, reason=error.detail)
-            if isinstance(error, InvalidRequest):
-                self._seen[entry.name] = entry
-            return
-        self._faults.pop(entry.name, None)
-        self._seen[entry.name] = entry
-        self._prompts = {**self._prompts, name: {**self._prompts.get(name, {}), version: prompt}}
-
-    def _open_environment(self) -> "PromptEnvironment":
-        if self._environment is None:
-            from lakemesh.prompts.sandbox import PromptEnvironment
-
-            self._environment = PromptEnvironment()
-        return self._environment
-
-    def _forget(self, file_name: str) -> None:
-        self._seen.pop(file_name)
-        self._faults.pop(file_name, None)
-        parsed = parse_file_name(file_name)
-        assert parsed is not None
-        name, version = parsed
-        versions = {**self._prompts.get(name, {})}
-        versions.pop(version, None)
-        self._prompts = {**self._prompts, name: versions}
-        if not versions:
-            del self._prompts[name]
-
     async def _refresh_forever(self) -> None:
         while True:
-            await asyncio.sleep(self._config.refresh_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._config.refresh_seconds):
+                    await self._wake.wait()
+            self._wake.clear()
             try:
                 await self.refresh()
             except Exception:
                 logger.exception("prompts not refreshed")
+
+
+def needed_by(config: PromptsConfig) -> set[tuple[str, int]]:
+    """The versions that selections serve."""
+    return {(name, version) for name, selection in config.selections.items() for version in selection.served()}
+
+
+def require_selected(config: PromptsConfig, library: Library) -> None:
+    """Raises `ConfigurationInvalid` naming every selection of a prompt or version that is not there; none while the
+    volume is away, since nobody knows then."""
+    faults = [] if library.is_away else selection_faults(config, library.prompts)
+    if faults:
+        raise ConfigurationInvalid(faults)
+
+
+def selection_faults(config: PromptsConfig, prompts: Mapping[str, Collection[int]]) -> list[str]:
+    faults = []
+    for name, selection in config.selections.items():
+        key = f"prompts.selections.{name}"
+        if name not in prompts:
+            faults.append(f"{key}: there is no prompt {name!r}{did_you_mean(name, prompts)}")
+            continue
+        for version in sorted(set(selection.served()) - set(prompts[name])):
+            known = ", ".join(map(str, sorted(prompts[name])))
+            faults.append(f"{key}: there is no version {version}; there are {known}")
+    return faults

@@ -28,7 +28,6 @@ class FrontMatter(BaseModel):
     description: str = ""
     route: str | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
-    output_schema: dict[str, Any] | None = Field(default=None, alias="schema")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

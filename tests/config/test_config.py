@@ -180,17 +180,48 @@ async def test_bad_version_is_refused_while_the_last_good_one_serves() -> None:
     assert store.status()["degraded"] is None
 
 
-async def test_version_a_subscriber_refuses_is_not_taken() -> None:
+class Part:
+    """A part of a server, and what became of its changes."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.committed = self.discarded = 0
+
+    async def prepare(self, config: object) -> "Part":
+        if self.failures:
+            raise self.failures.pop(0)
+        return self
+
+    def commit(self) -> None:
+        self.committed += 1
+
+    async def discard(self) -> None:
+        self.discarded += 1
+
+
+async def test_a_version_that_one_part_refuses_is_taken_by_none_and_every_fault_is_named() -> None:
     files = Files({PATH: BASE})
-    store = await make(files)
-
-    def refuse(config: object) -> None:
-        raise ConfigurationInvalid(["agents.echo.class: cannot be loaded"])
-
-    store.subscribe(refuse)
+    store, seen = await make(files), []
+    first, last = Part(), Part()
+    store.subscribe(seen.append)
+    for part in (first, Part(ConfigurationInvalid(["agents: no"])), Part(ConfigurationInvalid(["auth: no"])), last):
+        store.register(part.prepare)
     files[PATH] = BASE + "refresh_seconds: 9.0"
     assert not await store.refresh()
-    assert store.current.refresh_seconds == 300.0
+    assert (store.current.refresh_seconds, seen) == (300.0, [])
+    assert [(part.committed, part.discarded) for part in (first, last)] == [(0, 1), (0, 1)]
+    assert store.status()["degraded"] == ["agents: no", "auth: no"]
+
+
+async def test_keys_that_wait_for_a_restart_are_named_until_they_are_back() -> None:
+    files = Files({PATH: BASE})
+    store = await make(files)
+    files[PATH] = BASE + "memory: {table: main.agents.other}\ntelemetry: {capture_content: true}"
+    assert await store.refresh()
+    assert store.status()["degraded"] == ["needs restart: memory.table"]
+    files[PATH] = BASE
+    assert await store.refresh()
+    assert store.status()["degraded"] is None
 
 
 async def test_volume_away_is_reported_until_it_is_back() -> None:
@@ -211,15 +242,10 @@ async def test_first_load_fails_loudly() -> None:
         await make(Files({PATH: "agents: 5"}))
 
 
-async def test_a_subscriber_that_fails_is_told_and_asked_again() -> None:
+async def test_a_part_that_fails_is_told_and_asked_again() -> None:
     files = Files({PATH: BASE})
-    store, failing = await make(files), [WorkspaceUnavailable("away"), KeyError("a bug")]
-
-    def take(config: object) -> None:
-        if failing:
-            raise failing.pop(0)
-
-    store.subscribe(take)
+    store, part = await make(files), Part(WorkspaceUnavailable("away"), KeyError("a bug"))
+    store.register(part.prepare)
     files[PATH] = BASE + "refresh_seconds: 9.0"
     assert not await store.refresh()
     assert store.status()["degraded"] == ["away"]
@@ -228,6 +254,7 @@ async def test_a_subscriber_that_fails_is_told_and_asked_again() -> None:
     assert store.current.refresh_seconds == 300.0
     assert await store.refresh()
     assert (store.current.refresh_seconds, store.status()["degraded"]) == (9.0, None)
+    assert part.committed == 1
 
 
 TEXT_IN_A_FILE = BASE + "telemetry: {service_name: '${NAME}'}"

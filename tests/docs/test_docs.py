@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lakemesh.config.live import NEEDS_RESTART
 from lakemesh.config.schema import Config
 from lakemesh.errors import LakemeshError
 
@@ -43,6 +44,12 @@ def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
     behaviour = (DOCS / "configuration.md").read_text().partition("## The behaviour")[2]
     documented = re.findall(r"^\| `([\w.*\[\]]+)` \|", behaviour, re.MULTILINE)
     assert sorted(documented) == sorted(keys_of(schema, schema["$defs"], ""))
+
+
+def test_keys_that_need_a_restart_are_documented_as_the_code_has_them() -> None:
+    text = (DOCS / "configuration.md").read_text()
+    listed = text.partition("wait for a restart")[2].partition("):")[2].partition(".\n")[0].partition(". `telemetry")[0]
+    assert tuple(re.findall(r"`([\w.*]+)`", listed)) == NEEDS_RESTART
 
 
 def test_links_lead_somewhere() -> None:

@@ -392,7 +392,7 @@ def create_app() -> ASGIApp:
     """The fixture behind the product's own server and edge."""
     key = b"a key of the tests, and of nothing else"
     methods = Methods(Everything(), key=key)
-    routes = mcp_routes(McpServer(methods, key=key, max_body_bytes=1_000_000))
+    routes = mcp_routes(McpServer(methods, key=key))
     config = Config(agents={}, models=ModelsConfig(endpoints={}, routes={}))
     authenticator = Authenticator(config.auth, behind_platform_proxy=False)
     return Edge(Starlette(routes=routes), authenticator=authenticator, config=config)

@@ -209,8 +209,9 @@ def test_resources_and_completions_of_agents_tables_and_executions(tmp_path: Pat
 def test_where_tokens_come_from_is_published(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"sesame").hexdigest()
     more = (
-        "mcp: {authorization_servers: ['https://login.example.com']}\nserver: {allowed_hosts: [agents.example.com]}\n"
-        f"auth: {{tokens: [{{user: robot, sha256: {digest}}}]}}\n"
+        "server: {allowed_hosts: [agents.example.com]}\n"
+        f"auth:\n  tokens: [{{user: robot, sha256: {digest}}}]\n"
+        "  jwt: [{issuer: 'https://login.example.com', audiences: [mesh], jwks_url: 'https://login.example.com/keys'}]\n"
     )
     with running_server(tmp_path / "home", write_config(tmp_path / "config", AGENTS, more=more)) as server:
         where = f"{server.url}/.well-known/oauth-protected-resource/mcp"

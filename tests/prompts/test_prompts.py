@@ -1,4 +1,5 @@
 import asyncio
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from lakemesh.config.prompts import PromptsConfig, PromptSelection
 from lakemesh.deadline import Deadline
-from lakemesh.errors import InvalidRequest, NotFound
+from lakemesh.errors import ConfigurationInvalid, InvalidRequest, NotFound
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.lakehouse.volumes import VolumeEntry, Volumes
 from lakemesh.lakehouse.workspace import Workspace
@@ -43,11 +44,10 @@ async def test_versions_are_numbers(workspace: Workspace) -> None:
 
 
 async def test_front_matter_and_variables(workspace: Workspace) -> None:
-    text = "---\nroute: fast\ntemperature: 0.3\nschema: {type: object}\n---\nHello {{ name }}!"
+    text = "---\nroute: fast\ntemperature: 0.3\n---\nHello {{ name }}!"
     store = await make(workspace, {"greet_v1.jinja": text})
     rendered = store.render("greet", {"name": "Ann"})
     assert (rendered.text, rendered.route, rendered.temperature) == ("Hello Ann!", "fast", 0.3)
-    assert rendered.output_schema == {"type": "object"}
     assert store.get("greet").variables == {"name"}
 
 
@@ -68,7 +68,7 @@ async def test_selection(workspace: Workspace, selection: PromptSelection, versi
 async def test_rollback_is_a_change_of_configuration(workspace: Workspace) -> None:
     store = await make(workspace, {"greet_v1.txt": "one", "greet_v2.txt": "two"})
     assert store.render("greet", {}).text == "two"
-    store.configure(PromptsConfig(volume=VOLUME, selections={"greet": PromptSelection(version=1)}))
+    (await store.prepare(PromptsConfig(volume=VOLUME, selections={"greet": PromptSelection(version=1)}))).commit()
     assert store.render("greet", {}).text == "one"
 
 
@@ -149,6 +149,92 @@ async def test_a_version_given_twice_is_told(workspace: Workspace) -> None:
     await store.refresh()
     assert store.render("greet", {}).text == "text"
     assert store.health()["degraded"] is None
+
+
+async def test_a_broken_file_of_a_version_does_not_take_away_the_good_one(workspace: Workspace) -> None:
+    store = await make(workspace, {"greet_v1.txt": "good"})
+    for content in (b"now {{ broken", b"", b"\xff\xfe"):
+        await workspace.volumes.write(f"{VOLUME}/greet_v1.jinja", content, overwrite=True)
+        await store.refresh()
+        assert store.render("greet", {}).text == "good"
+        assert set(store.health()["degraded"]) == {"greet_v1.jinja"}
+    await workspace.volumes.write(f"{VOLUME}/greet_v1.jinja", b"better", overwrite=True)
+    await store.refresh()
+    assert store.render("greet", {}).text == "better"
+
+
+async def test_a_selected_version_serves_on_when_its_file_is_gone(workspace: Workspace) -> None:
+    files = {"greet_v1.txt": "one", "greet_v2.txt": "two", "other_v1.txt": "x"}
+    store = await make(workspace, files, greet=PromptSelection(version=1))
+    for name in ("greet_v1.txt", "other_v1.txt"):
+        await workspace.volumes.delete(f"{VOLUME}/{name}")
+    await store.refresh()
+    assert store.render("greet", {}).text == "one"
+    assert store.list_versions() == {"greet": [1, 2]}
+    assert "gone" in store.health()["degraded"]["greet_v1"]
+
+
+@pytest.mark.parametrize(
+    ("selections", "fault"),
+    [
+        ({"gret": PromptSelection(version=1)}, "did you mean 'greet'"),
+        ({"greet": PromptSelection(version=7)}, "there is no version 7; there are 1, 2"),
+        ({"greet": PromptSelection(split={1: 1.0, 3: 1.0})}, "there is no version 3"),
+        ({"greet": PromptSelection(alias="champion", aliases={"champion": 5})}, "there is no version 5"),
+    ],
+)
+async def test_a_selection_of_what_is_not_there_is_refused(workspace: Workspace, selections: dict, fault: str) -> None:
+    store = await make(workspace, {"greet_v1.txt": "one", "greet_v2.txt": "two"})
+    with pytest.raises(ConfigurationInvalid, match=fault):
+        await store.prepare(PromptsConfig(volume=VOLUME, selections=selections))
+    assert store.render("greet", {}).text == "two"
+    store = await make(workspace, {}, **selections)
+    with pytest.raises(ConfigurationInvalid, match=fault):
+        await store.start()
+
+
+async def test_a_change_that_size_and_time_do_not_tell_is_seen(tmp_path: Path) -> None:
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    file = folder / "greet_v1.txt"
+    file.write_text("one")
+    workspace = await open_workspace(tmp_path / "home", mounts={VOLUME: folder})
+    store = await make(workspace, {})
+    before = file.stat()
+    file.write_text("two")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    await store.refresh()
+    assert store.render("greet", {}).text == "two"
+    await workspace.close()
+
+
+async def test_a_file_that_is_being_written_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    file = folder / "greet_v1.txt"
+    file.write_text("whole")
+    workspace = await open_workspace(tmp_path / "home", mounts={VOLUME: folder})
+    store = await make(workspace, {})
+
+    class Growing:
+        """Volumes in which another piece is written after each reading."""
+
+        list_directory = staticmethod(workspace.volumes.list_directory)
+
+        async def read(self, path: str) -> bytes:
+            content = await workspace.volumes.read(path)
+            with file.open("a") as more:
+                more.write(" and more")
+            return content
+
+    file.write_text("half")
+    store._library._volumes = Growing()
+    await store.refresh()
+    assert store.render("greet", {}).text == "whole"
+    store._library._volumes = workspace.volumes
+    await store.refresh()
+    assert store.render("greet", {}).text == "half and more and more"
+    await workspace.close()
 
 
 async def test_files_that_are_too_large_are_told(workspace: Workspace) -> None:
