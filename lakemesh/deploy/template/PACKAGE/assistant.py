@@ -1,4 +1,7 @@
-"""`assistant`: answers a question, and remembers the session's earlier ones."""
+"""`assistant`: answers a question, and remembers what its user asked before in the session.
+
+Without code of your own, the same is a `tool_agent` in `config/lakemesh.yaml`: instructions, tools, history.
+"""
 
 from lakemesh.agents import Agent, AgentContext, AgentInput, AgentOutput
 from pydantic import BaseModel, Field
@@ -32,13 +35,14 @@ class Assistant(Agent[Question, Answer]):
         return AgentOutput(agent_name=self.name, result=Answer(answer=reply.text))
 
     async def recall(self, request: AgentInput[Question], context: AgentContext) -> list[str]:
-        """What was said in this session that is nearest to the question."""
+        """What this user said in this session that is nearest to the question. The session's id is the caller's choice:
+        the user, whom the server vouches for, keeps one caller's session from another's."""
         if not request.session_id:
             return []
         found = await context.memory.retrieve(
             request.data.question,
             agent_id=self.name,
             top_k=REMEMBERED,
-            filters={"session_id": request.session_id},
+            filters={"session_id": request.session_id, "user": context.identity.user},
         )
         return [match.text for match in found]
