@@ -155,6 +155,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             endpoints=workspace.endpoints,
             tracer=telemetry.tracer,
             on_use=telemetry.record_model_use,
+            captures=telemetry.captures,
         )
         prompts = PromptStore(config.prompts, volumes=workspace.volumes, tracer=telemetry.tracer)
         await prompts.start()

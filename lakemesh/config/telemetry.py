@@ -48,6 +48,14 @@ class OtlpConfig(Section):
     timeout_seconds: float = Field(default=10.0, gt=0)
 
 
+class ContentConfig(Section):
+    """Whose inputs, outputs and model messages are kept: executions of these agents, for these users. None is all of
+    them; users are named here when they have consented."""
+
+    agents: list[str] | None = None
+    users: list[str] | None = None
+
+
 class TelemetryConfig(Section):
     """Tables are `<catalog>.<schema>.<prefix>_otel_spans`, `_otel_logs` and `_otel_metrics`, `agent_executions` and
     `model_inference_logs`, with the views `traces`, `logs`, `metrics` and `telemetry`."""
@@ -78,7 +86,10 @@ class TelemetryConfig(Section):
     spool_sync: Literal["full", "normal", "off"] = Field(
         default="full", description="full survives a power cut, normal a crash of the process; SQLite's synchronous"
     )
-    capture_content: bool = Field(default=False, description="keep inputs and outputs in the execution rows")
+    capture_content: bool | ContentConfig = Field(
+        default=False,
+        description="keep inputs, outputs and model messages: of all, or {agents: [...], users: [...]}",
+    )
     max_content_characters: int = Field(default=16_384, ge=0, description="longer content is cut, its length kept")
     redaction: RedactionConfig = RedactionConfig()
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(
@@ -100,6 +111,13 @@ class TelemetryConfig(Section):
         if "zerobus" in self.sink_names and self.zerobus is None:
             raise ValueError("the sink 'zerobus' needs the section zerobus")
         return self
+
+    def captures(self, agent: str | None, user: str | None) -> bool:
+        """Whether content of this agent's executions for this user is kept."""
+        wanted = self.capture_content
+        if isinstance(wanted, bool):
+            return wanted
+        return (wanted.agents is None or agent in wanted.agents) and (wanted.users is None or user in wanted.users)
 
     @property
     def sink_names(self) -> list[SinkName]:

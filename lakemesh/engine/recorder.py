@@ -9,6 +9,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from pydantic_core import to_json
 
 from lakemesh.agents.base import Agent, Tool
+from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.engine.metrics import EngineMetrics
 from lakemesh.scope import ExecutionScope
 from lakemesh.telemetry import ExecutionRecord, Telemetry
@@ -20,15 +21,17 @@ REPLAYED = "replayed"
 
 
 class Recorder:
-    """Observers are called on the event loop with every execution that ended. `capture_content` keeps what went in and
-    came out too."""
+    """Observers are called on the event loop with every execution that ended."""
 
     def __init__(self, telemetry: Telemetry, metrics: EngineMetrics) -> None:
         self.metrics = metrics
         self.observers: list[Callable[[ExecutionRecord], None]] = []
-        self.capture_content = False
         self._telemetry = telemetry
         self._tracer = telemetry.tracer
+
+    def configure(self, config: TelemetryConfig) -> None:
+        """Take whose content is kept."""
+        self._telemetry.configure(config)
 
     def start_span(self, agent: Agent[Any, Any], scope: ExecutionScope, parent: Context | None) -> Span:
         """The execution's span, named and attributed by the GenAI conventions for agents and for tools; the names of
@@ -91,7 +94,7 @@ class Recorder:
     def _record(self, run: "Run") -> ExecutionRecord:
         scope, failure, output, span = run.scope, run.failure, run.output, run.span
         input_data = output_data = None
-        if self.capture_content:
+        if self._telemetry.captures(scope):
             input_data = captured(run.request.data)
             span.set_attribute("mlflow.spanInputs", input_data)
             if output is not None:

@@ -84,7 +84,7 @@ class AgentRouter:
     def configure(self, config: Config) -> None:
         """Take new limits while running."""
         self._max_timeout_seconds = config.limits.max_timeout_seconds
-        self._recorder.capture_content = config.telemetry.capture_content
+        self._recorder.configure(config.telemetry)
         self._parts = RunParts(
             services=self._services,
             caller=self,

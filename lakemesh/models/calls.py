@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
@@ -14,9 +15,11 @@ from lakemesh.config.models import EndpointConfig
 from lakemesh.deadline import Deadline
 from lakemesh.lakehouse.endpoints import OFFLINE_MODEL, EndpointError, ModelEndpoint
 from lakemesh.models.slots import FairSlots
-from lakemesh.scope import ModelUse, current_scope
+from lakemesh.scope import ExecutionScope, ModelUse, current_scope
+from lakemesh.telemetry.content import message_attributes
 
 TOO_MANY_REQUESTS = 429
+MAX_ID_CHARACTERS = 256
 FAIR_SHARE = 0.25
 """The part of its own time limit that an endpoint must have had before it counts against it that it was given up."""
 
@@ -40,6 +43,14 @@ class CallFacts:
     input_tokens: int = 0
     output_tokens: int = 0
     finish_reason: str | None = None
+    response_id: str | None = None
+    first_piece_at: float | None = None
+    """When the first piece of a streamed answer came, by `time.monotonic`."""
+    answer: Mapping[str, Any] | None = None
+    said: list[str] = field(default_factory=list)
+    calls: dict[int, dict[str, str]] = field(default_factory=dict)
+    """The pieces of a streamed answer, where content is kept."""
+    keeps_content: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +75,7 @@ class GuardedEndpoint:
         endpoint: ModelEndpoint,
         tracer: Tracer,
         on_use: Callable[[ModelUse], None],
+        captures: Callable[[ExecutionScope | None], bool] = lambda scope: False,
     ) -> None:
         self.name = name
         self.config = config
@@ -72,6 +84,9 @@ class GuardedEndpoint:
         self._slots = FairSlots(config.max_concurrency)
         self._tracer = tracer
         self._on_use = on_use
+        self._captures = captures
+        self._provider = "databricks" if config.serving_endpoint else "openai"
+        self._address = urlsplit(config.base_url or "").hostname
 
     @property
     def timeout_seconds(self) -> float:
@@ -116,7 +131,8 @@ class GuardedEndpoint:
 
     @asynccontextmanager
     async def _observed(self, operation: str, attempt: Attempt, request: Mapping[str, Any]) -> AsyncIterator[CallFacts]:
-        facts = CallFacts(model=self.config.model_name)
+        keeps_content = operation == "chat" and self._captures(current_scope())
+        facts = CallFacts(model=self.config.model_name, keeps_content=keeps_content)
         started = time.monotonic()
         error_code: str | None = None
         span = self._start_span(operation, facts.model, request)
@@ -128,8 +144,10 @@ class GuardedEndpoint:
             self._judge(error, attempt, time.monotonic() - started)
             raise
         finally:
-            self._end_span(span, facts, error_code)
-            self._note(facts, attempt.route, (time.monotonic() - started) * 1_000, error_code)
+            if facts.keeps_content:
+                span.set_attributes(message_attributes(request, facts.answer or streamed(facts), facts.finish_reason))
+            self._end_span(span, facts, started, error_code)
+            self._note(facts, attempt.route, operation, started, error_code)
 
     def _judge(self, error: BaseException, attempt: Attempt, seconds: float) -> None:
         """What a failed call says of the endpoint's health. Nothing, when it is told to slow down (429), when the
@@ -147,17 +165,23 @@ class GuardedEndpoint:
             self.breaker.abandoned()
 
     def _start_span(self, operation: str, model: str, request: Mapping[str, Any]) -> Span:
-        """Named and attributed by the GenAI client span conventions; what was said stays out of it."""
+        """Named and attributed by the GenAI client span conventions."""
         attributes = {
             "gen_ai.operation.name": operation,
-            "gen_ai.provider.name": "databricks" if self.config.serving_endpoint else "openai",
+            "gen_ai.provider.name": self._provider,
             "gen_ai.request.model": model,
             "lakemesh.endpoint": self.name,
             **{name: request[key] for key, name in REQUEST_ATTRIBUTES.items() if key in request},
         }
+        if self._address is not None:
+            attributes["server.address"] = self._address
         return self._tracer.start_span(f"{operation} {model}", kind=SpanKind.CLIENT, attributes=attributes)
 
-    def _end_span(self, span: Span, facts: CallFacts, error_code: str | None) -> None:
+    def _end_span(self, span: Span, facts: CallFacts, started: float, error_code: str | None) -> None:
+        if facts.response_id:
+            span.set_attribute("gen_ai.response.id", facts.response_id)
+        if facts.first_piece_at is not None:
+            span.set_attribute("gen_ai.response.time_to_first_chunk", facts.first_piece_at - started)
         span.set_attribute("gen_ai.response.model", facts.model)
         span.set_attribute("gen_ai.usage.input_tokens", facts.input_tokens)
         span.set_attribute("gen_ai.usage.output_tokens", facts.output_tokens)
@@ -168,7 +192,7 @@ class GuardedEndpoint:
             span.set_status(StatusCode.ERROR, error_code)
         span.end()
 
-    def _note(self, facts: CallFacts, route: str, latency_ms: float, error_code: str | None) -> None:
+    def _note(self, facts: CallFacts, route: str, operation: str, started: float, error_code: str | None) -> None:
         cost = facts.input_tokens * self.config.input_price + facts.output_tokens * self.config.output_price
         use = ModelUse(
             endpoint=self.name,
@@ -177,11 +201,27 @@ class GuardedEndpoint:
             input_tokens=facts.input_tokens,
             output_tokens=facts.output_tokens,
             cost_usd=cost / 1e6,
-            latency_ms=latency_ms,
+            latency_ms=(time.monotonic() - started) * 1_000,
+            first_token_ms=None if facts.first_piece_at is None else (facts.first_piece_at - started) * 1_000,
+            operation=operation,
+            provider=self._provider,
             finish_reason=facts.finish_reason,
             error_code=error_code,
         )
         note_use(use, self._on_use)
+
+
+def streamed(facts: CallFacts) -> dict[str, Any] | None:
+    """The message that was streamed, as far as it came."""
+    if not facts.said:
+        return None
+    calls = [{"id": call["id"], "function": call} for _, call in sorted(facts.calls.items())]
+    return {"role": "assistant", "content": "".join(facts.said), "tool_calls": calls}
+
+
+def id_of(body: Mapping[str, Any]) -> str:
+    """The id an endpoint gave its answer."""
+    return str(body.get("id") or "")[:MAX_ID_CHARACTERS]
 
 
 def note_use(use: ModelUse, on_use: Callable[[ModelUse], None]) -> None:

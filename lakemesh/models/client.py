@@ -15,13 +15,13 @@ from lakemesh.errors import DeadlineExceeded, LakemeshError, ModelRefused, Model
 from lakemesh.lakehouse.endpoints import EmbeddingAnswer, EndpointError, ModelEndpoints
 from lakemesh.models.answers import ChatAnswer, ChatChunk, Message, read_answer
 from lakemesh.models.cache import AnswerCache
-from lakemesh.models.calls import Attempt, GuardedEndpoint, note_use
+from lakemesh.models.calls import Attempt, GuardedEndpoint, id_of, note_use
 from lakemesh.models.embedding import Embedded, embed_all
 from lakemesh.models.fallback import first_answer
 from lakemesh.models.rules import choose_route
 from lakemesh.models.streaming import stream_chunks
 from lakemesh.models.structured import reflect
-from lakemesh.scope import ModelUse, current_deadline
+from lakemesh.scope import ExecutionScope, ModelUse, current_deadline
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -67,10 +67,12 @@ class ModelClient:
         endpoints: ModelEndpoints,
         tracer: Tracer,
         on_use: Callable[[ModelUse], None],
+        captures: Callable[[ExecutionScope | None], bool] = lambda scope: False,
     ) -> None:
         self._endpoints = endpoints
         self._tracer = tracer
         self._on_use = on_use
+        self._captures = captures
         self.routing = Routing(config=config, endpoints={}, caches={})
         self.routing = self._routing_of(config)
 
@@ -241,6 +243,7 @@ class ModelClient:
                 answer = read_answer(body, guarded.name)
                 facts.model, facts.finish_reason = answer.model, answer.finish_reason
                 facts.input_tokens, facts.output_tokens = answer.input_tokens, answer.output_tokens
+                facts.response_id, facts.answer = id_of(body), answer.message
                 return answer
 
         endpoints, config = self.routing.endpoints_of(route), self.routing.config.routes[route]
@@ -294,4 +297,6 @@ class ModelClient:
             assert config.base_url is not None
             assert config.model is not None
             endpoint = self._endpoints.external_endpoint(config.base_url, model=config.model, api_key=config.api_key)
-        return GuardedEndpoint(name, config, endpoint=endpoint, tracer=self._tracer, on_use=self._on_use)
+        return GuardedEndpoint(
+            name, config, endpoint=endpoint, tracer=self._tracer, on_use=self._on_use, captures=self._captures
+        )

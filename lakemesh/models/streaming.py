@@ -1,13 +1,14 @@
 """Answers piece by piece, every wait for the next piece inside the deadline."""
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from lakemesh.errors import ModelUnavailable
 from lakemesh.lakehouse.endpoints import EndpointError
 from lakemesh.models.answers import ChatAnswer, ChatChunk, content_text, read_tool_call, read_usage
-from lakemesh.models.calls import Attempt, CallFacts
+from lakemesh.models.calls import Attempt, CallFacts, id_of
 
 MAX_ANSWER_CHARACTERS = 2_000_000
 MAX_TOOL_CALLS = 128
@@ -26,8 +27,20 @@ async def stream_chunks(attempt: Attempt, request: Mapping[str, Any]) -> AsyncGe
                 if body is None:
                     return
                 chunk = read_chunk(body, facts)
+                if facts.first_piece_at is None:
+                    facts.first_piece_at = time.monotonic()
+                if facts.keeps_content:
+                    keep_piece(facts, chunk)
                 if chunk.text or chunk.tool_calls or chunk.finish_reason:
                     yield chunk
+
+
+def keep_piece(facts: CallFacts, chunk: ChatChunk) -> None:
+    """Note what was said for the call's span. What is malformed is for whoever reads the stream to refuse."""
+    facts.said.append(chunk.text)
+    with suppress(ModelUnavailable):
+        for delta in chunk.tool_calls:
+            add_call(facts.calls, delta)
 
 
 def read_chunk(body: Mapping[str, Any], facts: CallFacts) -> ChatChunk:
@@ -35,6 +48,7 @@ def read_chunk(body: Mapping[str, Any], facts: CallFacts) -> ChatChunk:
     for a body that is not what the protocol promises."""
     try:
         facts.model = str(body.get("model") or facts.model)
+        facts.response_id = facts.response_id or id_of(body)
         input_tokens, output_tokens = read_usage(body)
         facts.input_tokens, facts.output_tokens = (
             input_tokens or facts.input_tokens,

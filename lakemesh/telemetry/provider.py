@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from lakemesh import __version__
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.lakehouse.workspace import Workspace
-from lakemesh.scope import ModelUse, current_scope
+from lakemesh.scope import ExecutionScope, ModelUse, current_scope
 from lakemesh.telemetry.instrumentation import Instrumentation
 from lakemesh.telemetry.maintenance import Maintenance
 from lakemesh.telemetry.meter import LeanMeterProvider
@@ -41,6 +41,7 @@ class Telemetry:
     def __init__(self, config: TelemetryConfig, *, workspace: Workspace, folder: Path) -> None:
         self.tracer: Tracer = NoOpTracerProvider().get_tracer("lakemesh")
         self.tracer_provider: TracerProvider = NoOpTracerProvider()
+        self._config = config
         self.meter_provider = LeanMeterProvider()
         self.meter: Meter = self.meter_provider.get_meter("lakemesh", __version__)
         self._model_metrics = ModelMetrics(self.meter)
@@ -50,7 +51,6 @@ class Telemetry:
         self._instrumentation: Instrumentation | None = None
         if not config.enabled or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return
-        self._config = config
         self._resource = service_resource(config)
         resource = dict(self._resource.attributes)
         sinks = make_sinks(config, workspace, resource)
@@ -107,6 +107,16 @@ class Telemetry:
             use=use,
         )
         self._pipeline.buffer.put("models", record)
+
+    def configure(self, config: TelemetryConfig) -> None:
+        """Take what may change while running: whose content is kept. The rest needs a new start."""
+        self._config = self._config.model_copy(update={"capture_content": config.capture_content})
+
+    def captures(self, scope: ExecutionScope | None) -> bool:
+        """Whether content of that execution is kept; outside of one, whether everybody's is."""
+        if scope is None:
+            return self._config.capture_content is True
+        return self._config.captures(scope.agent_name, scope.identity.user)
 
     def prometheus(self) -> str:
         """Every metric as Prometheus reads it."""

@@ -86,11 +86,13 @@ async def test_answer_usage_span_and_row() -> None:
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "m0",
         "gen_ai.request.temperature": 0.5,
+        "gen_ai.response.id": "c",
         "gen_ai.response.model": "scripted-model",
         "gen_ai.response.finish_reasons": ("stop",),
         "gen_ai.usage.input_tokens": 7,
         "gen_ai.usage.output_tokens": 3,
         "lakemesh.endpoint": "e0",
+        "server.address": "127.0.0.1",
     }
 
 
