@@ -17,6 +17,7 @@ from lakemesh.config.a2a import PeerConfig
 from lakemesh.engine.registry import OBJECT_SCHEMA
 from lakemesh.engine.remotes import Offer
 from lakemesh.schemas import AgentInput, AgentOutput
+from lakemesh.telemetry.client_spans import client_span
 
 
 class PeerAgent(Agent[dict[str, Any], Any]):
@@ -31,9 +32,11 @@ class PeerAgent(Agent[dict[str, Any], Any]):
         message = new_data_message(to_jsonable_python(request.data), context_id=request.session_id, role=Role.ROLE_USER)
         message.metadata["skill"] = self._skill
         reply = Reply(self.name)
-        async for update in self._peer.ask(SendMessageRequest(message=message), context.deadline):
-            for event in reply.take(update):
-                context.emit(event)
+        attributes = {"rpc.system": "a2a", "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": self._skill}
+        with client_span(f"a2a {self._peer.name}", self._peer.config.url, attributes):
+            async for update in self._peer.ask(SendMessageRequest(message=message), context.deadline):
+                for event in reply.take(update):
+                    context.emit(event)
         return AgentOutput(agent_name=self.name, result=reply.result())
 
 

@@ -16,18 +16,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from lakemesh import __version__
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.mcp import McpConfig
 from lakemesh.edge import Edge
+from lakemesh.edge.caller import IDENTITY
 from lakemesh.edge.edge import Observer
 from lakemesh.errors import InvalidRequest, LakemeshError, MethodNotAllowed, NotFound
 from lakemesh.http import problem_response
 from lakemesh.mcp.engine_provider import EngineProvider
 from lakemesh.mcp.methods import Methods
 from lakemesh.mcp.server import McpServer, mcp_routes
+from lakemesh.schemas import Identity
 from lakemesh.services.console import Console, console_routes
 from lakemesh.services.health import Check, Health, health_routes
 from lakemesh.services.openapi import publish
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 from lakemesh.composition.services import Services
 
+AGENT_DOORS = ("api", "a2a", "mcp")
 PUBLIC = re.compile(
     r"/|/console|/console/(?!api/).*"  # the pages, not what they ask
     r"|/docs|/docs/.*|/openapi\.json"
@@ -70,9 +73,18 @@ def open_doors(services: Services, closing: AsyncExitStack) -> ASGIApp:
         is_public=lambda path: PUBLIC.fullmatch(path) is not None,
         challenge=mcp.challenge if mcp is not None else lambda request: "Bearer",
         observe=request_counter(services.telemetry.meter),
+        refused=lambda error, scope: record_refusal(services, error, scope),
     )
     services.config.subscribe(lambda new: edge.configure(new.server, new.limits))
     return edge
+
+
+def record_refusal(services: Services, error: LakemeshError, scope: Scope) -> None:
+    """The row of a request for an agent that the edge refused: which one it was for is not known."""
+    door = scope["path"].split("/", 2)[1]
+    if door in AGENT_DOORS:
+        found = scope.get(IDENTITY)
+        services.telemetry.record_refusal(error, user=found.user if isinstance(found, Identity) else "", door=door)
 
 
 def request_counter(meter: Meter) -> Observer:

@@ -37,7 +37,7 @@ class Observer(Protocol):
 class Edge:
     """Checks where a request comes from, who sends it and how large it is, and leaves the caller in the scope
     (`lakemesh.edge.identity_of`). Paths that `is_public` accepts are served to callers nobody vouches for.
-    `challenge` is what `WWW-Authenticate` says of a path."""
+    `challenge` is what `WWW-Authenticate` says of a path, `refused` is told of every request that goes no further."""
 
     def __init__(
         self,
@@ -48,12 +48,14 @@ class Edge:
         is_public: Callable[[str], bool] = lambda path: False,
         challenge: Callable[[HTTPConnection], str] = lambda request: "Bearer",
         observe: Observer = lambda method, status: None,
+        refused: Callable[[LakemeshError, Scope], None] = lambda error, scope: None,
     ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._is_public = is_public
         self._challenge = challenge
         self._observe = observe
+        self._refused = refused
         self.configure(config.server, config.limits)
 
     def configure(self, server: ServerConfig, limits: LimitsConfig) -> None:
@@ -94,6 +96,7 @@ class Edge:
 
     async def _refuse(self, error: LakemeshError, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket is refused before its handshake, with the same answer as a request."""
+        self._refused(error, scope)
         response = problem_response(error)
         if isinstance(error, Unauthenticated):
             response.headers["WWW-Authenticate"] = self._challenge(HTTPConnection(scope))

@@ -11,6 +11,8 @@ from pydantic_core import to_json
 from lakemesh.agents.base import Agent, Tool
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.engine.metrics import EngineMetrics
+from lakemesh.errors import LakemeshError
+from lakemesh.schemas import AgentInput, Identity
 from lakemesh.scope import ExecutionScope
 from lakemesh.telemetry import ExecutionRecord, Telemetry
 
@@ -57,6 +59,25 @@ class Recorder:
         run.span.end()
         self.metrics.executed(record.agent_id, record.error_code or "ok", record.latency_ms / 1_000)
         self._keep(record)
+
+    def refused(
+        self, error: LakemeshError, request: AgentInput[Any], scope: tuple[Identity, str], parent: Context | None
+    ) -> None:
+        """Count a request that was refused before it ran, and keep a row of it. `scope` is its caller and its door."""
+        identity, door = scope
+        self.metrics.refused(error.code)
+        self._telemetry.record_refusal(
+            error,
+            agent=request.agent_name,
+            user=identity.user,
+            door=door,
+            session_id=request.session_id,
+            parent=parent,
+        )
+
+    async def before_answer(self) -> None:
+        """An answer is about to go; wait for its row if configuration wants that."""
+        await self._telemetry.before_answer()
 
     def replayed(self, scope: ExecutionScope, trace_id: str, first_execution_id: str) -> None:
         """The row of a request that was given the answer of an earlier one with the same idempotency key: a child of

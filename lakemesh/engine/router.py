@@ -187,7 +187,7 @@ class AgentRouter:
             self._rate_limiter.check(identity.user)
             registered = self.registry.get_for(request.agent_name, identity, door)
         except LakemeshError as error:
-            self._recorder.metrics.refused(error.code)
+            self._recorder.refused(error, request, (identity, door), parent)
             raise
         seconds = min(registered.config.timeout_seconds, self._max_timeout_seconds)
         if request.timeout_seconds is not None:
@@ -203,6 +203,16 @@ class AgentRouter:
         return Run(self._parts, registered, request, scope, emit=emit, parent=parent)
 
     async def _run(self, run: Run) -> AgentOutput[Any]:
+        """Run, and let the row be kept before the answer goes, if configuration wants that."""
+        try:
+            output = await self._run_in_slot(run)
+        except LakemeshError:
+            await self._recorder.before_answer()
+            raise
+        await self._recorder.before_answer()
+        return output
+
+    async def _run_in_slot(self, run: Run) -> AgentOutput[Any]:
         """Run in a slot, which is free again when the run has ended, whoever still reads of it."""
         try:
             if not self.admission.try_enter():
@@ -210,7 +220,7 @@ class AgentRouter:
                 await self.admission.enter(run.scope.deadline)
                 run.scope.queue_ms = (time.perf_counter() - asked) * 1_000
         except LakemeshError as error:
-            self._recorder.metrics.refused(error.code)
+            self._recorder.refused(error, run.request, (run.scope.identity, run.scope.door), run.parent_trace)
             raise
         run.holds_slot = True
         try:

@@ -48,7 +48,6 @@ class Run:
     caller. `output` and `failure` are None until it has ended."""
 
     __slots__ = (
-        "_parent_trace",
         "_parts",
         "_started",
         "agent_runs",
@@ -56,6 +55,7 @@ class Run:
         "failure",
         "holds_slot",
         "output",
+        "parent_trace",
         "registered",
         "request",
         "scope",
@@ -75,7 +75,7 @@ class Run:
         parent: Context | None = None,
     ) -> None:
         self._parts = parts
-        self._parent_trace = parent
+        self.parent_trace = parent
         self.registered = registered
         self.request = request
         self.scope = scope
@@ -91,7 +91,7 @@ class Run:
     async def execute(self) -> AgentOutput[Any]:
         recorder, scope = self._parts.recorder, self.scope
         self.started_ns, self._started = time.time_ns(), time.perf_counter()
-        self.span = recorder.start_span(self.registered.agent, scope, self._parent_trace)
+        self.span = recorder.start_span(self.registered.agent, scope, self.parent_trace)
         self.trace_id = format(self.span.get_span_context().trace_id, "032x")
         scope_token = execution_scope.set(scope)
         span_token = otel_context.attach(set_span_in_context(self.span))

@@ -19,6 +19,7 @@ from lakemesh.errors import AgentFailed, LakemeshError, Unavailable, ValidationF
 from lakemesh.mcp.connection import Connection, Refused
 from lakemesh.mcp.messages import INVALID_PARAMS, parameter_headers
 from lakemesh.schemas import AgentInput, AgentOutput, Progress
+from lakemesh.telemetry.client_spans import client_span, trace_context
 
 logger = structlog.get_logger(__name__)
 
@@ -110,7 +111,8 @@ class RemoteServer:
         return await self._call(tool, arguments, context)
 
     async def _call(self, tool: Mapping[str, Any], arguments: Mapping[str, Any], context: AgentContext) -> Any:
-        params = {"name": tool["name"], "arguments": arguments, "_meta": {"progressToken": secrets.token_hex(8)}}
+        meta = {"progressToken": secrets.token_hex(8), **trace_context()}
+        params = {"name": tool["name"], "arguments": arguments, "_meta": meta}
         headers = parameter_headers(tool.get("inputSchema", {}), arguments) if self._connection.modern else {}
         async with aclosing(self._connection.exchange("tools/call", params, headers)) as messages:
             async for message in messages:
@@ -142,7 +144,9 @@ class RemoteTool(Tool[dict[str, Any], Any]):
         self._tool = tool
 
     async def process(self, request: AgentInput[dict[str, Any]], context: AgentContext) -> AgentOutput[Any]:
-        result = await self._server.call(self._tool, to_jsonable_python(request.data), context)
+        attributes = {"mcp.method.name": "tools/call", "gen_ai.tool.name": self._tool["name"]}
+        with client_span(f"tools/call {self._tool['name']}", self._server.config.url, attributes):
+            result = await self._server.call(self._tool, to_jsonable_python(request.data), context)
         return AgentOutput(agent_name=self.name, result=result)
 
 

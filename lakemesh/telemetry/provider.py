@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import NoOpTracerProvider, Tracer, TracerProvider, get_current_span
 from starlette.types import ASGIApp
 
 from lakemesh import __version__
 from lakemesh.config.telemetry import TelemetryConfig
+from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.scope import ExecutionScope, ModelUse, current_scope
 from lakemesh.telemetry.instrumentation import Instrumentation
@@ -24,6 +26,7 @@ from lakemesh.telemetry.metric_feed import MetricFeed
 from lakemesh.telemetry.model_metrics import ModelMetrics
 from lakemesh.telemetry.pipeline import Pipeline
 from lakemesh.telemetry.records import ExecutionRecord, ModelRecord, SpanRecord
+from lakemesh.telemetry.refusals import Refusals
 from lakemesh.telemetry.sampling import HeadSampling, TailSampling, head_sampling
 from lakemesh.telemetry.sinks import make_sinks
 from lakemesh.telemetry.tracer import LeanTracer
@@ -45,6 +48,7 @@ class Telemetry:
         self.meter_provider = LeanMeterProvider()
         self.meter: Meter = self.meter_provider.get_meter("lakemesh", __version__)
         self._model_metrics = ModelMetrics(self.meter)
+        self._refusals = Refusals(self.tracer)
         self._pipeline: Pipeline | None = None
         self._handler: logging.Handler | None = None
         self._feeding: asyncio.Task[None] | None = None
@@ -59,6 +63,7 @@ class Telemetry:
         sampling = head_sampling(config)
         self._tail, put = make_tail(sampling, config, partial(self._pipeline.buffer.put, "spans"))
         self.tracer = LeanTracer("lakemesh", __version__, sampling=sampling, put=put)
+        self._refusals = Refusals(self.tracer)
         self.tracer_provider = make_tracer_provider(self._resource, sampling, put)
 
     async def start(self) -> None:
@@ -89,6 +94,22 @@ class Telemetry:
     def record_execution(self, record: ExecutionRecord) -> None:
         if self._pipeline is not None:
             self._pipeline.buffer.put("executions", record)
+
+    def record_refusal(
+        self,
+        error: LakemeshError,
+        *,
+        agent: str = "",
+        user: str = "",
+        door: str,
+        session_id: str | None = None,
+        parent: Context | None = None,
+    ) -> ExecutionRecord | None:
+        """Keep a row and a span of a request that was refused before an agent ran; None of it in a flood of them."""
+        record = self._refusals.record(error, agent=agent, user=user, door=door, session_id=session_id, parent=parent)
+        if record is not None:
+            self.record_execution(record)
+        return record
 
     def record_model_use(self, use: ModelUse) -> None:
         """Count one model call and keep a row for it, with the execution and the trace it was made in."""

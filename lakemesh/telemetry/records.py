@@ -8,7 +8,8 @@ from lakemesh.scope import ModelUse, PromptUse
 
 class ExecutionRecord(NamedTuple):
     """One execution, as it ended. `input_data` and `output_data` are JSON, or None when content is not captured;
-    `timestamp_ns` is when it started, Unix nanoseconds; `queue_ms` is how long it waited for its turn."""
+    `timestamp_ns` is when it started, Unix nanoseconds; `queue_ms` is how long it waited for its turn;
+    `refused` says that no agent ran, because of what the caller asked or how often."""
 
     execution_id: str
     parent_execution_id: str | None
@@ -30,6 +31,7 @@ class ExecutionRecord(NamedTuple):
     model_uses: tuple[ModelUse, ...]
     prompt_uses: tuple[PromptUse, ...]
     queue_ms: float = 0.0
+    refused: bool = False
 
 
 Attributes = Mapping[str, Any]

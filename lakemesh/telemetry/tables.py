@@ -141,6 +141,7 @@ EXECUTION_COLUMNS = columns(
     input_tokens="BIGINT",
     output_tokens="BIGINT",
     cost_usd="DOUBLE",
+    refused="BOOLEAN",
 )
 MODEL_COLUMNS = columns(
     record_id="STRING",

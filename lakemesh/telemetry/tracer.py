@@ -65,6 +65,10 @@ class LeanSpan(Span):
         self._start = 0
         self._end = 0
 
+    @property
+    def tracer(self) -> "LeanTracer":
+        return self._tracer
+
     def get_span_context(self) -> SpanContext:
         return self._context
 
