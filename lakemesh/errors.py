@@ -24,7 +24,7 @@ implementation-defined part, -32000..-32099, unless the protocol names a code).
     └── ConfigurationInvalid        500   found at start or refresh, never by a caller
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -227,3 +227,19 @@ class ConfigurationInvalid(LakemeshError):
     def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("; ".join(errors), errors=list(errors))
         self.errors = list(errors)
+
+
+def error_of_problem(problem: Mapping[str, Any]) -> LakemeshError:
+    """The error that `to_problem` was of: for one that ended a run elsewhere, or earlier."""
+
+    def tree(error: type[LakemeshError]) -> Iterator[type[LakemeshError]]:
+        yield error
+        for below in error.__subclasses__():
+            yield from tree(below)
+
+    found = next((error for error in tree(LakemeshError) if error.code == problem.get("code")), LakemeshError)
+    error = found.__new__(found)
+    LakemeshError.__init__(error, str(problem.get("detail", "")))
+    standard = ("type", "title", "status", "detail", "code")
+    error.members = {name: value for name, value in problem.items() if name not in standard}
+    return error

@@ -6,6 +6,9 @@ from hypothesis import settings
 
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.lakehouse.workspace import Workspace
+from tests.postgres import postgres
+
+__all__ = ["postgres"]
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")

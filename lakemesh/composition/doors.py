@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from opentelemetry.metrics import Meter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -39,6 +39,7 @@ from lakemesh.services.websocket import WebSocketApi
 
 if TYPE_CHECKING:
     from lakemesh.a2a.task_store import TaskStore
+    from lakemesh.invocations import Invocations
 
 from lakemesh.composition.services import Services
 
@@ -124,10 +125,21 @@ def documented_api(services: Services) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     api.include_router(documented_routes(rest))
+    if services.invocations is not None:
+        api.include_router(invocations_of(services, services.invocations))
     api.include_router(health_routes(health_of(services)))
     bearer = services.authenticator.requires_token
     publish(api, openapi_security(bearer=bearer, issuers=issuers_of(services)))
     return api
+
+
+def invocations_of(services: Services, invocations: "Invocations") -> APIRouter:
+    from lakemesh.services.invocations import InvocationApi, invocation_routes
+
+    config = services.config.current
+    api = InvocationApi(invocations, config.invocations, max_body_bytes=config.limits.max_body_bytes)
+    services.config.subscribe(lambda new: api.configure(new.invocations, max_body_bytes=new.limits.max_body_bytes))
+    return invocation_routes(api)
 
 
 def mcp_of(services: Services) -> McpServer | None:
@@ -241,6 +253,10 @@ def health_of(services: Services) -> Health:
         "peers": services.remotes["peers"].health,
         "tool_servers": services.remotes["tool_servers"].health,
     }
+    if services.workspace.database is not None:
+        checks["database"] = services.workspace.database.health
+    if services.invocations is not None:
+        checks["invocations"] = services.invocations.health
     return Health(
         checks=checks,
         accepting=lambda: not services.router.admission.draining,

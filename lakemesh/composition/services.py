@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lakemesh.agents.base import AgentServices
 from lakemesh.config.a2a import PeerConfig
@@ -38,6 +38,9 @@ from lakemesh.prompts import PromptStore
 from lakemesh.sessions import InMemorySessions
 from lakemesh.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from lakemesh.invocations import Invocations
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
@@ -50,6 +53,7 @@ class Services:
     router: AgentRouter
     remotes: Mapping[str, Remotes]
     authenticator: Authenticator
+    invocations: "Invocations | None" = None
 
     @property
     def workspace(self) -> Workspace:
@@ -89,7 +93,12 @@ class Services:
         return Replacement(lambda: None)
 
     async def _prepare_limits(self, config: Config) -> Change:
-        return Replacement(lambda: self.router.configure(config))
+        def commit() -> None:
+            self.router.configure(config)
+            if self.invocations is not None:
+                self.invocations.configure(config.invocations, max_wait_seconds=config.limits.max_timeout_seconds)
+
+        return Replacement(commit)
 
 
 async def open_workspace(settings: Settings) -> Workspace:
@@ -194,6 +203,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         tool_servers = open_tool_servers(registry, parts)
         stack.push_async_callback(tool_servers.close)
         await tool_servers.configure(config.mcp.servers)
+        invocations = open_invocations(workspace, router, config)
+        if invocations is not None:
+            stack.push_async_callback(invocations.close)
+            invocations.begin()
         services = Services(
             settings=settings,
             config=config_store,
@@ -202,9 +215,20 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             router=router,
             remotes={"peers": peers, "tool_servers": tool_servers},
             authenticator=authenticator,
+            invocations=invocations,
         )
         services.register()
         yield services
+
+
+def open_invocations(workspace: Workspace, router: AgentRouter, config: Config) -> "Invocations | None":
+    """Durable runs, where there is a database to keep them in. The driver is imported with it."""
+    if workspace.database is None:
+        return None
+    from lakemesh.invocations import Invocations
+
+    wait = config.limits.max_timeout_seconds
+    return Invocations(workspace.database, router, config.invocations, max_wait_seconds=wait)
 
 
 def require_sound(config: Config, prompts: PromptStore) -> None:

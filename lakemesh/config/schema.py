@@ -10,6 +10,7 @@ from lakemesh.config.agents import AgentConfig
 from lakemesh.config.base import Section
 from lakemesh.config.console import ConsoleConfig
 from lakemesh.config.governance import AuthConfig, LimitsConfig
+from lakemesh.config.invocations import InvocationsConfig
 from lakemesh.config.mcp import McpConfig
 from lakemesh.config.memory import MemoryConfig
 from lakemesh.config.models import ModelsConfig
@@ -34,6 +35,7 @@ class Config(Section):
     limits: LimitsConfig = LimitsConfig()
     auth: AuthConfig = AuthConfig()
     console: ConsoleConfig = ConsoleConfig()
+    invocations: InvocationsConfig = InvocationsConfig()
     mcp: McpConfig = McpConfig()
     a2a: A2aConfig = A2aConfig()
 

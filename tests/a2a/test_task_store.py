@@ -14,7 +14,6 @@ from lakemesh.a2a.postgres_task_store import PostgresTaskStore
 from lakemesh.a2a.task_store import MemoryTaskStore, Task, TaskQuery, TaskStore, nanoseconds
 from lakemesh.errors import Overloaded, Unavailable
 from tests.interop.test_a2a import AGENTS, asking, connected
-from tests.postgres import postgres  # noqa: F401
 from tests.server import running_server, write_config
 
 pytestmark = pytest.mark.anyio
@@ -158,7 +157,7 @@ async def test_a_message_and_its_push_configurations_are_found_with_their_task(o
             await store.set_push_configs(*wrong, [])
 
 
-async def test_a_task_whose_server_died_is_read_as_failed_once_its_time_is_over(postgres: str) -> None:  # noqa: F811
+async def test_a_task_whose_server_died_is_read_as_failed_once_its_time_is_over(postgres: str) -> None:
     dead, ann, orphan = PostgresTaskStore(postgres, ttl_seconds=60), owner(), task(WORKING)
     await dead.save(orphan, ann, runs_seconds=0.05)
     await dead.close()
@@ -177,7 +176,7 @@ async def test_a_database_that_is_away_is_said_in_the_protocols_words() -> None:
         await store.load("x", "ann")
 
 
-async def test_any_replica_reads_the_tasks_of_the_others(postgres: str, tmp_path: Path) -> None:  # noqa: F811
+async def test_any_replica_reads_the_tasks_of_the_others(postgres: str, tmp_path: Path) -> None:
     more = f"a2a: {{enabled: true, database_url: '{postgres}'}}\n"
     folder = write_config(tmp_path / "config", AGENTS, more=more)
     with running_server(tmp_path / "one", folder) as one, running_server(tmp_path / "two", folder) as two:

@@ -1,0 +1,68 @@
+"""The events of one running attempt on their way into PostgreSQL."""
+
+import asyncio
+from uuid import UUID
+
+from lakemesh.errors import DatabaseUnavailable
+from lakemesh.invocations.schemas import Claim
+from lakemesh.invocations.store import InvocationStore
+
+MAX_WAITING_BYTES = 4 * 1024 * 1024
+RETRY_SECONDS = 0.2
+LINGER_SECONDS = 0.004
+"""How long an event waits for company: a short run is one write in all."""
+
+Written = tuple[str, bytes]
+
+
+class LeaseLost(Exception):
+    """Another worker runs the invocation now; whatever this one still does is nobody's."""
+
+
+class EventLog:
+    """Group commit: while one write is under way, what arrives is gathered for the next. A client sees an event only
+    after it is committed, so that nobody who comes back misses one or sees another in its place."""
+
+    def __init__(self, store: InvocationStore, claim: Claim, worker: UUID) -> None:
+        self._store = store
+        self._claim = claim
+        self._worker = worker
+        self._waiting: list[Written] = []
+        self._waiting_bytes = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self.execution_id: str | None = None
+
+    async def put(self, kind: str, data: bytes) -> None:
+        """Wait only while more than `MAX_WAITING_BYTES` are not yet written."""
+        await self._room.wait()
+        self._waiting.append((kind, data))
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes >= MAX_WAITING_BYTES:
+            self._room.clear()
+        self._arrived.set()
+
+    def take(self) -> list[Written]:
+        """What waits, to be written by the caller."""
+        taken, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        self._arrived.clear()
+        self._room.set()
+        return taken
+
+    async def write_for_ever(self) -> None:
+        """Write until cancelled. Raises `LeaseLost`; waits out a database that is away, for as long as the lease is
+        this worker's to the best of its knowledge."""
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(LINGER_SECONDS)
+            await self._write(self.take())
+
+    async def _write(self, events: list[Written]) -> None:
+        while True:
+            try:
+                if not await self._store.append(self._claim, self._worker, events, execution_id=self.execution_id):
+                    raise LeaseLost
+                return
+            except DatabaseUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)

@@ -1,0 +1,122 @@
+"""The words of durable invocations."""
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic_core import to_json
+
+from lakemesh.schemas import Identity
+
+Status = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
+TERMINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
+TERMINAL_EVENTS = frozenset({"completed", "failed"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewInvocation:
+    """A request to be accepted. Its `id` is the caller's own choice and makes a repeat the same invocation."""
+
+    id: UUID
+    agent_name: str
+    input: Any
+    session_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    timeout_seconds: float | None = None
+    background: bool = False
+
+    def digest(self) -> bytes:
+        """Of what makes the request another one; not of how its answer is delivered."""
+        return hashlib.sha256(to_json([self.agent_name, self.input, self.session_id, self.metadata])).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """An accepted request as it stands. `number` is the store's; `dead` when it was given up after its attempts and
+    waits for an operator to replay it."""
+
+    number: int
+    id: UUID
+    owner: str
+    agent_name: str
+    status: Status
+    attempt: int
+    session_id: str | None
+    background: bool
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    ended_at: dt.datetime | None
+    output: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    dead: bool
+    events: int
+
+    @property
+    def ended(self) -> bool:
+        return self.status in TERMINAL
+
+    def to_dict(self) -> dict[str, Any]:
+        """What its owner sees."""
+        members: dict[str, Any] = {
+            "id": str(self.id),
+            "agent_name": self.agent_name,
+            "status": self.status,
+            "session_id": self.session_id,
+            "attempt": self.attempt,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+        }
+        if self.output is not None:
+            members["output"] = self.output.get("result")
+            members["confidence"] = self.output.get("confidence")
+            members["metadata"] = self.output.get("metadata")
+        if self.error is not None:
+            members["error"] = self.error
+        return members
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvocationEvent:
+    """One event of an invocation: `sequence` counts from 1 over all its attempts; `data` is JSON."""
+
+    sequence: int
+    type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """An invocation that this worker runs now. Every write names `attempt`: it fences off whoever ran it before."""
+
+    number: int
+    attempt: int
+    id: UUID
+    owner: str
+    identity: Identity
+    agent_name: str
+    session_id: str | None
+    input: Any
+    metadata: Mapping[str, Any]
+    timeout_seconds: float | None
+    background: bool
+    checkpoint: Any
+
+
+def identity_to_json(identity: Identity) -> dict[str, Any]:
+    """Without the token: what acts on a user's behalf is used while the user is there, and never stored."""
+    return {
+        "user": identity.user,
+        "kind": identity.kind,
+        "email": identity.email,
+        "groups": sorted(identity.groups),
+    }
+
+
+def identity_from_json(members: Mapping[str, Any]) -> Identity:
+    return Identity(
+        user=members["user"], kind=members["kind"], email=members["email"], groups=frozenset(members["groups"])
+    )
