@@ -159,6 +159,16 @@ class Spool:
                     return group
                 self._recount()
 
+    def waiting(self, cursor: str, target: str) -> list[SpooledBatch]:
+        """Every batch of the target that the cursor has not passed, unchecked: to look at, not to deliver."""
+        with self._transaction():
+            found = self._database.execute(
+                f"SELECT batches.id, kind, batches.target, records, content {WAITING}"
+                " AND batches.target = :target ORDER BY batches.id",
+                {"cursor": cursor, "target": target},
+            ).fetchall()
+        return [SpooledBatch(id=r[0], kind=r[1], target=r[2], records=r[3], content=r[4]) for r in found]
+
     def position(self, cursor: str, target: str) -> int:
         """The id up to which the cursor has taken the target's batches; 0 at first."""
         with self._transaction():
@@ -303,6 +313,8 @@ class Spool:
         except sqlite3.OperationalError:
             raise  # locked, not writable: the file itself is sound
         except sqlite3.DatabaseError as error:
+            if not self._cursors:
+                raise  # another process' file is only looked at
             self.moved_aside = move_aside(file)
             logger.error("spool damaged and moved aside", file=str(self.moved_aside), reason=str(error))
             return open_database(file)

@@ -126,9 +126,7 @@ class ToolAgent(Agent[ChatMessage, Any]):
     async def _recall(self, message: str, context: AgentContext) -> list[str]:
         """What this agent remembers of this user; nothing, and a degraded answer, when memory is away."""
         try:
-            found = await context.memory.retrieve(
-                message, agent_id=self.name, top_k=REMEMBERED, filters={"user": context.identity.user}
-            )
+            found = await context.memory.retrieve(message, agent_id=self.name, top_k=REMEMBERED)
         except LakemeshError as error:
             context.degrade(f"memory: {error.detail}")
             return []
@@ -144,4 +142,7 @@ class ToolAgent(Agent[ChatMessage, Any]):
                 messages=[{"role": "user", "content": message}, {"role": "assistant", "content": text}],
             )
         if self.options.memory:
-            context.memory.store(cut(f"{message}\n{text}", REMEMBERED_CHARACTERS), agent_id=self.name)
+            try:
+                await context.memory.remember(cut(f"{message}\n{text}", REMEMBERED_CHARACTERS), agent_id=self.name)
+            except LakemeshError as error:
+                context.degrade(f"this exchange is not remembered: {error.detail}")

@@ -14,6 +14,7 @@ from lakemesh.cli import (
     execute,
     init,
     mcp,
+    memory,
     serve,
     sql,
     telemetry,
@@ -48,6 +49,7 @@ for command in (
 ):
     app.command(command.__name__)(command)
 app.add_typer(config.config, name="config")
+app.add_typer(memory.memory, name="memory")
 app.add_typer(telemetry.telemetry, name="telemetry")
 
 

@@ -175,6 +175,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             embed=partial(models.embed, route=config.memory.embedding_route),
             dimension=models.embedding_dimension,
             embedding_model=models.embedding_model(config.memory.embedding_route),
+            folder=settings.home / "memory",
             tracer=telemetry.tracer,
         )
         await memory.start()

@@ -4,9 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lakemesh.errors import WorkspaceUnavailable
+
 Filters = Mapping[str, Any]
 """Databricks' filter form: `{"agent_id": "a"}` equality, `{"kind": ["x", "y"]}` any of, `{"ts >=": 5}` with
 `<`, `<=`, `>`, `>=`, and `{"kind NOT": "x"}`. All must hold."""
+
+
+class IndexDamaged(WorkspaceUnavailable):
+    """The files of the index `name` cannot be read. It can be dropped and filled again from what it was made of."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The index {name!r:.100} is damaged and has to be filled again.")
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
-"""What agents remember."""
+"""What agents remember: acknowledged in a journal, kept in Delta, found by meaning in an index derived from it."""
 
-from lakemesh.memory.store import Memory, MemoryMatch
+from lakemesh.memory.records import MemoryMatch
+from lakemesh.memory.store import Memory, MemoryPage
 
-__all__ = ["Memory", "MemoryMatch"]
+__all__ = ["Memory", "MemoryMatch", "MemoryPage"]

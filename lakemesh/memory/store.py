@@ -1,51 +1,55 @@
-"""Agent memory: found by meaning in the index, kept with its metadata in Delta."""
+"""Agent memory: acknowledged in the journal, kept in Delta, found by meaning in the index."""
 
 import asyncio
+import base64
 import json
+import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from contextvars import Context
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
-from opentelemetry.trace import Span, Tracer
+from opentelemetry.trace import Tracer
 
 from lakemesh.config.memory import MemoryConfig
-from lakemesh.errors import Conflict, InvalidRequest, LakemeshError, WorkspaceUnavailable
-from lakemesh.lakehouse.indexes import Match
+from lakemesh.errors import InvalidRequest, LakemeshError
 from lakemesh.lakehouse.workspace import Workspace
-from lakemesh.memory.tables import INDEX_COLUMNS, index_spec, memory_table
-from lakemesh.memory.writer import MemoryRecord, MemoryWriter
-from lakemesh.models.embedding import Embedded
+from lakemesh.memory.access import Reach, reach_of
+from lakemesh.memory.delivery import MemoryDelivery
+from lakemesh.memory.indexing import Embed, MemoryIndexes
+from lakemesh.memory.journal import Journal
+from lakemesh.memory.maintenance import MemoryMaintenance
+from lakemesh.memory.reconciliation import Reconciled, Reconciler
+from lakemesh.memory.records import MemoryMatch, MemoryRecord, checked_metadata, checked_text
+from lakemesh.memory.search import MemorySearch, split_filters
+from lakemesh.memory.selection import MemoryTable, Selection, checked_ids
 from lakemesh.scope import current_deadline, current_scope
 
 logger = structlog.get_logger(__name__)
 
-Embed = Callable[[Sequence[str]], Awaitable[Embedded]]
-
 DEFAULT_SECONDS = 30.0
-METADATA_CANDIDATES = 1_000
-OVERFETCH = 10
+CLOSE_SECONDS = 5.0
+JOURNAL_PAUSE_SECONDS = 1.0
+LARGEST_PAGE = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryMatch:
-    """A memory and how near it is (cosine, -1..1)."""
+@dataclass(frozen=True, slots=True)
+class MemoryPage:
+    """Memories, the newest first, and where to go on; None at the end."""
 
-    memory_id: str
-    text: str
-    score: float
-    agent_id: str | None = None
-    session_id: str | None = None
-    user: str | None = None
-    created_at: datetime | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    memories: Sequence[MemoryMatch]
+    next: str | None
 
 
 class Memory:
-    """What agents remember. Writes leave the request path; reads ask the index and, when they filter by metadata
-    that the index does not hold, Delta at the same time."""
+    """What agents remember. What `remember` and `forget` acknowledge survives a crash; Delta and the index follow
+    within `flush_seconds`, and within that time other processes see it. Inside an execution every call is confined to
+    the memories of the calling user, unless it says `shared` and configuration allows it."""
 
     def __init__(
         self,
@@ -55,32 +59,59 @@ class Memory:
         embed: Embed,
         dimension: int,
         embedding_model: str,
+        folder: Path,
         tracer: Tracer,
     ) -> None:
         self._config = config
-        self._workspace = workspace
-        self._embed_texts = embed
-        self._dimension = dimension
-        self._embedding_model = embedding_model
         self._tracer = tracer
-        self._writer = MemoryWriter(config, workspace=workspace, embed=self._embed, prepare=self._prepare)
-        self._other_model: str | None = None
-        self._ready = False
-        self._preparing = asyncio.Lock()
-        self._warming: asyncio.Task[None] | None = None
+        self._journal = Journal(folder, max_bytes=config.spool_megabytes * 1024 * 1024, synchronous=config.spool_sync)
+        self._indexes = MemoryIndexes(
+            workspace, name=config.index, table=config.table, embed=embed, model=embedding_model, dimension=dimension
+        )
+        self._table = MemoryTable(workspace, config.table)
+        self._search = MemorySearch(workspace, self._table)
+        self._delivery = MemoryDelivery(workspace, table=config.table, indexes=self._indexes, journal=self._journal)
+        self._maintenance = MemoryMaintenance(
+            config,
+            workspace=workspace,
+            journal=self._journal,
+            delivery=self._delivery,
+            indexes=self._indexes,
+            reconciler=Reconciler(workspace, table=self._table, indexes=self._indexes),
+            forget=self._forget,
+        )
+        self._forgetting: set[str] = set()  # acknowledged as forgotten, and not gone from the index yet
+        self._tasks: list[asyncio.Task[None]] = []
+        self._delivering: asyncio.Task[bool] | None = None
 
     async def start(self) -> None:
-        """Begin to write in the background, and load the index there, so that the first question need not wait."""
-        self._writer.start()
-        self._warming = asyncio.ensure_future(self._warm_up())
+        """Deliver what the last process left, and load the index, both in the background. A disk that cannot be
+        written to does not stop the start: `health` says so, and `remember` refuses until it can be."""
+        try:
+            _, self._forgetting = await self._journal.pending()
+        except LakemeshError as error:
+            logger.error("memory has no journal", reason=error.detail)
+        self._journal.changed.set()
+        self._tasks = [
+            asyncio.ensure_future(self._deliver_forever()),
+            asyncio.ensure_future(self._maintenance.run_forever()),
+        ]
 
     async def close(self) -> None:
-        if self._warming is not None:
-            self._warming.cancel()
-            await asyncio.wait([self._warming])
-        await self._writer.close()
+        """Deliver what fits in a few seconds; the rest is in the journal for the next start."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        with suppress(TimeoutError, LakemeshError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.flush()
+        waiting = self._journal.status()["waiting"]
+        if waiting:
+            logger.warning("memories wait in the journal for the next start", count=waiting)
+        await self._journal.close()
 
-    def store(
+    async def remember(
         self,
         text: str,
         *,
@@ -88,19 +119,20 @@ class Memory:
         session_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> str:
-        """Remember `text`; its id at once, its writing later (after `flush` at the latest). A full buffer drops the
-        memory and counts it. Raises `InvalidRequest` for metadata that is not JSON."""
+        """Remember `text`; its id, once it survives a crash. Raises `InvalidRequest` for metadata that is not JSON,
+        `PayloadTooLarge`, `Unavailable` when the disk does not take it and `Overloaded` when too much waits: then it
+        is not remembered."""
         scope = current_scope()
         record = MemoryRecord(
             memory_id=uuid.uuid4().hex,
             agent_id=agent_id,
             session_id=session_id or (scope.session_id if scope else None),
             user=scope.identity.user if scope else None,
-            text=text,
-            metadata=as_json(metadata or {}),
-            created_at=datetime.now(UTC),
+            text=checked_text(text),
+            metadata=checked_metadata(metadata or {}),
+            created_at=time.time_ns() // 1_000,
         )
-        self._writer.put(record)
+        await self._journal.add([record])
         return record.memory_id
 
     async def retrieve(
@@ -108,160 +140,210 @@ class Memory:
         query: str,
         *,
         agent_id: str | None = None,
+        user: str | None = None,
         top_k: int = 5,
         filters: Mapping[str, Any] | None = None,
+        shared: bool = False,
     ) -> list[MemoryMatch]:
-        """The `top_k` nearest memories that pass the filters, best first. `filters` may name `session_id`, `user`
-        and `created_at` (milliseconds), with the index' operators, and any key of the metadata (equality).
+        """The `top_k` nearest memories that pass the filters, best first. `filters` may name `session_id` and
+        `created_at` (milliseconds), with the index' operators, and any key of the metadata (equality).
 
-        Raises `WorkspaceUnavailable` when the index does not answer. With the table away the nearest memories are
-        still filtered, by the metadata the index carries; some that are further off may be missed, and the
-        execution is marked as degraded.
+        Raises `WorkspaceUnavailable` when the index does not answer, `ModelUnavailable` when no embedding model does,
+        `PermissionDenied` for others' memories. With the table away the nearest memories are still filtered; some that
+        are further off may be missed, and the execution is marked as degraded.
         """
-        own, metadata = split_filters({**(filters or {}), **({"agent_id": agent_id} if agent_id else {})})
+        asked = dict(filters or {})
+        user = user or asked.pop("user", None)
+        reach = self._reach(user, agent_id or asked.pop("agent_id", None), shared=shared)
+        own, metadata = split_filters(asked)
+        own |= reach_filters(reach)
         with self._tracer.start_as_current_span("retrieve_memory") as span:
             span.set_attribute("lakemesh.memory.top_k", top_k)
             async with current_deadline(DEFAULT_SECONDS).timeout():
-                await self._prepare()
-                embedded = await self._embed([query])
-                if self._other_model:
-                    own["embedding_model"] = embedded.model
-                return await self._search(embedded.vectors[0], own, metadata, top_k, span)
+                index, vector = await self._indexes.embed_query(query)
+                if not index.complete:
+                    degrade(f"memory: the index of {index.model!r} is being filled")
+                if self._forgetting:
+                    own["memory_id NOT"] = sorted(self._forgetting)
+                matches, reason = await self._search.nearest(index.name, vector, own, metadata, top_k)
+            if reason is not None:
+                degrade(reason)
+            span.set_attribute("lakemesh.memory.hits", len(matches))
+            return matches
 
-    async def forget(self, memory_ids: Sequence[str]) -> int:
-        """Remove memories from the index and the table; how many there were. The rows' bytes leave the storage with
-        the table's next vacuum."""
-        if not all(memory_id.isalnum() for memory_id in memory_ids):
-            raise InvalidRequest("A memory id is letters and digits, as store() gave it.")
-        if not memory_ids:
+    async def list(
+        self,
+        *,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        user: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        limit: int = 50,
+        after: str | None = None,
+        shared: bool = False,
+    ) -> MemoryPage:
+        """A page of what Delta holds, the newest first; `after` is the `next` of the page before. Raises
+        `InvalidRequest` for one that is none."""
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise InvalidRequest(f"A page has 1 to {LARGEST_PAGE} memories.")
+        selection = self._selection(self._reach(user, agent_id, shared=shared), session_id, metadata)
+        found: list[MemoryRecord] = []
+        place = place_of(after) if after else None
+        async with current_deadline(DEFAULT_SECONDS).timeout():
+            await self._delivery.make_tables()
+            while len(found) <= limit:
+                records = await self._table.newest(selection, limit=limit + 1, after=place)
+                found += [record for record in records if selection.has(record) and not self._is_gone(record)]
+                if len(records) <= limit:
+                    break
+                place = (time_of(records[-1]), records[-1].memory_id)
+        page = found[:limit]
+        return MemoryPage(
+            memories=[as_match(record) for record in page], next=token_of(page[-1]) if len(found) > limit else None
+        )
+
+    async def export(
+        self,
+        *,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        user: str | None = None,
+        shared: bool = False,
+    ) -> AsyncIterator[MemoryMatch]:
+        """All of them, the newest first."""
+        after: str | None = None
+        while True:
+            page = await self.list(
+                agent_id=agent_id, session_id=session_id, user=user, limit=LARGEST_PAGE, after=after, shared=shared
+            )
+            for memory in page.memories:
+                yield memory
+            after = page.next
+            if after is None:
+                return
+
+    async def forget(
+        self,
+        memory_ids: Sequence[str] | None = None,
+        *,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        user: str | None = None,
+        shared: bool = False,
+    ) -> int:
+        """Forget the memories with these ids, or all of an agent, a session or a user; how many. When it returns they
+        are found no longer, and the forgetting survives a crash; index and table follow at once if they can. The bytes
+        leave the storage with the vacuum, `vacuum_hours` later. Raises `WorkspaceUnavailable` when it cannot be looked
+        up what there is: then nothing is forgotten."""
+        if memory_ids is not None:
+            memory_ids = checked_ids(memory_ids)
+        if not memory_ids and (memory_ids is not None or (agent_id, session_id, user) == (None, None, None)):
+            if memory_ids is None:
+                raise InvalidRequest("Say what to forget: ids, an agent, a session or a user.")
             return 0
-        await self._prepare()
-        unwritten = await self._writer.discard(set(memory_ids))
-        await self._workspace.indexes.delete(self._config.index, list(memory_ids))
-        listed = ", ".join(f"'{memory_id}'" for memory_id in memory_ids)
-        written = await self._workspace.tables.delete_rows(self._config.table, f"memory_id IN ({listed})")
-        return written + unwritten
+        reach = self._reach(user, agent_id, shared=shared, writes=True)
+        return await self._forget(self._selection(reach, session_id, None, memory_ids))
 
     async def flush(self) -> bool:
-        """Write everything stored so far; False when the workspace did not take it."""
-        return await self._writer.flush()
+        """Deliver everything acknowledged so far to Delta and the index; False when they did not take it all."""
+        return await self._deliver(patient=False)
+
+    async def reconcile(self, *, rebuild: bool = False) -> Reconciled:
+        """Bring the index to what Delta says, now; with `rebuild` from nothing."""
+        await self._maintenance.deliver_abandoned()
+        return await self._maintenance.reconcile(rebuild=rebuild)
+
+    async def maintain(self) -> None:
+        """Forget what is past its retention and let go of the bytes of what was forgotten, now."""
+        await self._delivery.make_tables()
+        await self._maintenance.let_go()
 
     def health(self) -> dict[str, Any]:
-        health = self._writer.health()
-        if self._other_model:
-            other = f"memories of the embedding model {self._other_model!r} are not found"
-            health["degraded"] = health["degraded"] or other
-        return health
+        indexes, journal = self._indexes.health(), self._journal.status()
+        dead = journal["dead_letters"]
+        reasons = [
+            self._journal.fault,
+            self._delivery.last_error or self._maintenance.last_error,
+            indexes.get("degraded"),
+            f"{dead} memories are refused by the embedding model and cannot be found by meaning" if dead else None,
+        ]
+        degraded = "; ".join(reason for reason in reasons if reason) or None
+        return {**journal, **indexes, "refused": self._delivery.refused, "degraded": degraded}
 
-    async def _embed(self, texts: Sequence[str]) -> Embedded:
-        """Vectors, with a change of their model noticed: from then on only the new one's memories are compared."""
-        embedded = await self._embed_texts(texts)
-        if embedded.model != self._embedding_model:
-            self._other_model, self._embedding_model = self._embedding_model, embedded.model
-        return embedded
+    async def _forget(self, selection: Selection) -> int:
+        """First who still waits, in any process of this folder, then the table: what is delivered in between is in
+        one of the two."""
+        pending, _ = await self._journal.pending()
+        found = {record.memory_id for record in pending if selection.has(record)}
+        await self._delivery.make_tables()
+        async for page in self._table.ids(selection):
+            found.update(page)
+        ids = sorted(found - self._forgetting)
+        if ids:
+            await self._journal.forget(ids)
+            self._forgetting |= set(ids)
+            await self._deliver_beside()
+        return len(ids)
 
-    async def _search(
-        self, vector: Sequence[float], own: dict[str, Any], metadata: dict[str, Any], top_k: int, span: Span
-    ) -> list[MemoryMatch]:
-        """The index alone, or index and table at once, met by id."""
-        if metadata:
-            matches = await self._meet(vector, own, metadata, top_k)
-        else:
-            matches = await self._nearest(vector, own, top_k)
-        span.set_attribute("lakemesh.memory.hits", len(matches))
-        return matches
+    async def _deliver_beside(self) -> None:
+        """Outside of the execution that asks, whose deadline and costs it is none of; waited for while there is time.
+        What fails is tried again."""
+        self._delivering = asyncio.create_task(self._deliver(patient=False), context=Context())
+        self._delivering.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.wait([self._delivering], timeout=current_deadline(DEFAULT_SECONDS).remaining_seconds())
 
-    async def _nearest(self, vector: Sequence[float], own: Mapping[str, Any], top_k: int) -> list[MemoryMatch]:
-        found = await self._workspace.indexes.query(self._config.index, vector, top_k=top_k, filters=own)
-        return [as_match(match) for match in found]
-
-    async def _meet(
-        self, vector: Sequence[float], own: dict[str, Any], metadata: dict[str, Any], top_k: int
-    ) -> list[MemoryMatch]:
-        """The nearest by the index that the table finds too. Where too few of the nearest have the metadata, the index
-        is asked once more, for the table's memories alone."""
-        nearest, ids = await asyncio.gather(
-            self._nearest(vector, own, top_k * OVERFETCH), self._ids_with(own, metadata), return_exceptions=True
+    def _reach(self, user: str | None, agent_id: str | None, *, shared: bool, writes: bool = False) -> Reach:
+        return reach_of(
+            user=user, agent_id=agent_id, shared=shared, shared_agents=self._config.shared_agents, writes=writes
         )
-        for outcome in (nearest, ids):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, LakemeshError):
-                raise outcome
-        if isinstance(nearest, BaseException):
-            raise WorkspaceUnavailable("The memory index does not answer.") from nearest
-        if isinstance(ids, BaseException):
-            degrade("memory: the metadata table is away; only the nearest memories were filtered")
-            return [match for match in nearest if has(match.metadata, metadata)][:top_k]
-        matches = [match for match in nearest if match.memory_id in ids][:top_k]
-        if len(matches) < min(top_k, len(ids)) and "memory_id" not in own:
-            matches = await self._nearest(vector, {**own, "memory_id": sorted(ids)}, top_k)
-        return matches
 
-    async def _ids_with(self, own: Mapping[str, Any], metadata: Mapping[str, Any]) -> set[str]:
-        """Ids of the memories whose metadata has these values."""
-        conditions: list[str] = []
-        parameters: dict[str, Any] = {}
-        for place, (key, value) in enumerate(metadata.items()):
-            # The key goes into the path as a parameter too: names of metadata come from outside.
-            conditions.append(f"get_json_object(metadata, :path_{place}) = :value_{place}")
-            parameters |= {f"path_{place}": f'$."{key}"', f"value_{place}": as_text(value)}
-        for column in own.keys() & {"agent_id", "session_id", "user"}:
-            if isinstance(own[column], str):
-                conditions.append(f"`{column}` = :{column}_value")
-                parameters[f"{column}_value"] = own[column]
-        statement = (
-            f"SELECT memory_id FROM {self._config.table} WHERE {' AND '.join(conditions)} "  # noqa: S608
-            f"ORDER BY created_at DESC LIMIT {METADATA_CANDIDATES}"
+    def _selection(
+        self,
+        reach: Reach,
+        session_id: str | None,
+        metadata: Mapping[str, Any] | None,
+        memory_ids: Sequence[str] | None = None,
+    ) -> Selection:
+        return Selection(
+            user=reach.user,
+            agent_ids=reach.agent_ids,
+            session_ids=[session_id] if session_id is not None else None,
+            memory_ids=memory_ids,
+            metadata=metadata or {},
         )
-        result = await self._workspace.warehouse.query(statement, parameters)
-        return {row[0] for row in result.rows}
 
-    async def _warm_up(self) -> None:
-        try:
-            await self._prepare()
-        except LakemeshError as error:
-            logger.warning("memory not ready yet", reason=error.detail)
+    def _is_gone(self, record: MemoryRecord) -> bool:
+        return record.memory_id in self._forgetting
 
-    async def _find_other_model(self) -> str | None:
-        """An embedding model whose vectors the index holds beside this one's. Their distances mean nothing to each
-        other."""
-        found = await self._workspace.indexes.query(
-            self._config.index,
-            [1.0] * self._dimension,
-            top_k=1,
-            filters={"embedding_model NOT": self._embedding_model},
-            columns=["embedding_model"],
-        )
-        return str(found[0].row["embedding_model"]) if found else None
+    async def _deliver_forever(self) -> None:
+        """Whenever something was acknowledged, and again after a while for what failed."""
+        changed, loop = self._journal.changed, asyncio.get_running_loop()
+        while True:
+            await changed.wait()
+            await asyncio.sleep(self._config.flush_seconds)
+            changed.clear()
+            try:
+                if not await self._deliver(patient=True):
+                    loop.call_later(max(self._config.flush_seconds, self._delivery.pause_seconds()), changed.set)
+            except LakemeshError as error:  # the journal's own disk
+                logger.warning("memory journal away", reason=error.detail)
+                loop.call_later(JOURNAL_PAUSE_SECONDS, changed.set)
 
-    async def _prepare(self) -> None:
-        """Make table and index, and load it, once. Raises `WorkspaceUnavailable` for an index of another dimension:
-        its memories wait for the embedding model they were made with."""
-        if self._ready:
-            return
-        async with self._preparing:
-            if not self._ready:
-                await self._workspace.tables.create(memory_table(self._config.table))
-                try:
-                    await self._workspace.indexes.create(index_spec(self._config.index, self._dimension))
-                except Conflict as error:
-                    raise WorkspaceUnavailable(error.detail) from error
-                self._other_model = await self._find_other_model()
-                self._ready = True
+    async def _deliver(self, *, patient: bool) -> bool:
+        spool = await self._journal.open()
+        delivered = await self._delivery.drain(spool, patient=patient)
+        if delivered and self._forgetting:
+            _, self._forgetting = await self._journal.pending()
+        return delivered
 
 
-def split_filters(filters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Filters on the index' own columns, and those on metadata. Raises `InvalidRequest` for a metadata key that
-    could not be a key."""
-    own = {key: value for key, value in filters.items() if key.partition(" ")[0] in INDEX_COLUMNS}
-    metadata = {key: value for key, value in filters.items() if key not in own}
-    for key in metadata:
-        if '"' in key or "\\" in key or not key.isprintable():
-            raise InvalidRequest(f"{key!r:.60} cannot be a key of metadata.")
-    return own, metadata
-
-
-def has(metadata: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(key in metadata and as_text(metadata[key]) == as_text(value) for key, value in wanted.items())
+def reach_filters(reach: Reach) -> dict[str, Any]:
+    filters: dict[str, Any] = {}
+    if reach.user is not None:
+        filters["user"] = reach.user
+    if reach.agent_ids is not None:
+        filters["agent_id"] = reach.agent_ids[0] if len(reach.agent_ids) == 1 else list(reach.agent_ids)
+    return filters
 
 
 def degrade(reason: str) -> None:
@@ -271,27 +353,29 @@ def degrade(reason: str) -> None:
     logger.warning("degraded", reason=reason)
 
 
-def as_match(match: Match) -> MemoryMatch:
-    row = match.row
+def as_match(record: MemoryRecord) -> MemoryMatch:
     return MemoryMatch(
-        memory_id=row["memory_id"],
-        text=row["text"] or "",
-        score=match.score,
-        agent_id=row["agent_id"],
-        session_id=row["session_id"],
-        user=row["user"],
-        created_at=datetime.fromtimestamp(row["created_at"] / 1_000, tz=UTC) if row["created_at"] else None,
-        metadata=json.loads(row["metadata"] or "{}"),
+        memory_id=record.memory_id,
+        text=record.text,
+        agent_id=record.agent_id,
+        session_id=record.session_id,
+        user=record.user,
+        created_at=time_of(record),
+        metadata=json.loads(record.metadata),
     )
 
 
-def as_json(metadata: Mapping[str, Any]) -> str:
+def time_of(record: MemoryRecord) -> datetime:
+    return datetime.fromtimestamp(record.created_at / 1_000_000, tz=UTC)
+
+
+def token_of(record: MemoryRecord) -> str:
+    return base64.urlsafe_b64encode(f"{record.created_at}:{record.memory_id}".encode()).decode()
+
+
+def place_of(token: str) -> tuple[datetime, str]:
     try:
-        return json.dumps(metadata, allow_nan=False)
-    except (TypeError, ValueError):
-        raise InvalidRequest("A memory's metadata is a JSON object.") from None
-
-
-def as_text(value: Any) -> str:
-    """A value as `get_json_object` gives it."""
-    return value if isinstance(value, str) else json.dumps(value)
+        at, _, memory_id = base64.urlsafe_b64decode(token.encode()).decode().partition(":")
+        return datetime.fromtimestamp(int(at) / 1_000_000, tz=UTC), checked_ids([memory_id])[0]
+    except (ValueError, OverflowError):
+        raise InvalidRequest("`after` is the `next` of an earlier page.") from None

@@ -1,5 +1,7 @@
 """Where memories are kept."""
 
+import re
+
 from lakemesh.lakehouse.indexes import IndexSpec
 from lakemesh.lakehouse.tables import Column, TableSpec
 
@@ -20,6 +22,12 @@ def index_spec(name: str, dimension: int) -> IndexSpec:
     return IndexSpec(name=name, dimension=dimension, primary_key="memory_id", columns=INDEX_COLUMNS)
 
 
+def index_of_model(name: str, model: str, dimension: int) -> str:
+    """The index of another model than the one whose vectors `name` holds."""
+    readable = re.sub(r"[^a-z0-9]+", "_", model.lower()).strip("_")[:100]
+    return f"{name}_{readable}_{dimension}"
+
+
 def memory_table(name: str) -> TableSpec:
     """The table: every memory with its metadata, without the vector."""
     columns = [
@@ -29,7 +37,14 @@ def memory_table(name: str) -> TableSpec:
         Column("user", "STRING"),
         Column("text", "STRING"),
         Column("metadata", "STRING", "a JSON object"),
-        Column("embedding_model", "STRING"),
+        Column("embedding_model", "STRING", "the model in use when it was stored"),
         Column("created_at", "TIMESTAMP"),
     ]
     return TableSpec(name=name, columns=columns, comment="What agents remember", cluster_by=("agent_id", "created_at"))
+
+
+def forgotten_table(name: str) -> TableSpec:
+    """Ids of what was forgotten, beside the table `name`: so that a memory which another process still has in its
+    journal does not come back with its delivery."""
+    columns = [Column("memory_id", "STRING"), Column("forgotten_at", "TIMESTAMP")]
+    return TableSpec(name=f"{name}_forgotten", columns=columns, comment="Ids of memories that were forgotten")

@@ -200,15 +200,19 @@ class ModelClient:
 
         return await reflect(messages, output, ask, rounds=self.routing.config.reflection_rounds)
 
-    async def embed(self, texts: Sequence[str], *, route: str = "embeddings") -> Embedded:
+    async def embed(self, texts: Sequence[str], *, route: str = "embeddings", model: str | None = None) -> Embedded:
         """One vector per text, in order, and the model they are of. The route's first endpoint decides on the model,
-        and only endpoints of the same one stand in for it. Texts go in requests of the endpoint's size. Raises
+        and only endpoints of the same one stand in for it; `model` asks for another, which any configured endpoint may
+        have (`ModelUnavailable` when none has). Texts go in requests of the endpoint's size. Raises
         `ModelRefused` with the `positions` of texts that the endpoint does not take."""
         deadline = current_deadline(DEFAULT_SECONDS)
         self._choose(route, (), None, "normal", deadline)
         routing = self.routing
-        first, *others = routing.endpoints_of(route)
-        same = [first, *(other for other in others if other.embedding_model == first.embedding_model)]
+        asked = routing.endpoints_of(route) if model is None else list(routing.endpoints.values())
+        wanted = asked[0].embedding_model if model is None else model
+        same = [endpoint for endpoint in asked if endpoint.embedding_model == wanted]
+        if not same:
+            raise ModelUnavailable(f"No endpoint has the embedding model {wanted!r:.100} any longer.")
 
         async def embed_batch(batch: Sequence[str]) -> EmbeddingAnswer:
             async def ask(attempt: Attempt) -> EmbeddingAnswer:
@@ -227,7 +231,7 @@ class ModelClient:
             batch=min(guarded.config.embedding_batch for guarded in same),
             batch_bytes=min(guarded.config.embedding_batch_bytes for guarded in same),
         )
-        return Embedded(vectors=vectors, model=first.embedding_model)
+        return Embedded(vectors=vectors, model=wanted)
 
     def health(self) -> dict[str, Any]:
         """The circuit of each endpoint; degraded when one is not closed."""

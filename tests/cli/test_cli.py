@@ -143,3 +143,22 @@ def test_top_watches_a_server(home: Path) -> None:
     assert seen.returncode == 0, seen.stderr
     assert "echo" in seen.stdout
     assert run(home, "top", "--once", "--url", "http://127.0.0.1:9").returncode == 1
+
+
+def test_memories_are_listed_searched_exported_and_forgotten(home: Path) -> None:
+    """Beside what a server would do: each command is a process of its own."""
+    (home / "config" / "lakemesh.yaml").write_text(
+        f"agents: {{diary: {{class: 'tests.memory.diary:Diary'}}}}\n{MODELS}"
+    )
+    for note in ("a stolen card", "rain in the mountains"):
+        answer = run(home, "execute", "diary", json.dumps({"note": note}))
+        assert answer.returncode == 0, answer.stderr
+    listed = run(home, "memory", "list", "--limit", "1")
+    assert "rain in the" in listed.stdout
+    assert "--after" in listed.stderr
+    assert "stolen" in run(home, "memory", "search", "the card was stolen", "--limit", "1").stdout
+    lines = [json.loads(line) for line in run(home, "memory", "export", "--agent", "diary").stdout.splitlines()]
+    assert [line["text"] for line in lines] == ["rain in the mountains", "a stolen card"]
+    assert "1 forgotten" in run(home, "memory", "forget", "--yes", lines[0]["memory_id"]).stdout
+    assert "1 added" in run(home, "memory", "reconcile", "--rebuild").stdout
+    assert run(home, "memory", "forget", "--yes").returncode == 1

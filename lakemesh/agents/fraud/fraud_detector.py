@@ -21,8 +21,9 @@ Decision = Literal["approve", "review", "block"]
 class DetectorOptions(BaseModel):
     """Scores from `review_above` on are looked at closely, from `block_above` on they are blocked.
 
-    Similar cases are those of the calling user. With `shared_cases` they are everybody's, and only callers of one of
-    the groups `case_writers` add to them: a case must not be planted by whoever may ask."""
+    Similar cases are those of the calling user. With `shared_cases` they are everybody's (`memory.shared_agents` has to
+    name the agent too), and only callers of one of the groups `case_writers` add to them: a case must not be planted by
+    whoever may ask."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -84,7 +85,7 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
             narrative=verdict.narrative if verdict else None,
             similar_cases=cases,
         )
-        self._remember(transaction, risk, decision, context)
+        await self._remember(transaction, risk, decision, context)
         return AgentOutput(agent_name=self.name, result=assessment, confidence=scored.confidence)
 
     def _decide(self, score: float) -> Decision:
@@ -96,10 +97,12 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
         """Past flagged transactions that read alike; none, and a degraded answer, when memory is away."""
         if not self.options.similar_cases:
             return []
-        reach = {} if self.options.shared_cases else {"user": context.identity.user}
         try:
             found = await context.memory.retrieve(
-                describe(transaction, risk), agent_id=self.name, top_k=self.options.similar_cases, filters=reach
+                describe(transaction, risk),
+                agent_id=self.name,
+                top_k=self.options.similar_cases,
+                shared=self.options.shared_cases,
             )
         except (LakemeshError, TimeoutError) as error:
             context.degrade(f"similar cases: {getattr(error, 'detail', 'memory did not answer in time')}")
@@ -134,18 +137,20 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
             context.degrade(f"verdict: {error.detail}")
             return None
 
-    def _remember(self, transaction: Transaction, risk: RiskScore, decision: Decision, context: AgentContext) -> None:
+    async def _remember(
+        self, transaction: Transaction, risk: RiskScore, decision: Decision, context: AgentContext
+    ) -> None:
         if self.options.shared_cases and not context.identity.groups & set(self.options.case_writers):
             return
-        context.memory.store(
-            describe(transaction, risk),
-            agent_id=self.name,
-            metadata={
-                "transaction_id": transaction.transaction_id,
-                "decision": decision,
-                "score": round(risk.score, 6),
-            },
-        )
+        metadata = {
+            "transaction_id": transaction.transaction_id,
+            "decision": decision,
+            "score": round(risk.score, 6),
+        }
+        try:
+            await context.memory.remember(describe(transaction, risk), agent_id=self.name, metadata=metadata)
+        except LakemeshError as error:
+            context.degrade(f"this case is not remembered: {error.detail}")
 
 
 def describe(transaction: Transaction, risk: RiskScore) -> str:

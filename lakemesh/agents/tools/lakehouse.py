@@ -85,7 +85,8 @@ class DescribeTool(Tool[Described, dict[str, Any]]):
 
 
 class MemoryOptions(BaseModel):
-    """`own_only`: what agents learned from other users is not found."""
+    """`own_only`: what agents learned from other users is not found. Without it, what `memory.shared_agents` learned
+    from anybody is."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -106,8 +107,9 @@ class SearchMemoryTool(Tool[MemoryQuery, dict[str, Any]]):
 
     async def process(self, request: AgentInput[MemoryQuery], context: AgentContext) -> AgentOutput[dict[str, Any]]:
         asked = request.data
-        own = {"user": context.identity.user} if self.options.own_only else {}
-        found = await context.memory.retrieve(asked.query, agent_id=asked.agent_id, top_k=asked.top_k, filters=own)
+        found = await context.memory.retrieve(
+            asked.query, agent_id=asked.agent_id, top_k=asked.top_k, shared=not self.options.own_only
+        )
         matches = [
             {"memory_id": match.memory_id, "text": match.text, "score": match.score, "agent_id": match.agent_id}
             for match in found

