@@ -62,6 +62,9 @@ class Sql:
         if isinstance(statement, exp.Create) and statement.kind == "TABLE" and isinstance(statement.this, exp.Schema):
             await self._create_table(statement)
             return done()
+        if isinstance(statement, exp.Alter):
+            await self._add_columns(statement)
+            return done()
         if isinstance(statement, exp.Merge):
             statement = await self._insert_of_merge(statement)
         return await self._workspace.warehouse.query(
@@ -71,6 +74,20 @@ class Sql:
             timeout_seconds=timeout_seconds,
             read_only=False,
         )
+
+    async def _add_columns(self, statement: "exp.Alter") -> None:
+        """ALTER TABLE ... ADD COLUMNS, top-level ones."""
+        from sqlglot import exp
+
+        from lakemesh.lakehouse.tables import Column
+
+        added = [item for action in statement.args.get("actions") or () for item in action.expressions]
+        if not added or not all(
+            isinstance(item, exp.ColumnDef) and isinstance(item.this, exp.Identifier) for item in added
+        ):
+            raise InvalidRequest("The emulator knows ALTER TABLE ... ADD COLUMNS with columns of their own.")
+        columns = [Column(item.name, item.args["kind"].sql("databricks")) for item in added]
+        await self._workspace.tables.add_columns(full_name(statement.this), columns)
 
     async def _create_table(self, statement: "exp.Create") -> None:
         """With what the embedded warehouse would leave out: comment and properties."""

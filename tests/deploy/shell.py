@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
@@ -25,6 +25,7 @@ class Shell:
 
     emulator: Emulator
     folder: Path
+    environment_changes: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -33,6 +34,7 @@ class Shell:
             "DATABRICKS_HOST": self.emulator.url,
             "DATABRICKS_TOKEN": "emulator-token",
             "LAKEMESH_WAREHOUSE_ID": "emulator",
+            **self.environment_changes,
         }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
