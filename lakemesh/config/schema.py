@@ -40,6 +40,18 @@ class Config(Section):
     a2a: A2aConfig = A2aConfig()
 
     @model_validator(mode="after")
+    def _memory_has_one_model(self) -> Self:
+        """Vectors of different models do not compare, so one of them would never be asked."""
+        route = self.models.routes.get(self.memory.embedding_route)
+        models = {self.models.endpoints[name].model_name for name in route.endpoints} if route is not None else set()
+        if len(models) > 1:
+            named = ", ".join(sorted(models))
+            raise ValueError(
+                f"the route {self.memory.embedding_route!r} embeds for memory by different models ({named})"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_are_plain(self) -> Self:
         """A name goes into URLs, tool names and traces; `:` and `__` set remote agents apart from ours."""
         servers = (*self.mcp.servers, *self.a2a.peers)

@@ -49,6 +49,8 @@ def metadata_of(answer: AgentOutput[Any], run: "Run") -> dict[str, Any]:
         metadata["output_tokens"] = sum(use.output_tokens for use in uses)
         if cost := sum(use.cost_usd for use in uses):
             metadata["cost_usd"] = round(cost, 9)
+        if cached := sum(use.cached for use in uses):
+            metadata["cached_answers"] = cached
     if scope.prompt_uses:
         metadata["prompts"] = sorted({f"{use.name}_v{use.version}" for use in scope.prompt_uses})
     if scope.degraded:

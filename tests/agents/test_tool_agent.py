@@ -15,6 +15,7 @@ from lakemesh.agents.known_names import KnownNames
 from lakemesh.agents.tool_agent import ToolAgent, ToolAgentOptions
 from lakemesh.agents.tool_loop import wire_names
 from lakemesh.composition.services import open_services
+from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
 from lakemesh.errors import ConfigurationInvalid
 from lakemesh.sessions import InMemorySessions
@@ -339,3 +340,33 @@ async def test_sessions_are_bounded_in_bytes() -> None:
     assert await sessions.read(agent="a", user="u", session_id="one", limit=100) == []
     assert await sessions.forget(user="v") == 4
     assert await sessions.read(agent="a", user="v", session_id="9", limit=1) == []
+
+
+def test_a_kept_answer_is_told_in_the_metadata(tmp_path: Path) -> None:
+    prompted = '  prompted: {class: "tests.agents.sample_agents:PromptedAgent"}'
+    with scripted_model(completion("kept"), completion("new")) as model:
+        models = MODELS.format(url=model.base_url).replace("attempts: 1", "attempts: 1, cache: {lifetime_seconds: 60}")
+        folder = write_config(tmp_path / "config", prompted, more=f"auth: {{tokens: [{TOKENS}]}}\n", models=models)
+        (folder / "prompts/ask_v1.txt").write_text("{{ question }}")
+        with running_server(tmp_path / "home", folder) as server:
+
+            def ask(user: str) -> tuple[str, object, object]:
+                answer = httpx.post(
+                    f"{server.url}/api/execute",
+                    json={"agent": "prompted", "data": {"question": "what?"}},
+                    headers={"authorization": f"Bearer {user}"},
+                    timeout=30,
+                ).json()
+                metadata = answer["metadata"]
+                return answer["result"]["text"], metadata["input_tokens"], metadata.get("cached_answers")
+
+            assert [ask("ann"), ask("ann"), ask("bob")] == [("kept", 7, None), ("kept", 0, 1), ("new", 7, None)]
+
+
+def test_memory_asks_one_embedding_model() -> None:
+    endpoints = {"a": {"serving_endpoint": "gte"}, "b": {"serving_endpoint": "bge"}}
+    routes = {"embeddings": {"endpoints": ["a", "b"]}}
+    with pytest.raises(ValueError, match=r"different models \(bge, gte\)"):
+        Config.model_validate({"agents": {}, "models": {"endpoints": endpoints, "routes": routes}})
+    endpoints["b"]["model"] = "gte"
+    Config.model_validate({"agents": {}, "models": {"endpoints": endpoints, "routes": routes}})
