@@ -14,6 +14,18 @@ IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 CLASS = r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*|[a-z][a-z_]*)$"
 
 
+class ToolHints(Section):
+    """What MCP clients are told of an agent beside its schemas (specification 2026-07-28, `ToolAnnotations`): hints by
+    which they choose what to ask their users about, and how they show it."""
+
+    title: str | None = None
+    read_only: bool | None = Field(default=None, description="it changes nothing")
+    destructive: bool | None = Field(default=None, description="it may delete or overwrite")
+    idempotent: bool | None = Field(default=None, description="the same call again changes nothing more")
+    open_world: bool | None = Field(default=None, description="it reaches beyond the lakehouse")
+    icon: str | None = Field(default=None, pattern=r"^(https://|data:image/)", description="URL of a picture")
+
+
 class AgentConfig(Section):
     """One agent. `class` is an import path, `package.module:ClassName`, or the short name of a shipped one; `options`
     go to the class' own options model. Three lines are enough: the name, `class`, and what differs from the defaults. A
@@ -30,6 +42,7 @@ class AgentConfig(Section):
     start_timeout_seconds: float = Field(default=30.0, gt=0, le=3600, description="one try of its `start`")
     expose: list[Door] = ["api", "mcp"]
     allowed_groups: list[str] | None = None
+    tool: ToolHints = ToolHints()
     on_behalf_of_user: bool = Field(default=False, description="data is read with the caller's rights, not the app's")
 
     @model_validator(mode="after")

@@ -1,5 +1,8 @@
 """What the edge found out about a request, for the doors: who calls, and which trace the request continues."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -28,12 +31,15 @@ async def reauthenticated(scope: Scope) -> Identity:
     return identity
 
 
-def trace_of(scope: Scope) -> Context | None:
-    """The caller's trace (W3C Trace Context `traceparent`); None without one, or when the request has a span already.
-    A broken one is ignored, as the specification asks."""
-    headers = Headers(scope=scope)
-    traceparent = headers.get("traceparent")
-    if traceparent is None or get_current_span() is not INVALID_SPAN:
+def trace_of(scope: Scope, meta: Mapping[str, Any] | None = None) -> Context | None:
+    """The caller's trace (W3C Trace Context `traceparent`), from a protocol's `meta` before the headers; None without
+    one, or when the request has a span already. A broken one is ignored, as the specification asks."""
+    return trace_in(meta if meta and "traceparent" in meta else Headers(scope=scope))
+
+
+def trace_in(carrier: Mapping[str, Any]) -> Context | None:
+    traceparent = carrier.get("traceparent")
+    if not isinstance(traceparent, str) or get_current_span() is not INVALID_SPAN:
         return None
-    carrier = {"traceparent": traceparent, "tracestate": headers.get("tracestate", "")}
-    return TraceContextTextMapPropagator().extract(carrier, context=Context())
+    found = {"traceparent": traceparent, "tracestate": str(carrier.get("tracestate", ""))}
+    return TraceContextTextMapPropagator().extract(found, context=Context())

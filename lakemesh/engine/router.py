@@ -175,6 +175,10 @@ class AgentRouter:
         """Have `observer` called, on the event loop, with every execution that ended. It must be quick."""
         self._recorder.observers.append(observer)
 
+    def note_request(self, identity: Identity) -> None:
+        """Count a request of a door that runs no agent. Raises `RateLimited`."""
+        self._rate_limiter.check(identity.user)
+
     async def drain(self, grace_seconds: float) -> bool:
         """Take no new work and wait for what runs; False when something was still running at the end."""
         return await self.admission.drain(grace_seconds)

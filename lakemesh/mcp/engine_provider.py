@@ -1,10 +1,14 @@
 """What the MCP door offers: agents as tools, prompts as prompts, prompts and configuration as resources."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
+import structlog
 from pydantic_core import to_json, to_jsonable_python
 
+from lakemesh.config.agents import ToolHints
 from lakemesh.config.store import ConfigStore
 from lakemesh.engine.registry import AgentDescription
 from lakemesh.engine.router import AgentRouter
@@ -16,7 +20,14 @@ from lakemesh.mcp.exchange import Exchange
 from lakemesh.mcp.messages import INVALID_PARAMS, ProtocolError
 from lakemesh.mcp.provider import Described
 from lakemesh.prompts import PromptStore
-from lakemesh.schemas import AgentInput, Completed, Failed, Identity
+from lakemesh.schemas import AgentInput, AgentOutput, ArtifactPart, Completed, Failed, Identity
+
+logger = structlog.get_logger(__name__)
+
+ARTIFACTS = "lakemesh://artifacts/"
+ENVELOPE = ("execution_id", "trace_id", "degraded")
+HINTS = {"read_only": "readOnlyHint", "destructive": "destructiveHint", "idempotent": "idempotentHint"}
+HINTS["open_world"] = "openWorldHint"
 
 
 class EngineProvider:
@@ -32,8 +43,12 @@ class EngineProvider:
         config.subscribe(lambda new: self.changes.tell(Change("tools"), Change("resource", CONFIG_URI)))
         prompts.subscribe(lambda: self.changes.tell(Change("prompts"), Change("resources")))
 
+    def note_request(self, identity: Identity) -> None:
+        self._router.note_request(identity)
+
     async def tools(self, identity: Identity) -> Sequence[Described]:
-        return [tool_of(description) for description in self._router.registry.visible_to(identity, "mcp")]
+        registry = self._router.registry
+        return [tool_of(each, registry.get(each.name).config.tool) for each in registry.visible_to(identity, "mcp")]
 
     async def tool_schema(self, name: str, identity: Identity) -> Mapping[str, Any]:
         try:
@@ -43,13 +58,16 @@ class EngineProvider:
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any], exchange: Exchange) -> Described:
         """Run the agent; its progress is the tool's."""
-        request = AgentInput(agent_name=name, data=arguments)
+        request = AgentInput(agent_name=name, data=arguments, session_id=exchange.session_id)
+        made: list[Described] = []
         events = self._router.stream(request, identity=exchange.identity, door="mcp", parent=exchange.parent)
         try:
             async for event in events:
                 exchange.on_event(event)
+                if isinstance(event, ArtifactPart):
+                    made.append(content_of(event))
                 if isinstance(event, Completed):
-                    return success(event.output.result)
+                    return success(event.output, made)
                 if isinstance(event, Failed):
                     return failure(event.error)
         except UnknownAgent as error:
@@ -61,7 +79,11 @@ class EngineProvider:
     async def prompts(self, identity: Identity) -> Sequence[Described]:
         found = []
         for name in self._prompts.list_versions():
-            prompt = self._prompts.get(name)
+            try:
+                prompt = self._prompts.get(name)
+            except LakemeshError as error:
+                logger.warning("prompt not listed", prompt=name, reason=error.detail)
+                continue
             arguments = [{"name": variable, "required": True} for variable in sorted(prompt.variables)]
             description = prompt.matter.description or f"The prompt {name}, version {prompt.version}"
             found.append({"name": name, "description": description, "arguments": arguments})
@@ -94,23 +116,34 @@ class EngineProvider:
         return await self._resources.complete(str(template), str(name), str(start), identity)
 
 
-def tool_of(description: AgentDescription) -> dict[str, Any]:
-    tool = {
+def tool_of(description: AgentDescription, hints: ToolHints) -> dict[str, Any]:
+    tool: Described = {
         "name": description.name,
+        "title": hints.title or description.name.replace("__", ": ").replace("_", " ").replace("-", " ").capitalize(),
         "description": description.description,
         "inputSchema": {"type": "object", **description.input_schema},
     }
+    annotations = {HINTS[name]: value for name, value in hints if name in HINTS and value is not None}
+    if annotations:
+        tool["annotations"] = annotations
+    if hints.icon is not None:
+        tool["icons"] = [{"src": hints.icon}]
     if description.output_schema.get("type") == "object" and "properties" in description.output_schema:
         tool["outputSchema"] = dict(description.output_schema)
     return tool
 
 
-def success(result: Any) -> dict[str, Any]:
-    """The result as structure, and as text for clients that know no structure."""
+def success(output: AgentOutput[Any], made: Sequence[Described]) -> dict[str, Any]:
+    """The result as structure, and as text for clients that know no structure; then what else the agent made."""
+    result = output.result
     structured = to_jsonable_python(result, inf_nan_mode="null")
+    text = result if isinstance(result, str) else to_json(result, inf_nan_mode="null").decode()
+    meta = {name: output.metadata[name] for name in ENVELOPE if name in output.metadata}
+    content: list[Described] = [{"type": "text", "text": text}, *made]
     answer: dict[str, Any] = {
-        "content": [{"type": "text", "text": to_json(result, inf_nan_mode="null").decode()}],
+        "content": content,
         "isError": False,
+        "_meta": {**meta, "confidence": output.confidence},
     }
     return {**answer, "structuredContent": structured} if isinstance(structured, dict) else answer
 
@@ -118,4 +151,21 @@ def success(result: Any) -> dict[str, Any]:
 def failure(problem: Mapping[str, Any]) -> dict[str, Any]:
     faults: Sequence[Mapping[str, Any]] = problem.get("errors") or ()
     lines = [str(problem.get("detail", "")), *(f"{fault.get('path')}: {fault.get('message')}" for fault in faults)]
-    return {"content": [{"type": "text", "text": "\n".join(lines)}], "isError": True}
+    meta = {name: problem[name] for name in ("code", "execution_id", "trace_id") if name in problem}
+    return {"content": [{"type": "text", "text": "\n".join(lines)}], "isError": True, "_meta": meta}
+
+
+def content_of(part: ArtifactPart) -> Described:
+    """A piece that an agent made, as a content block."""
+    name = part.filename or part.name or part.artifact_id
+    if part.url is not None:
+        link = {"type": "resource_link", "uri": part.url, "name": name}
+        return {**link, "mimeType": part.media_type} if part.media_type else link
+    if part.content is None:
+        text = part.text if part.text is not None else to_json(part.data, inf_nan_mode="null").decode()
+        return {"type": "text", "text": text}
+    blob, media_type = b64encode(part.content).decode(), part.media_type or "application/octet-stream"
+    if media_type.startswith(("image/", "audio/")):
+        return {"type": media_type.partition("/")[0], "data": blob, "mimeType": media_type}
+    uri = f"{ARTIFACTS}{quote(part.artifact_id, safe='')}/{quote(name, safe='')}"
+    return {"type": "resource", "resource": {"uri": uri, "mimeType": media_type, "blob": blob}}

@@ -52,13 +52,14 @@ class Exchange:
         parent: Context | None = None,
         channel: Channel | None = None,
         log_level: str | None = None,
-        answers: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
     ) -> None:
         self.call = call
         self.identity = identity
         self.capabilities = capabilities
         self.parent = parent
-        self.answers: Mapping[str, Any] = answers or {}
+        self.answers: Mapping[str, Any] = {}
+        self.session_id = session_id
         self._channel = channel
         self._log_level = log_level
 

@@ -1,9 +1,10 @@
 """JSON-RPC 2.0 as the Model Context Protocol uses it, on Streamable HTTP.
 
 Two eras share one URL. In revision 2026-07-28 every request carries its version and capabilities in `_meta` and mirrors
-its routing in headers; before it (2025-06-18, 2025-11-25) a client shakes hands first.
+its routing in headers; before it (2025-03-26 to 2025-11-25) a client shakes hands first.
 """
 
+import math
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
-from lakemesh.errors import LakemeshError
+from lakemesh.errors import LakemeshError, Overloaded, RateLimited
 
 MODERN = "2026-07-28"
-HANDSHAKE = ("2025-11-25", "2025-06-18")
+HANDSHAKE = ("2025-11-25", "2025-06-18", "2025-03-26")
 ASSUMED = "2025-03-26"
 """What a request without the header is taken for (2025-06-18, transports); some clients send just that."""
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
@@ -38,6 +39,7 @@ STATUS = {
     MISSING_CAPABILITY: 400,
     UNSUPPORTED_VERSION: 400,
 }
+LIMITS = {RateLimited.jsonrpc_code: RateLimited.status, Overloaded.jsonrpc_code: Overloaded.status}
 NAME_OF = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """Method → the parameter that the `Mcp-Name` header repeats."""
 
@@ -230,6 +232,8 @@ def error_message(request_id: int | str | None, error: LakemeshError) -> dict[st
     code = error.rpc_code if isinstance(error, ProtocolError) else error.jsonrpc_code
     body: dict[str, Any] = {"code": code, "message": error.detail}
     data = error.data if isinstance(error, ProtocolError) else {"code": error.code, **error.members}
+    if error.retry_after_seconds is not None:
+        data = {**(data or {}), "retry_after_seconds": math.ceil(error.retry_after_seconds)}
     if data:
         body["data"] = data
     return {"jsonrpc": "2.0", "id": request_id, "error": body}
@@ -239,4 +243,7 @@ def message_response(message: Mapping[str, Any], *, modern: bool = True) -> Resp
     """A JSON answer. In the handshake era an error that has an id is a normal answer of status 200."""
     code = message.get("error", {}).get("code")
     status = STATUS.get(code, 200) if code is not None and (modern or message.get("id") is None) else 200
-    return Response(to_json(message, inf_nan_mode="null"), status, media_type="application/json")
+    headers = {}
+    if code in LIMITS:  # told in HTTP too, where proxies and clients look for it
+        status, headers = LIMITS[code], {"Retry-After": str(message["error"]["data"]["retry_after_seconds"])}
+    return Response(to_json(message, inf_nan_mode="null"), status, headers=headers, media_type="application/json")

@@ -1,7 +1,9 @@
 """The methods of the MCP server, whatever carries the messages: HTTP at `/mcp`, or standard input and output."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -22,8 +24,8 @@ from lakemesh.mcp.messages import (
     result_message,
     text,
 )
-from lakemesh.mcp.provider import Provider
-from lakemesh.mcp.sealed import Seal
+from lakemesh.mcp.provider import Described, Provider
+from lakemesh.mcp.sealed import Nonces, Seal
 from lakemesh.schemas import Identity
 
 CAPABILITIES: Mapping[str, Any] = {
@@ -41,6 +43,7 @@ ASKING = frozenset({"tools/call", "prompts/get", "resources/read"})
 MODERN_ONLY = frozenset({"server/discover"})
 HANDSHAKE_ONLY = frozenset({"initialize", "ping"})
 STATE_SECONDS = 3_600.0
+PAGE = 200
 
 Answer = Callable[[Call, Exchange], Awaitable[dict[str, Any]]]
 
@@ -52,6 +55,7 @@ class Methods:
     def __init__(self, provider: Provider, *, key: bytes) -> None:
         self.provider = provider
         self._seal = Seal(key, "mcp request state")
+        self._used = Nonces()
         self._answers: dict[str, Answer] = {
             "initialize": self._initialize,
             "ping": self._ping,
@@ -83,7 +87,8 @@ class Methods:
 
     def _input_required(self, call: Call, exchange: Exchange, required: InputRequired) -> dict[str, Any]:
         """What the client is asked, and what it has answered, for it to bring back."""
-        state = {"call": fingerprint(call, exchange.identity), "answers": dict(exchange.answers)}
+        answers, nonce = dict(exchange.answers), secrets.token_hex(8)
+        state = {"call": fingerprint(call, exchange.identity), "answers": answers, "nonce": nonce}
         sealed = self._seal.close(state, seconds=STATE_SECONDS)
         return {"resultType": "input_required", "inputRequests": required.requests, "requestState": sealed}
 
@@ -97,6 +102,8 @@ class Methods:
         state = self._seal.open(call.params["requestState"])
         if state is None or state["call"] != fingerprint(call, identity):
             raise ProtocolError(INVALID_PARAMS, "'requestState' is not what this server gave out for this call.")
+        if not self._used.first_use(state["nonce"], until=state["until"]):
+            raise ProtocolError(INVALID_PARAMS, "'requestState' was used already; send the call again without it.")
         return {**state["answers"], **responses}
 
     async def _initialize(self, call: Call, exchange: Exchange) -> dict[str, Any]:
@@ -119,22 +126,22 @@ class Methods:
         }
 
     async def _list_tools(self, call: Call, exchange: Exchange) -> dict[str, Any]:
-        return {"tools": await self.provider.tools(exchange.identity)}
+        return page("tools", await self.provider.tools(exchange.identity), call)
 
     async def _call_tool(self, call: Call, exchange: Exchange) -> dict[str, Any]:
         return await self.provider.call_tool(text(call, "name"), mapping(call, "arguments"), exchange)
 
     async def _list_prompts(self, call: Call, exchange: Exchange) -> dict[str, Any]:
-        return {"prompts": await self.provider.prompts(exchange.identity)}
+        return page("prompts", await self.provider.prompts(exchange.identity), call)
 
     async def _get_prompt(self, call: Call, exchange: Exchange) -> dict[str, Any]:
         return await self.provider.prompt(text(call, "name"), mapping(call, "arguments"), exchange)
 
     async def _list_resources(self, call: Call, exchange: Exchange) -> dict[str, Any]:
-        return {"resources": await self.provider.resources(exchange.identity)}
+        return page("resources", await self.provider.resources(exchange.identity), call)
 
     async def _list_templates(self, call: Call, exchange: Exchange) -> dict[str, Any]:
-        return {"resourceTemplates": await self.provider.resource_templates(exchange.identity)}
+        return page("resourceTemplates", await self.provider.resource_templates(exchange.identity), call)
 
     async def _read_resource(self, call: Call, exchange: Exchange) -> dict[str, Any]:
         return await self.provider.resource(text(call, "uri"), exchange)
@@ -143,6 +150,27 @@ class Methods:
         values = await self.provider.complete(mapping(call, "ref"), mapping(call, "argument"), exchange.identity)
         shown = list(values[:100])
         return {"completion": {"values": shown, "total": len(values), "hasMore": len(values) > len(shown)}}
+
+
+def page(kind: str, listed: Sequence[Described], call: Call) -> dict[str, Any]:
+    """One page of a list; the cursor is the name or URI that the page before ended with, so that what comes and goes
+    meanwhile doubles and loses nothing else. Raises `ProtocolError` for a cursor that is none."""
+    by_key = {str(item.get("uri") or item.get("uriTemplate") or item["name"]): item for item in listed}
+    after = read_cursor(call.params.get("cursor"))
+    keys = [key for key in sorted(by_key) if after is None or key > after]
+    result: dict[str, Any] = {kind: [by_key[key] for key in keys[:PAGE]]}
+    return (
+        result if len(keys) <= PAGE else {**result, "nextCursor": urlsafe_b64encode(keys[PAGE - 1].encode()).decode()}
+    )
+
+
+def read_cursor(cursor: Any) -> str | None:
+    if cursor is None:
+        return None
+    try:
+        return urlsafe_b64decode(cursor).decode()
+    except (ValueError, TypeError):
+        raise ProtocolError(INVALID_PARAMS, "'cursor' is not one that this server gave.") from None
 
 
 def negotiated(call: Call) -> str:

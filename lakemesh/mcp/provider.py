@@ -18,6 +18,10 @@ class Provider(Protocol):
     instructions: str
     changes: Changes
 
+    def note_request(self, identity: Identity) -> None:
+        """Count a request that calls no tool. Raises `RateLimited` when there were too many."""
+        ...
+
     async def tools(self, identity: Identity) -> Sequence[Described]: ...
 
     async def tool_schema(self, name: str, identity: Identity) -> Mapping[str, Any]:

@@ -8,12 +8,14 @@ import hashlib
 import hmac
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 MAX_LENGTH = 65_536
+MAX_NONCES = 100_000
 
 
 class Seal:
@@ -38,6 +40,24 @@ class Seal:
 
     def _signature(self, body: str) -> str:
         return encode(hmac.digest(self._key, body.encode(), hashlib.sha256))
+
+
+class Nonces:
+    """What this process was shown already, so that a token is believed once; each is remembered as long as its token
+    would be believed, `MAX_NONCES` at most."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, float] = OrderedDict()
+
+    def first_use(self, nonce: str, *, until: float) -> bool:
+        """`until` is the Unix time at which the token ends."""
+        now = time.time()
+        while self._seen and (len(self._seen) >= MAX_NONCES or next(iter(self._seen.values())) < now):
+            self._seen.popitem(last=False)
+        if nonce in self._seen:
+            return False
+        self._seen[nonce] = until
+        return True
 
 
 def encode(content: bytes) -> str:

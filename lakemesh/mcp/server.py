@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from lakemesh.edge import identity_of, trace_of
-from lakemesh.errors import Conflict, LakemeshError, Overloaded
+from lakemesh.errors import Conflict, LakemeshError, Overloaded, TryLater
 from lakemesh.event_stream import event_stream
 from lakemesh.http import json_response, problem_response, read_json_body
 from lakemesh.mcp.changes import SUBSCRIPTION_KEY, Change, Wanted
@@ -41,6 +41,7 @@ from lakemesh.schemas import Identity
 SESSION_HEADER = "mcp-session-id"
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 MAX_STREAMS = 10_000
+MAX_SESSION_NAME = 200
 ABANDONED_SECONDS = 60.0
 """How long a call of a session goes on for a client that lost its stream."""
 
@@ -112,7 +113,7 @@ class McpServer:
             return Response(status_code=202)
         try:
             return await self._answer(message, request, identity, session)
-        except ProtocolError as error:
+        except (ProtocolError, TryLater) as error:
             return message_response(error_message(message.id, error))
 
     async def _answer(self, call: Call, request: Request, identity: Identity, session: Session | None) -> Response:
@@ -127,6 +128,8 @@ class McpServer:
         if call.method == "tools/call" and call.modern:
             schema = await self._methods.provider.tool_schema(text(call, "name"), identity)
             check_parameter_headers(call, schema, request.headers)
+        if call.method != "tools/call":  # what runs an agent is counted by the engine
+            self._methods.provider.note_request(identity)
         if call.method in ASKING or (session is not None and prefers_stream(request)):
             return await self._run(call, request, identity, session)
         exchange = Exchange(call, identity, capabilities={})
@@ -217,7 +220,7 @@ class McpServer:
 def exchange_of(call: Call, identity: Identity, request: Request, session: Session | None, stream: Stream) -> Exchange:
     """What the client can do is said in each request since 2026-07-28, and at the handshake before. A client without a
     session can be told things, when it takes a stream, but not asked."""
-    parent = trace_of(request.scope)
+    parent = trace_of(request.scope, call.meta)
     streams = "text/event-stream" in request.headers.get("accept", "")
     if session is not None and streams:
         channel: Channel | None = session.channel(stream)
@@ -226,7 +229,21 @@ def exchange_of(call: Call, identity: Identity, request: Request, session: Sessi
         channel = Notifications(stream) if streams else None
         level = call.meta.get(LOG_LEVEL_KEY) if call.modern else None
     capabilities = session.capabilities if session is not None else call.meta.get(CAPABILITIES_KEY) or {}
-    return Exchange(call, identity, capabilities=capabilities, parent=parent, channel=channel, log_level=level)
+    return Exchange(
+        call,
+        identity,
+        capabilities=capabilities,
+        parent=parent,
+        channel=channel,
+        log_level=level,
+        session_id=session.name if session is not None else session_named(call),
+    )
+
+
+def session_named(call: Call) -> str | None:
+    """Revision 2026-07-28 has no sessions; a client that wants its calls to be one names it in `_meta`."""
+    name = call.meta.get("session_id")
+    return name if isinstance(name, str) and 0 < len(name) <= MAX_SESSION_NAME else None
 
 
 class Notifications:

@@ -1,6 +1,7 @@
 """Sessions of the handshake revisions: what a server must remember of a client between its requests."""
 
 import asyncio
+import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,6 +17,10 @@ from lakemesh.schemas import Identity
 
 SESSION_METHODS = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 MAX_SESSIONS = 10_000
+MAX_SESSIONS_OF_ONE = 200
+MAX_ENDED = 100_000
+MAX_LEFT_BYTES = 1_000_000
+"""What a session keeps of answers that were read, or whose reader left, for who comes back."""
 MAX_STREAMS = 64
 LIFE_SECONDS = 86_400.0
 ASK_SECONDS = 300.0
@@ -35,6 +40,9 @@ class Session:
 
     def __init__(self, session_id: str, facts: Mapping[str, Any]) -> None:
         self.id = session_id
+        self.name = hashlib.sha256(session_id.encode()).hexdigest()[:32]
+        """What agents know the session by: not what lets in who knows it."""
+        self.user: str = facts.get("user", "")
         self.version: str = facts["version"]
         self.capabilities: Mapping[str, Any] = facts["capabilities"]
         self.log_level = "info"
@@ -51,6 +59,7 @@ class Session:
 
     def new_stream(self) -> Stream:
         """A stream for one answer; the oldest that has ended makes room. Raises `Overloaded`."""
+        self._let_go()
         if len(self._streams) >= MAX_STREAMS:
             ended = next((name for name, stream in self._streams.items() if stream.ended and not stream.readers), None)
             if ended is None:
@@ -59,6 +68,22 @@ class Session:
         self._numbers += 1
         stream = self._streams[str(self._numbers)] = Stream(str(self._numbers), resumable=True)
         return stream
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody would miss it: a call runs, or a stream is read."""
+        return bool(self.running or self.listening.readers)
+
+    def _let_go(self) -> None:
+        """Of answers that nobody reads any more, the oldest go when they are too large together; who comes back for one
+        has to call again."""
+        left = [(name, stream) for name, stream in self._streams.items() if stream.ended and not stream.readers]
+        size = sum(stream.size for _, stream in left)
+        for name, stream in left:
+            if size <= MAX_LEFT_BYTES:
+                return
+            size -= stream.size
+            del self._streams[name]
 
     def note_running(self, call: Call, task: asyncio.Task[Any]) -> None:
         """Have the call found by `notifications/cancelled` until it has ended."""
@@ -134,15 +159,18 @@ class SessionChannel:
 
 
 class Sessions:
-    """The sessions that this process knows; the longest unused are forgotten, and known again when they come back."""
+    """The sessions that this process knows, so many of one user at most; those that nobody would miss are forgotten,
+    the longest unused first, and known again when they come back."""
 
     def __init__(self, seal: Seal, changes: Changes) -> None:
         self._seal = seal
         self._known: OrderedDict[str, Session] = OrderedDict()
+        self._of_user: dict[str, OrderedDict[str, Session]] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         changes.listen(self._tell_change)
 
     def open(self, identity: Identity, version: str, capabilities: Mapping[str, Any]) -> Session:
+        """Raises `Overloaded` when all the user's sessions are busy, or all of everybody's."""
         facts = {
             "user": identity.user,
             "version": version,
@@ -160,21 +188,35 @@ class Sessions:
         if session is None:
             return self._keep(Session(session_id, facts))
         self._known.move_to_end(session_id)
+        self._of_user[session.user].move_to_end(session_id)
         return session
 
     def end(self, session_id: str, identity: Identity) -> None:
-        self.get(session_id, identity).close()
-        del self._known[session_id]
+        self._forget(self.get(session_id, identity))
         self._ended[session_id] = None
-        while len(self._ended) > MAX_SESSIONS:
+        while len(self._ended) > MAX_ENDED:
             self._ended.popitem(last=False)
 
     def _keep(self, session: Session) -> Session:
+        mine = self._of_user.get(session.user, OrderedDict())
+        for known, limit in ((mine, MAX_SESSIONS_OF_ONE), (self._known, MAX_SESSIONS)):
+            if len(known) < limit:
+                continue
+            idle = next((other for other in known.values() if not other.is_busy), None)
+            if idle is None:
+                raise Overloaded("All sessions are busy; end one that is not needed.", retry_after_seconds=1.0)
+            self._forget(idle)
         self._known[session.id] = session
-        if len(self._known) > MAX_SESSIONS:
-            _, forgotten = self._known.popitem(last=False)
-            forgotten.close()
+        self._of_user.setdefault(session.user, OrderedDict())[session.id] = session
         return session
+
+    def _forget(self, session: Session) -> None:
+        session.close()
+        del self._known[session.id]
+        mine = self._of_user[session.user]
+        del mine[session.id]
+        if not mine:
+            del self._of_user[session.user]
 
     def _tell_change(self, change: Change) -> None:
         for session in self._known.values():

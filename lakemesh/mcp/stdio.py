@@ -1,12 +1,15 @@
 """MCP on standard input and output: one JSON-RPC message a line, for one client that started this process."""
 
 import asyncio
+import secrets
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from pydantic_core import to_json
 
+from lakemesh.edge import trace_in
 from lakemesh.errors import InvalidRequest
 from lakemesh.mcp.changes import SUBSCRIPTION_KEY, Change, Wanted
 from lakemesh.mcp.exchange import LOG_LEVEL_KEY, Exchange
@@ -29,12 +32,14 @@ from lakemesh.schemas import Identity
 
 OUTGOING = 1024
 """Messages that wait to be written; progress beyond them is dropped, answers wait."""
-FINISH_SECONDS = 5.0
-"""What calls that still run have, after the client closed our input."""
+FINISH_SECONDS = 1.0
+"""What calls that still run have, after the client closed our input: the official clients send SIGTERM two seconds after,
+and SIGKILL two seconds later."""
 
 
 async def serve_stdio(methods: Methods, *, identity: Identity, max_line_bytes: int) -> None:
-    """Answer until the client closes standard input. Raises `InvalidRequest` when it is not a pipe or terminal."""
+    """Answer until the client closes standard input, or sends SIGTERM or SIGINT: calls that run are cancelled then.
+    Raises `InvalidRequest` when standard input is not a pipe or terminal."""
     lines = asyncio.StreamReader(limit=max_line_bytes)
     loop = asyncio.get_running_loop()
     try:
@@ -44,16 +49,22 @@ async def serve_stdio(methods: Methods, *, identity: Identity, max_line_bytes: i
     session = StdioSession(methods, identity)
     reading = asyncio.ensure_future(session.read(lines))
     writing = asyncio.ensure_future(session.write(sys.stdout.buffer))
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    stopped = asyncio.ensure_future(stopping.wait())
     try:
-        await asyncio.wait([reading, writing], return_when=asyncio.FIRST_COMPLETED)
-        if not writing.done():
-            await session.finish()
-            await writing
+        await asyncio.wait([reading, writing, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            await session.cancel()
+        elif not writing.done():
+            await session.finish(stopped)
+            await asyncio.wait([writing, stopped], return_when=asyncio.FIRST_COMPLETED)
             reading.result()
     finally:
-        reading.cancel()
-        writing.cancel()
-        session.cancel()
+        for task in (reading, writing, stopped):
+            task.cancel()
+        await session.cancel()
 
 
 class StdioSession:
@@ -62,7 +73,7 @@ class StdioSession:
     def __init__(self, methods: Methods, identity: Identity) -> None:
         self._methods = methods
         self._identity = identity
-        self._session = Session("stdio", {"version": HANDSHAKE[0], "capabilities": {}})
+        self._session = Session(f"stdio-{secrets.token_hex(8)}", {"version": HANDSHAKE[0], "capabilities": {}})
         self._initialized = False
         self._outgoing: asyncio.Queue[Mapping[str, Any] | None] = asyncio.Queue()
         methods.provider.changes.listen(self._tell_change)
@@ -109,15 +120,21 @@ class StdioSession:
             except BrokenPipeError:
                 return
 
-    async def finish(self) -> None:
-        """Let running calls end in their time, then let the writer end."""
+    async def finish(self, stopped: asyncio.Future[Any]) -> None:
+        """Let running calls end in their time, or until `stopped`, then let the writer end."""
         if self._session.running:
-            await asyncio.wait(list(self._session.running.values()), timeout=FINISH_SECONDS)
-        self.cancel()
+            ending = asyncio.ensure_future(asyncio.wait(list(self._session.running.values())))
+            await asyncio.wait([ending, stopped], timeout=FINISH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            ending.cancel()
+        await self.cancel()
         await self._outgoing.put(None)
 
-    def cancel(self) -> None:
+    async def cancel(self) -> None:
+        """End the calls that run; returns when their agents have let go."""
+        running = list(self._session.running.values())
         self._session.close()
+        if running:
+            await asyncio.wait(running, timeout=FINISH_SECONDS)
 
     def _take(self, line: bytes) -> Mapping[str, Any] | None:
         """The answer to a message, or None when there is none yet."""
@@ -153,7 +170,15 @@ class StdioSession:
     async def _run(self, call: Call) -> None:
         level = call.meta.get(LOG_LEVEL_KEY) if call.modern else self._session.log_level
         capabilities = call.meta.get(CAPABILITIES_KEY) if call.modern else self._session.capabilities
-        exchange = Exchange(call, self._identity, capabilities=capabilities or {}, channel=self, log_level=level)
+        exchange = Exchange(
+            call,
+            self._identity,
+            capabilities=capabilities or {},
+            parent=trace_in(call.meta),
+            channel=self,
+            log_level=level,
+            session_id=self._session.name,
+        )
         await self._outgoing.put(await self._methods.answer(call, exchange))
 
     async def _subscribe(self, call: Call) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 from pydantic_core import to_json
 
 KEPT = 256
+MAX_BYTES = 4_000_000
+"""Over this, notifications are dropped and what was read is let go; an answer is kept whatever its size."""
 RETRY_MS = 1_000
 
 
 class Stream:
-    """Messages in order, numbered from one. At most `KEPT` are held: over that, notifications are dropped and counted;
-    answers and requests are not. A resumable stream holds what was read, for who comes back."""
+    """Messages in order, numbered from one. At most `KEPT` and `MAX_BYTES` are held: over that, notifications are
+    dropped and counted; answers and requests are not. A resumable stream holds what was read, for who comes back."""
 
     def __init__(self, name: str = "", *, resumable: bool = False) -> None:
         self.name = name
@@ -21,6 +23,7 @@ class Stream:
         self.ended = False
         self.readers = 0
         self._resumable = resumable
+        self.size = 0
         self._kept: deque[bytes] = deque()
         self._first = 1
         self._read = 0
@@ -32,15 +35,23 @@ class Stream:
         return not self._kept and not self._hung_up
 
     def put(self, message: Mapping[str, Any], *, droppable: bool = False) -> None:
-        if len(self._kept) >= KEPT:
-            if self._read >= self._first:
-                self._kept.popleft()
-                self._first += 1
-            elif droppable:
-                self.dropped += 1
-                return
-        self._kept.append(to_json(message, inf_nan_mode="null"))
+        encoded = to_json(message, inf_nan_mode="null")
+        while self._is_full(len(encoded)) and self._kept and self._read >= self._first:
+            self._let_go()
+        if self._is_full(len(encoded)) and droppable:
+            self.dropped += 1
+            return
+        self._kept.append(encoded)
+        self.size += len(encoded)
         self._arrived.set()
+
+    def _is_full(self, size: int) -> bool:
+        return len(self._kept) >= KEPT or self.size + size > MAX_BYTES
+
+    def _let_go(self) -> None:
+        """Of the first message that is held."""
+        self.size -= len(self._kept.popleft())
+        self._first += 1
 
     def end(self) -> None:
         """Nothing more will come."""
@@ -73,7 +84,7 @@ class Stream:
                 yield b"id: %s\nretry: %d\ndata: \n\n" % (self._id(position), RETRY_MS)
             while True:
                 while position < self._first + len(self._kept) - 1:
-                    position += 1
+                    position = max(position, self._first - 1) + 1
                     message = self._kept[position - self._first]
                     self._note_read(position)
                     yield self._encode(position, message)
@@ -87,8 +98,7 @@ class Stream:
     def _note_read(self, position: int) -> None:
         self._read = max(self._read, position)
         if not self._resumable:
-            self._kept.popleft()
-            self._first += 1
+            self._let_go()
 
     def _encode(self, position: int, message: bytes) -> bytes:
         if self._resumable:

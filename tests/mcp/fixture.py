@@ -294,6 +294,9 @@ class Everything:
 
         return tool
 
+    def note_request(self, identity: Identity) -> None:
+        """Nothing is counted here."""
+
     async def tools(self, identity: Identity) -> Sequence[dict[str, Any]]:
         return [
             {"name": name, "description": name.replace("_", " "), "inputSchema": schema}

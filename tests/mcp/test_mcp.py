@@ -182,9 +182,6 @@ def test_resources_and_completions_of_agents_tables_and_executions(tmp_path: Pat
         assert {each["name"] for each in templates} == {"agent", "prompt version", "execution", "table"}
         assert read("ann", "lakemesh://agents/echo")["input_schema"]["type"] == "object"
         assert complete("agents/{name}", "name", "ec") == ["echo"]
-        columns = read("ann", "lakemesh://tables/main.agents.agent_executions")["columns"]
-        assert "latency_ms" in [column["name"] for column in columns]
-        assert "main.agents.agent_executions" in complete("tables/{table}", "table", "main.agents.agent")
         done = call("ann", "tools/call", name="echo", arguments={"message": "hello"})
         assert not done["result"]["isError"]
         body = {"agent_name": "echo", "data": {"message": "hello"}}
@@ -195,6 +192,9 @@ def test_resources_and_completions_of_agents_tables_and_executions(tmp_path: Pat
             assert time.monotonic() < deadline, "the row did not arrive"
             time.sleep(0.1)
         assert read("ann", uri)["agent_id"] == "echo"
+        columns = read("ann", "lakemesh://tables/main.agents.agent_executions")["columns"]
+        assert "latency_ms" in [column["name"] for column in columns]
+        assert "main.agents.agent_executions" in complete("tables/{table}", "table", "main.agents.agent")
         for user, hidden in (
             ("bob", uri),
             ("ann", "lakemesh://executions/x' OR '1'='1"),
