@@ -252,7 +252,15 @@ class EngineHandler:
             raise InvalidParams("The task is of another context.")
         if run is None:
             return await self._authorized(request, caller, task)
-        raise UnsupportedOperation("The task does not wait for a message; it is working.")
+        if not run.questions:
+            raise UnsupportedOperation("The task does not wait for a message; it is working.")
+        question = run.questions.get(str(message.metadata.get("question_id"))) or next(iter(run.questions.values()))
+        answer = None if message.metadata.get("decline") is True else data_of(message, question.schema)
+        self._router.answer(question.execution_id, question.question_id, answer, caller.identity)
+        sent = message.model_dump(by_alias=True, exclude_unset=True)
+        run.note_answer(question.question_id, {**sent, "taskId": run.id, "contextId": run.context_id})
+        await self._follow(run, request, caller)
+        return run
 
     async def _authorized(self, request: wire.SendMessage, caller: Caller, task: dict[str, Any]) -> TaskRun:
         """The task that ended for want of authorization, once more: a caller who has it now sent this message."""

@@ -42,7 +42,7 @@ class TaskRun:
         self.execution_id: str = metadata["execution_id"]
         self.context_id: str = history[-1]["contextId"]
         self.identity = identity
-        self.question: Asked | None = None
+        self.questions: dict[str, Asked] = {}
         self.metadata: dict[str, Any] = dict(metadata)
         self._history: list[Mapping[str, Any]] = list(history)
         self._artifacts = Artifacts(modes)
@@ -92,12 +92,20 @@ class TaskRun:
             "metadata": dict(self.metadata),
         }
 
-    def note_message(self, message: Mapping[str, Any]) -> None:
-        """The owner's next message, which answers the question: the task goes on."""
+    def note_answer(self, question_id: str, message: Mapping[str, Any]) -> None:
+        """The owner's message that answers a question: the task goes on, or asks what else is open."""
         self._history.append(message)
-        self.question = None
-        self._at_rest.clear()
-        self._set_status("TASK_STATE_WORKING")
+        del self.questions[question_id]
+        if self.questions:
+            self._ask(next(iter(self.questions.values())))
+        else:
+            self._at_rest.clear()
+            self._set_status("TASK_STATE_WORKING")
+
+    def _ask(self, question: Asked) -> None:
+        asked = {"data": {"question_id": question.question_id, "schema": question.schema}, **JSON_TYPE}
+        self._set_status("TASK_STATE_INPUT_REQUIRED", question.message, asked, keep=True)
+        self._at_rest.set()
 
     async def _run(self) -> None:
         try:
@@ -123,10 +131,8 @@ class TaskRun:
                 progress = {"progress": event.progress, "total": event.total}
                 self._set_status("TASK_STATE_WORKING", event.message, metadata=progress)
             case Asked():
-                self.question = event
-                asked = {"data": {"question_id": event.question_id, "schema": event.schema}, **JSON_TYPE}
-                self._set_status("TASK_STATE_INPUT_REQUIRED", event.message, asked, keep=True)
-                self._at_rest.set()
+                self.questions[event.question_id] = event
+                self._ask(event)
             case Completed():
                 self._complete(event)
             case Failed():

@@ -20,8 +20,8 @@ def require_configuration(settings: "Settings") -> None:
     folder = settings.config_folder.absolute()
     if settings.workspace == "embedded" and not folder.is_dir():
         raise InvalidRequest(
-            f"There is no folder {str(folder)!r}: set LAKEMESH_CONFIG_FOLDER and LAKEMESH_HOME to absolute paths in the "
-            "'env' of the client's configuration."
+            f"There is no folder {str(folder)!r}: set LAKEMESH_CONFIG_FOLDER and LAKEMESH_HOME to absolute paths in "
+            "the 'env' of the client's configuration."
         )
 
 

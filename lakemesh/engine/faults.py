@@ -7,7 +7,14 @@ import structlog
 
 from lakemesh.agents.base import Agent, Tool
 from lakemesh.engine.drive import DeadlinePassed
-from lakemesh.errors import AgentFailed, CallerError, ConfigurationInvalid, DeadlineExceeded, LakemeshError
+from lakemesh.errors import (
+    AgentFailed,
+    CallerError,
+    ConfigurationInvalid,
+    DeadlineExceeded,
+    InputRequired,
+    LakemeshError,
+)
 from lakemesh.scope import ExecutionScope
 
 logger = structlog.get_logger(__name__)
@@ -37,8 +44,8 @@ def is_agents_fault(error: LakemeshError, agent: Agent) -> bool:
     is its caller's to know."""
     if isinstance(error, ConfigurationInvalid):
         return True
-    if not isinstance(error, CallerError):
-        return False
+    if not isinstance(error, CallerError) or isinstance(error, InputRequired):
+        return False  # a question that its caller did not answer is for the caller, whoever asked
     modules = list(modules_of(error.__traceback__))
     if NESTED_CALLS in modules:
         return True

@@ -1,7 +1,9 @@
 """What the MCP door offers: agents as tools, prompts as prompts, prompts and configuration as resources."""
 
+import asyncio
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -12,15 +14,16 @@ from lakemesh.config.agents import ToolHints
 from lakemesh.config.store import ConfigStore
 from lakemesh.engine.registry import AgentDescription
 from lakemesh.engine.router import AgentRouter
-from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, UnknownAgent
+from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, UnknownAgent, ValidationFailed
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.mcp.changes import Change, Changes
 from lakemesh.mcp.engine_resources import CONFIG_URI, EngineResources
 from lakemesh.mcp.exchange import Exchange
+from lakemesh.mcp.held_calls import Held, HeldCalls, elicitation
 from lakemesh.mcp.messages import INVALID_PARAMS, ProtocolError
 from lakemesh.mcp.provider import Described
 from lakemesh.prompts import PromptStore
-from lakemesh.schemas import AgentInput, AgentOutput, ArtifactPart, Completed, Failed, Identity
+from lakemesh.schemas import AgentInput, AgentOutput, ArtifactPart, Asked, Completed, Event, Failed, Identity
 
 logger = structlog.get_logger(__name__)
 
@@ -40,6 +43,7 @@ class EngineProvider:
         self._prompts = prompts
         self._resources = EngineResources(registry=router.registry, prompts=prompts, config=config, workspace=workspace)
         self.changes = Changes()
+        self._held = HeldCalls()
         config.subscribe(lambda new: self.changes.tell(Change("tools"), Change("resource", CONFIG_URI)))
         prompts.subscribe(lambda: self.changes.tell(Change("prompts"), Change("resources")))
 
@@ -59,22 +63,59 @@ class EngineProvider:
     async def call_tool(self, name: str, arguments: Mapping[str, Any], exchange: Exchange) -> Described:
         """Run the agent; its progress is the tool's."""
         request = AgentInput(agent_name=name, data=arguments, session_id=exchange.session_id)
-        made: list[Described] = []
-        events = self._router.stream(request, identity=exchange.identity, door="mcp", parent=exchange.parent)
+        held = self._held.take(exchange)
+        made: list[Described] = held.made if held is not None else []
+        asking: set[asyncio.Task[None]] = set()
+        events = held.events if held is not None else self._stream(request, exchange)
+        if held is not None:
+            self._answer(held.question, exchange.answers[held.question.question_id], exchange)
         try:
             async for event in events:
                 exchange.on_event(event)
                 if isinstance(event, ArtifactPart):
                     made.append(content_of(event))
-                if isinstance(event, Completed):
+                elif isinstance(event, Asked) and not exchange.can_ask("elicitation"):
+                    self._answer(event, None, exchange)
+                elif isinstance(event, Asked) and exchange.call.modern:
+                    self._held.hold(Held(events, made, event), exchange)
+                elif isinstance(event, Asked):
+                    asking.add(asyncio.create_task(self._ask(event, exchange)))
+                elif isinstance(event, Completed):
                     return success(event.output, made)
-                if isinstance(event, Failed):
+                elif isinstance(event, Failed):
                     return failure(event.error)
         except UnknownAgent as error:
             raise ProtocolError(INVALID_PARAMS, error.detail) from None
         except LakemeshError as error:
             return failure(error.to_problem())
+        finally:
+            for task in asking:
+                task.cancel()
+            if events not in self._held:
+                await events.aclose()
         return failure({"detail": "The agent ended without an answer."})
+
+    def _stream(self, request: AgentInput[Any], exchange: Exchange) -> AsyncGenerator[Event]:
+        return self._router.stream(request, identity=exchange.identity, door="mcp", parent=exchange.parent)
+
+    async def _ask(self, question: Asked, exchange: Exchange) -> None:
+        """Ask a client of the handshake revisions; who cannot be asked has declined."""
+        try:
+            answers = await exchange.ask(question=("elicitation/create", elicitation(question)))
+        except ProtocolError as error:
+            logger.info("mcp client not asked", reason=error.detail)
+            answers = {"question": None}
+        self._answer(question, answers["question"], exchange)
+
+    def _answer(self, question: Asked, answer: Any, exchange: Exchange) -> None:
+        accepted = isinstance(answer, dict) and answer.get("action") == "accept"
+        value = answer.get("content") or {} if accepted else None
+        with suppress(NotFound):  # its time is over, or the agent's
+            try:
+                self._router.answer(question.execution_id, question.question_id, value, exchange.identity)
+            except ValidationFailed as error:
+                logger.info("mcp client's answer does not fit", reason=error.detail)
+                self._router.answer(question.execution_id, question.question_id, None, exchange.identity)
 
     async def prompts(self, identity: Identity) -> Sequence[Described]:
         found = []

@@ -89,6 +89,12 @@ class Exchange:
         if self._channel is not None:
             self._channel.hang_up()
 
+    def can_ask(self, capability: str) -> bool:
+        """Whether the client declared it."""
+        return isinstance(self.capabilities.get(capability), Mapping) and (
+            self.call.modern or self._channel is not None
+        )
+
     async def ask(self, **requests: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Ask the client several things, each a method and its parameters, under a name of its own; the answers by
         name. In revision 2026-07-28 that ends the call, which comes again with the answers: what happens before must

@@ -245,5 +245,6 @@ def message_response(message: Mapping[str, Any], *, modern: bool = True) -> Resp
     status = STATUS.get(code, 200) if code is not None and (modern or message.get("id") is None) else 200
     headers = {}
     if code in LIMITS:  # told in HTTP too, where proxies and clients look for it
-        status, headers = LIMITS[code], {"Retry-After": str(message["error"]["data"]["retry_after_seconds"])}
+        status = LIMITS[code] if modern else status
+        headers = {"Retry-After": str(message["error"]["data"]["retry_after_seconds"])}
     return Response(to_json(message, inf_nan_mode="null"), status, headers=headers, media_type="application/json")

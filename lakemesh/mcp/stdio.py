@@ -33,8 +33,8 @@ from lakemesh.schemas import Identity
 OUTGOING = 1024
 """Messages that wait to be written; progress beyond them is dropped, answers wait."""
 FINISH_SECONDS = 1.0
-"""What calls that still run have, after the client closed our input: the official clients send SIGTERM two seconds after,
-and SIGKILL two seconds later."""
+"""What calls that still run have, after the client closed our input: the official clients send SIGTERM two seconds
+after, and SIGKILL two seconds later."""
 
 
 async def serve_stdio(methods: Methods, *, identity: Identity, max_line_bytes: int) -> None:

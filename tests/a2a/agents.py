@@ -77,4 +77,4 @@ class Mirror(Agent[dict[str, Any], dict]):
 
     async def process(self, request: AgentInput[dict[str, Any]], context: AgentContext) -> AgentOutput[dict]:
         seen = {"data": request.data, "metadata": dict(request.metadata), "execution_id": context.scope.execution_id}
-        return AgentOutput(agent_name=self.name, result=seen)
+        return AgentOutput(agent_name=self.name, result={**seen, "session_id": request.session_id})

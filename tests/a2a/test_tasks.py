@@ -23,6 +23,7 @@ AGENTS = "\n".join(
     for name in ("Report", "Poet", "Refuser", "Guarded", "Talker", "Mirror")
 )
 AGENTS += "\n  trouble: {class: tests.agents.sample_agents:TroubleAgent, expose: [a2a]}\n"
+AGENTS += "  asking: {class: tests.agents.sample_agents:AskingAgent, expose: [a2a]}\n"
 AGENTS += "  fraud: {class: tests.agents.sample_agents:WriterAgent, expose: [a2a]}\n"
 HEADERS = {"A2A-Version": "1.0"}
 
@@ -217,6 +218,36 @@ async def test_a_message_sent_again_is_one_task(server: Server) -> None:
         assert (again["id"], again["status"]["state"]) == (task_id, "TASK_STATE_CANCELED")
         other = {"message": {**sent, "parts": [{"data": {"mode": "designed"}}]}}
         assert (await http.post("/a2a/rpc", json={**body, "params": other})).json()["result"]["task"]["id"] != task_id
+
+
+def test_an_agent_asks_and_goes_on_with_the_next_messages(server: Server) -> None:
+    task = send(server, message("asking"))["task"]
+    assert task["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+    text, asked = task["status"]["message"]["parts"]
+    assert (text["text"], asked["data"]["schema"]["required"]) == ("Which color?", ["color"])
+    wrong = {"message": message("asking", {"data": {"count": 1}}, taskId=task["id"])}
+    refused = rpc(server, "SendMessage", wrong).json()["error"]
+    assert refused["data"][1]["fieldViolations"][0]["field"] == "value.color"
+    task = send(server, message("asking", {"text": "red"}, taskId=task["id"]))["task"]
+    assert (task["status"]["state"], task["history"][-1]["parts"][0]["text"]) == (
+        "TASK_STATE_INPUT_REQUIRED",
+        "Are you sure?",
+    )
+    updates = stream(server, message("asking", {"data": {"sure": True}}, taskId=task["id"]))
+    assert updates[0]["task"]["id"] == task["id"]
+    assert updates[-1]["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
+    done = rpc(server, "GetTask", {"id": task["id"]}).json()["result"]
+    assert done["artifacts"][-1]["parts"][0]["data"] == {"color": "red", "count": 1, "sure": True}
+    roles = [one["role"].removeprefix("ROLE_") for one in done["history"]]
+    assert roles == ["USER", "AGENT", "USER", "AGENT", "USER"]
+
+
+def test_a_stream_ends_with_a_question_and_who_declines_ends_the_task(server: Server) -> None:
+    updates = stream(server, message("asking"))
+    assert updates[-1]["statusUpdate"]["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+    sent = message("asking", taskId=updates[0]["task"]["id"])
+    sent["metadata"]["decline"] = True
+    assert send(server, sent)["task"]["metadata"]["code"] == "input_required"
 
 
 @pytest.mark.parametrize("name", ["contextId", "taskId", "messageId"])

@@ -150,3 +150,19 @@ class ToolUserAgent(Agent[dict, dict]):
     async def process(self, request: AgentInput[dict], context: AgentContext) -> AgentOutput[dict]:
         later = await context.call("add_days", {"day": request.data["day"]})
         return AgentOutput(agent_name=self.name, result={"later": later.result, "tools": context.tools("add_days")})
+
+
+class Wish(BaseModel):
+    color: str
+    count: int = 1
+
+
+class AskingAgent(Agent[dict, dict]):
+    """Asks its caller twice before it answers."""
+
+    async def process(self, request: AgentInput[dict], context: AgentContext) -> AgentOutput[dict]:
+        wish = await context.ask(Wish, "Which color?")
+        context.emit(Progress(progress=1, total=2, message=f"{wish.color} it is"))
+        schema = {"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]}
+        sure = await context.ask(schema, "Are you sure?")
+        return AgentOutput(agent_name=self.name, result={**wish.model_dump(), **sure})

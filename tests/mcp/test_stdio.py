@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from tests.server import write_config
 from tests.services.conftest import AGENTS
@@ -17,7 +19,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    folder = write_config(tmp_path / "config", AGENTS, more="limits: {max_body_bytes: 65536}")
+    agents = AGENTS + "  asleep: {class: tests.agents.sample_agents:TroubleAgent}\n"
+    folder = write_config(tmp_path / "config", agents, more="limits: {max_body_bytes: 65536}")
     environment = os.environ | {
         "LAKEMESH_HOME": str(tmp_path / "home"),
         "LAKEMESH_CONFIG_FOLDER": str(folder),
@@ -74,3 +77,43 @@ def test_message_over_the_limit_is_refused_and_the_next_is_answered(process: sub
     answers = [json.loads(line) for line in output.splitlines()]
     assert answers[0]["error"]["code"] == -32600
     assert {"jsonrpc": "2.0", "id": 2, "result": {}} in answers
+
+
+def rows_of(home: Path) -> list[dict]:
+    table = home / "tables/main/agents/agent_executions"
+    return DeltaTable(str(table)).to_pyarrow_table().to_pylist() if table.exists() else []
+
+
+def test_sigterm_cancels_what_runs_and_loses_nothing(process: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for number in range(5):
+        process.stdin.write(message(number, "tools/call", name="echo", arguments={"message": "hi"}) + "\n")
+    process.stdin.write(message(9, "tools/call", name="asleep", arguments={"mode": "hang"}) + "\n")
+    process.stdin.flush()
+    for _ in range(5):
+        assert "result" in json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    rows = rows_of(tmp_path / "home")
+    assert sorted(row["error_code"] or "ok" for row in rows) == ["cancelled", *["ok"] * 5]
+
+
+def test_a_folder_without_configuration_is_said_in_one_sentence_and_left_as_it_is(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAKEMESH_")}
+    command = [sys.executable, "-m", "lakemesh.cli", "mcp"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env={**environment, "PYTHONPATH": str(REPOSITORY)},
+        input="", capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "LAKEMESH_CONFIG_FOLDER" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trace_in_meta_is_continued(process: subprocess.Popen[str]) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    meta = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    line = message(1, "tools/call", name="echo", arguments={"message": "hi"}, _meta=meta)
+    output, _ = process.communicate(line + "\n", timeout=60)
+    assert json.loads(output)["result"]["_meta"]["trace_id"] == trace
