@@ -5,11 +5,11 @@ from it and note what they used, so that agents need not thread either through e
 nested execution cannot outlive the one that called it. It holds facts, no behaviour.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from lakemesh.deadline import Deadline
 from lakemesh.schemas import Identity
@@ -54,6 +54,24 @@ class Clock(Protocol):
         ...
 
 
+class Durable(Protocol):
+    """What an execution has beside it that outlives its process: a place for its state and for answers."""
+
+    @property
+    def state(self) -> Any:
+        """What an earlier attempt saved last; None at first."""
+        ...
+
+    async def save(self, state: Any) -> None:
+        """Keep JSON-ready state for the next attempt, should this one not end. Raises `Unavailable`."""
+        ...
+
+    async def ask(self, agent_name: str, message: str, schema: Mapping[str, Any], *, timeout_seconds: float) -> Any:
+        """The caller's answer as it was sent, when it comes or when an earlier attempt got it already; None declines.
+        The execution may end meanwhile and run again. Raises `DeadlineExceeded`."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class ExecutionScope:
     """Mutable on purpose: the rooms append to `model_uses`, `prompt_uses` and `degraded` as the work goes on.
@@ -71,6 +89,7 @@ class ExecutionScope:
     parent: "ExecutionScope | None" = field(default=None, repr=False)
     depth: int = 0
     clocks: list[Clock] = field(default_factory=list, repr=False)
+    durable: Durable | None = field(default=None, repr=False)
     queue_ms: float = 0.0
     model_uses: list[ModelUse] = field(default_factory=list)
     prompt_uses: list[PromptUse] = field(default_factory=list)

@@ -132,6 +132,17 @@ class AgentContext:
         not the agent's. Raises `InputRequired` when this caller cannot be asked or declines, and `DeadlineExceeded`."""
         return await self.caller.ask(schema, message, context=self, timeout_seconds=timeout_seconds)
 
+    @property
+    def checkpointed(self) -> Any:
+        """What an earlier attempt at this durable invocation saved last; None at first, and elsewhere."""
+        return self.scope.durable.state if self.scope.durable is not None else None
+
+    async def checkpoint(self, state: Any) -> None:
+        """Save JSON-ready state, so that an attempt which takes over from this one goes on from here. Outside of a
+        durable invocation it does nothing. Raises `Unavailable`."""
+        if self.scope.durable is not None:
+            await self.scope.durable.save(state)
+
     async def run_tools(
         self,
         messages: Sequence[Message],

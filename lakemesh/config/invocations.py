@@ -15,4 +15,7 @@ class InvocationsConfig(Section):
     max_attempts: int = Field(default=3, ge=1, description="after these a background run is a dead letter")
     retry_seconds: float = Field(default=1.0, gt=0, description="before the second attempt; doubled for each later one")
     lease_seconds: float = Field(default=10.0, ge=1, description="a worker not heard of for so long has lost its runs")
+    park_seconds: float = Field(
+        default=30.0, gt=0, description="of waiting for an answer, after which a run leaves memory"
+    )
     retention_days: int = Field(default=30, ge=1, description="how long runs that ended are kept")

@@ -69,6 +69,8 @@ class Asks:
             raise Overloaded(f"One execution asks at most {MAX_QUESTIONS} questions at once.")
         question_id, question = secrets.token_hex(8), _Question(schema, asyncio.get_running_loop().create_future())
         listener.questions[question_id] = question
+        if root.durable is not None:
+            return await self._ask_durably(question, listener, context, message, json_schema, timeout_seconds)
         context.emit(
             Asked(
                 execution_id=root.execution_id,
@@ -85,6 +87,30 @@ class Asks:
         if answer is None:
             raise InputRequired(f"The caller declined to answer: {message}")
         return answer
+
+    async def _ask_durably(
+        self,
+        question: _Question,
+        listener: _Listener,
+        context: AgentContext,
+        message: str,
+        schema: Mapping[str, Any],
+        timeout_seconds: float,
+    ) -> Any:
+        """The durable run has the answer, tells the caller of the question, and sees to its time."""
+        durable = root_of(context.scope).durable
+        assert durable is not None
+        asking = asyncio.ensure_future(
+            durable.ask(context.scope.agent_name, message, schema, timeout_seconds=timeout_seconds)
+        )
+        asking.add_done_callback(lambda done: pass_on(done, question.answer))
+        try:
+            value = await self._wait(question, listener, context.scope, Deadline.after(timeout_seconds))
+        finally:
+            asking.cancel()
+        if value is None:
+            raise InputRequired(f"The caller declined to answer: {message}")
+        return fitting(value, question.schema)
 
     def answer(self, execution_id: str, question_id: str, value: Any, identity: Identity) -> None:
         """Give the caller's answer; None declines. Raises `NotFound` for questions nobody asked this user (or that were
@@ -121,6 +147,17 @@ class Asks:
             if not listener.run.holds_slot:
                 await self._admission.enter(Deadline.after(seconds))
                 listener.run.holds_slot = True
+
+
+def pass_on(done: asyncio.Future[Any], answer: asyncio.Future[Any]) -> None:
+    """What became of the one becomes of the other."""
+    if answer.done() or done.cancelled():
+        return
+    error = done.exception()
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
 
 
 def pause(scope: ExecutionScope | None) -> None:

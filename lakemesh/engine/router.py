@@ -18,7 +18,7 @@ from pydantic_core import to_jsonable_python
 from lakemesh.agents.base import AgentContext, AgentServices, EventSink
 from lakemesh.config.schema import Config
 from lakemesh.deadline import Deadline
-from lakemesh.engine.asks import Asks
+from lakemesh.engine.asks import Asks, root_of
 from lakemesh.engine.drive import GRACE_SECONDS
 from lakemesh.engine.events import EventBuffer, OwnEvents, discard, nested_events
 from lakemesh.engine.idempotency import (
@@ -49,7 +49,7 @@ from lakemesh.schemas import (
     ToolCalled,
     ToolReturned,
 )
-from lakemesh.scope import ExecutionScope
+from lakemesh.scope import Durable, ExecutionScope
 from lakemesh.telemetry import ExecutionRecord, Telemetry
 
 MAX_NESTED_CALLS = 16
@@ -106,13 +106,20 @@ class AgentRouter:
         return await self._run_once(run)
 
     async def stream(
-        self, request: AgentInput[Any], *, identity: Identity, door: str = "api", parent: Context | None = None
+        self,
+        request: AgentInput[Any],
+        *,
+        identity: Identity,
+        door: str = "api",
+        parent: Context | None = None,
+        durable: Durable | None = None,
     ) -> AsyncGenerator[Event]:
         """The events of one execution: `Started` first, `Completed` or `Failed` last. A request that is refused
         before it starts raises its `LakemeshError` from the first step. Closing the iterator cancels the agent; how
         fast it is read is nothing to the agent, nor to its slot."""
         buffer = EventBuffer()
         run = self._new_run(request, identity, door, parent, OwnEvents(buffer.put))
+        run.scope.durable = durable
         task = asyncio.ensure_future(self._run(run) if request.idempotency_key is None else self._run_once(run))
         task.add_done_callback(lambda done: buffer.put(self.unread.counted(last_event(done))))
         self._asks.listen(run)
@@ -153,7 +160,8 @@ class AgentRouter:
         timeout_seconds: float,
     ) -> Any:
         """An agent asks its caller. Raises `InputRequired` or `DeadlineExceeded`."""
-        seconds = min(timeout_seconds, self._max_timeout_seconds)
+        durable = root_of(context.scope).durable is not None
+        seconds = timeout_seconds if durable else min(timeout_seconds, self._max_timeout_seconds)
         return await self._asks.ask(schema, message, context=context, timeout_seconds=seconds)
 
     def answer(self, execution_id: str, question_id: str, value: Any, identity: Identity) -> None:

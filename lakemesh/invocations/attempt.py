@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 from lakemesh.config.invocations import InvocationsConfig
 from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import AgentFailed, Cancelled, DatabaseUnavailable, LakemeshError, TryLater, Unavailable
+from lakemesh.invocations.durable import DurableState
 from lakemesh.invocations.event_log import EventLog, LeaseLost, Written
 from lakemesh.invocations.schemas import Claim, Status
 from lakemesh.invocations.store import InvocationStore
@@ -39,10 +40,12 @@ class Attempt:
         self._config = config
         self._log = EventLog(store, claim, worker)
         self._last: Completed | Failed | None = None
+        self._running: asyncio.Future[LakemeshError | None] | None = None
+        self._parking = False
 
     async def run(self) -> None:
         writing = asyncio.ensure_future(self._log.write_for_ever())
-        running = asyncio.ensure_future(self._run_agent())
+        running = self._running = asyncio.ensure_future(self._run_agent())
         cancelling = asyncio.ensure_future(self._watch_for_cancel(running))
         try:
             await asyncio.wait([writing, running], return_when=asyncio.FIRST_COMPLETED)
@@ -57,7 +60,11 @@ class Attempt:
             raise
         finally:
             await stop(running, cancelling, writing)
-        await self._end(refused)
+        if self._parking and running.cancelled():
+            await self._write_rest()
+            await self._store.park(self.claim, self._worker)
+        else:
+            await self._end(refused)
 
     async def _run_agent(self) -> LakemeshError | None:
         """The engine's events into the log, all but the last; the error when the engine refused to begin."""
@@ -70,7 +77,8 @@ class Attempt:
             metadata=claim.metadata,
         )
         try:
-            async with aclosing(self._router.stream(request, identity=claim.identity, door=DOOR)) as events:
+            events = self._router.stream(request, identity=claim.identity, door=DOOR, durable=self._durable())
+            async with aclosing(events):
                 async for event in events:
                     await self._note(event)
         except LakemeshError as error:
@@ -84,6 +92,26 @@ class Attempt:
         if isinstance(event, Started):
             self._log.execution_id = event.execution_id
         await self._log.put(event.type, encoded(event))
+
+    def _durable(self) -> DurableState:
+        return DurableState(
+            self.claim,
+            worker=self._worker,
+            store=self._store,
+            park_seconds=self._config.park_seconds,
+            on_asked=lambda event: self._log.put_now(event.type, encoded(event)),
+            on_long_wait=self._park,
+        )
+
+    def _park(self) -> None:
+        if self._running is not None:
+            self._parking = True
+            self._running.cancel()
+
+    async def _write_rest(self) -> None:
+        events = merged(self._log.take())
+        if events and not await self._store.append(self.claim, self._worker, events):
+            raise LeaseLost
 
     async def _watch_for_cancel(self, running: "asyncio.Future[Any]") -> None:
         with self._store.database.notifications.subscribe(f"cancel/{self.claim.number}") as woken:

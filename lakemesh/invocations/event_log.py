@@ -37,6 +37,9 @@ class EventLog:
     async def put(self, kind: str, data: bytes) -> None:
         """Wait only while more than `MAX_WAITING_BYTES` are not yet written."""
         await self._room.wait()
+        self.put_now(kind, data)
+
+    def put_now(self, kind: str, data: bytes) -> None:
         self._waiting.append((kind, data))
         self._waiting_bytes += len(data)
         if self._waiting_bytes >= MAX_WAITING_BYTES:

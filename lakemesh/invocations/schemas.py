@@ -106,6 +106,18 @@ class Claim:
     checkpoint: Any
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a run asked of its caller. `answer` is JSON-ready and None both before it came and when it declines."""
+
+    question_id: str
+    message: str
+    schema: Mapping[str, Any]
+    answer: Any
+    answered: bool
+    expired: bool
+
+
 def identity_to_json(identity: Identity) -> dict[str, Any]:
     """Without the token: what acts on a user's behalf is used while the user is there, and never stored."""
     return {

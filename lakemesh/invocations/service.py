@@ -10,10 +10,19 @@ from pydantic_core import to_json
 
 from lakemesh.config.invocations import InvocationsConfig
 from lakemesh.deadline import Deadline
+from lakemesh.engine.asks import fitting
 from lakemesh.engine.router import AgentRouter
-from lakemesh.errors import InvalidRequest, LakemeshError, Overloaded
+from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, Overloaded
 from lakemesh.invocations.attempt import CANCELLED
-from lakemesh.invocations.schemas import TERMINAL_EVENTS, Claim, Invocation, InvocationEvent, NewInvocation, Status
+from lakemesh.invocations.schemas import (
+    TERMINAL_EVENTS,
+    Claim,
+    Invocation,
+    InvocationEvent,
+    NewInvocation,
+    Question,
+    Status,
+)
 from lakemesh.invocations.store import InvocationStore
 from lakemesh.invocations.worker import Worker
 from lakemesh.lakehouse.database import Database
@@ -149,6 +158,21 @@ class Invocations:
         await self.find(invocation_id, identity)
         await self.store.cancel(identity.user, invocation_id, to_json(CANCELLED.to_problem()))
         return await self.store.find(identity.user, invocation_id)
+
+    async def questions(self, invocation: Invocation) -> list[Question]:
+        """What it waits for."""
+        return [] if invocation.ended else await self.store.open_questions(invocation.number)
+
+    async def answer(self, invocation_id: UUID, question_id: str, value: Any, identity: Identity) -> Invocation:
+        """Answer what it asked; None declines. It goes on with the answer, on whichever replica. Raises `NotFound` for
+        a question that is not open, and `ValidationFailed` for a value that does not fit its schema."""
+        invocation = await self.find(invocation_id, identity)
+        question = next((one for one in await self.questions(invocation) if one.question_id == question_id), None)
+        if question is not None and value is not None:
+            fitting(value, question.schema)
+        if question is None or not await self.store.answer(invocation.number, question_id, value, user=identity.user):
+            raise NotFound("This question is not open: it was answered, its time is over, or it was never asked.")
+        return await self.find(invocation_id, identity)
 
     async def replay(self, invocation_id: UUID, identity: Identity) -> Invocation:
         """Queue one that was given up again. Raises `InvalidRequest` when it was not."""

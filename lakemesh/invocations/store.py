@@ -1,7 +1,8 @@
 """Invocations in PostgreSQL: every change of state is one statement or one transaction, and none is made by a worker
 whose claim is void."""
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,156 +16,40 @@ from lakemesh.invocations.schemas import (
     Invocation,
     InvocationEvent,
     NewInvocation,
+    Question,
     Status,
     identity_from_json,
     identity_to_json,
+)
+from lakemesh.invocations.statements import (
+    ACCEPT,
+    ANSWER,
+    APPEND,
+    ASK,
+    CANCEL,
+    CHECKPOINT,
+    CLAIM,
+    COLUMNS,
+    DIGEST,
+    EXPIRE,
+    EXPIRE_QUESTIONS,
+    FIND,
+    FINISH,
+    FORGET_WORKERS,
+    HEARTBEAT,
+    NEXT_AVAILABLE,
+    OPEN_QUESTIONS,
+    PARK,
+    QUESTION_OF_RUN,
+    REPLAY,
+    REQUEUE,
+    TAKE_OVER,
+    WAKE_WORKERS,
 )
 from lakemesh.lakehouse.database import Database, migrations_in
 from lakemesh.schemas import Identity
 
 EVENTS_PER_READ = 500
-
-COLUMNS = """number, id, owner, agent_name, status, attempt, session_id, background, created_at, started_at, ended_at,
-    output, error, dead, events"""
-CLAIMED = "number, attempt, id, owner, identity, agent_name, session_id, input, metadata, timeout_seconds, background,\
- checkpoint"
-
-ACCEPT = f"""
-WITH accepted AS (
-INSERT INTO lakemesh.invocations
-    (owner, id, identity, agent_name, session_id, input, metadata, timeout_seconds, digest, background, status, worker,
-     attempt, started_at)
-VALUES (%(owner)s, %(id)s, %(identity)s, %(agent_name)s, %(session_id)s, %(input)s, %(metadata)s, %(timeout_seconds)s,
-    %(digest)s, %(background)s, %(status)s, %(worker)s, %(attempt)s, CASE WHEN %(attempt)s > 0 THEN now() END)
-ON CONFLICT (owner, id) DO NOTHING
-RETURNING {COLUMNS}
-), woken AS (
-    SELECT pg_notify('lakemesh', 'invocations') FROM accepted WHERE status = 'queued'
-)
-SELECT {COLUMNS} FROM accepted LEFT JOIN woken ON true
-"""  # noqa: S608 - no value in it
-DIGEST = "SELECT digest FROM lakemesh.invocations WHERE owner = %s AND id = %s"
-FIND = f"SELECT {COLUMNS} FROM lakemesh.invocations WHERE owner = %s AND id = %s"  # noqa: S608
-
-# Who has fewest running comes first, then who came first; no user has more than his share running.
-CLAIM = f"""
-WITH running AS (
-    SELECT owner, count(*) AS running FROM lakemesh.invocations WHERE status = 'running' GROUP BY owner
-), ranked AS (
-    SELECT number, row_number() OVER (PARTITION BY owner ORDER BY number) + coalesce(running, 0) AS turn
-    FROM lakemesh.invocations LEFT JOIN running USING (owner)
-    WHERE status = 'queued' AND available_at <= now()
-), chosen AS (
-    SELECT number FROM lakemesh.invocations
-    WHERE status = 'queued'
-        AND number IN (SELECT number FROM ranked WHERE turn <= %(per_user)s ORDER BY turn, number LIMIT %(limit)s)
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE lakemesh.invocations SET status = 'running', worker = %(worker)s, attempt = attempt + 1,
-    started_at = coalesce(started_at, now())
-FROM chosen WHERE invocations.number = chosen.number
-RETURNING {", ".join(f"invocations.{name.strip()}" for name in CLAIMED.split(","))}
-"""  # noqa: S608
-NEXT_AVAILABLE = """
-SELECT extract(epoch FROM min(available_at) - now())::float8 FROM lakemesh.invocations WHERE status = 'queued'
-"""
-
-# Fenced: nothing is written unless this worker still runs this attempt. The wake-up goes out with the commit.
-WRITE = """
-WITH mine AS (
-    UPDATE lakemesh.invocations SET events = events + cardinality(%(types)s::text[]), {changes}
-    WHERE number = %(number)s AND attempt = %(attempt)s AND worker = %(worker)s AND status = 'running'
-    RETURNING number, events
-), added AS (
-    INSERT INTO lakemesh.invocation_events (invocation, sequence, attempt, type, event)
-    SELECT mine.number, mine.events - cardinality(%(types)s::text[]) + written.place, %(attempt)s, written.type,
-        written.event::json
-    FROM mine, unnest(%(types)s::text[], %(events)s::text[]) WITH ORDINALITY AS written(type, event, place)
-)
-SELECT pg_notify('lakemesh', 'invocation/' || number) FROM mine
-"""
-APPEND = WRITE.format(changes="execution_id = coalesce(%(execution_id)s, execution_id)")
-FINISH = WRITE.format(
-    changes="status = %(status)s, output = %(output)s, error = %(error)s, dead = %(dead)s, worker = NULL,"
-    " ended_at = now()"
-)
-REQUEUE = WRITE.format(
-    changes="status = 'queued', worker = NULL, attempt = attempt - %(refund)s,"
-    " available_at = now() + make_interval(secs => %(after_seconds)s)"
-)
-PARK = WRITE.format(
-    changes="status = CASE WHEN EXISTS (SELECT FROM lakemesh.invocation_questions AS q WHERE q.invocation = number"
-    " AND q.answered_at IS NULL) THEN 'waiting' ELSE 'queued' END, worker = NULL"
-)
-CHECKPOINT = """
-UPDATE lakemesh.invocations SET checkpoint = %(checkpoint)s
-WHERE number = %(number)s AND attempt = %(attempt)s AND worker = %(worker)s AND status = 'running'
-"""
-
-HEARTBEAT = """
-INSERT INTO lakemesh.workers (id) VALUES (%(worker)s) ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()
-"""
-# The runs of workers that are dead go back into the queue; after their last attempt they end.
-TAKE_OVER = """
-WITH dead AS (
-    SELECT number FROM lakemesh.invocations
-    WHERE status = 'running' AND worker IS NOT NULL AND NOT EXISTS (
-        SELECT FROM lakemesh.workers
-        WHERE id = worker AND heartbeat_at > now() - make_interval(secs => %(lease_seconds)s))
-    FOR UPDATE SKIP LOCKED
-), changed AS (
-    UPDATE lakemesh.invocations SET
-        status = CASE WHEN cancel_requested THEN 'cancelled' WHEN attempt >= %(max_attempts)s THEN 'failed'
-            ELSE 'queued' END,
-        worker = NULL, available_at = now(), events = events + 1,
-        dead = attempt >= %(max_attempts)s,
-        error = CASE WHEN cancel_requested THEN %(cancelled)s::json
-            WHEN attempt >= %(max_attempts)s THEN %(error)s::json END,
-        ended_at = CASE WHEN cancel_requested OR attempt >= %(max_attempts)s THEN now() END
-    FROM dead WHERE invocations.number = dead.number
-    RETURNING invocations.number, invocations.attempt, status, events, error
-), added AS (
-    INSERT INTO lakemesh.invocation_events (invocation, sequence, attempt, type, event)
-    SELECT number, events, attempt, CASE status WHEN 'queued' THEN 'interrupted' ELSE 'failed' END,
-        coalesce(error, json_build_object('attempt', attempt))
-    FROM changed
-)
-SELECT number, status, pg_notify('lakemesh', 'invocation/' || number) FROM changed
-"""
-FORGET_WORKERS = """
-DELETE FROM lakemesh.workers WHERE heartbeat_at < now() - make_interval(secs => 10 * %(lease_seconds)s)
-    AND NOT EXISTS (SELECT FROM lakemesh.invocations WHERE worker = workers.id AND status = 'running')
-"""
-EXPIRE = """
-DELETE FROM lakemesh.invocations WHERE number IN (
-    SELECT number FROM lakemesh.invocations
-    WHERE ended_at < now() - make_interval(days => %(days)s) AND NOT dead ORDER BY ended_at LIMIT 1000)
-"""
-
-# What does not run ends at once; what runs is told to its worker.
-CANCEL = """
-WITH found AS (
-    SELECT number, status FROM lakemesh.invocations WHERE owner = %(owner)s AND id = %(id)s FOR UPDATE
-), changed AS (
-    UPDATE lakemesh.invocations SET cancel_requested = true,
-        status = CASE WHEN found.status = 'running' THEN 'running' ELSE 'cancelled' END,
-        events = events + CASE WHEN found.status = 'running' THEN 0 ELSE 1 END,
-        error = CASE WHEN found.status = 'running' THEN NULL ELSE %(error)s::json END,
-        ended_at = CASE WHEN found.status = 'running' THEN NULL ELSE now() END
-    FROM found WHERE invocations.number = found.number AND found.status IN ('queued', 'waiting', 'running')
-    RETURNING invocations.number, invocations.attempt, invocations.status, events
-), added AS (
-    INSERT INTO lakemesh.invocation_events (invocation, sequence, attempt, type, event)
-    SELECT number, events, attempt, 'failed', %(error)s::json FROM changed WHERE status = 'cancelled'
-)
-SELECT number, pg_notify('lakemesh', 'cancel/' || number), pg_notify('lakemesh', 'invocation/' || number) FROM changed
-"""
-REPLAY = """
-UPDATE lakemesh.invocations SET status = 'queued', dead = false, error = NULL, ended_at = NULL, attempt = 0,
-    available_at = now()
-WHERE owner = %(owner)s AND id = %(id)s AND dead RETURNING number
-"""
-WAKE_WORKERS = "SELECT pg_notify('lakemesh', 'invocations')"
 
 
 class InvocationStore:
@@ -346,6 +231,40 @@ class InvocationStore:
         await self.database.execute(WAKE_WORKERS)
         return written
 
+    async def ask(
+        self, claim: Claim, worker: UUID, key: str, message: str, schema: Mapping[str, Any], *, timeout_seconds: float
+    ) -> tuple[Question, bool]:
+        """The run's question with this key, and whether it is new. Raises `NotFound` when the claim is void."""
+        values = {
+            "key": key,
+            "question_id": secrets.token_hex(8),
+            "message": message,
+            "schema": text(schema),
+            "timeout_seconds": timeout_seconds,
+            "number": claim.number,
+            "attempt": claim.attempt,
+            "worker": worker,
+        }
+        async with (
+            self.database.transaction() as connection,
+            connection.cursor(row_factory=class_row(Question)) as rows,
+        ):
+            is_new = await (await connection.execute(ASK.encode(), values)).fetchone() is not None
+            question = await (await rows.execute(QUESTION_OF_RUN.encode(), (claim.number, key))).fetchone()
+        if question is None:
+            raise NotFound("The run is another worker's now.")
+        return question, is_new
+
+    async def open_questions(self, number: int) -> list[Question]:
+        """What waits for an answer."""
+        async with self.database.connection() as connection, connection.cursor(row_factory=class_row(Question)) as rows:
+            return await (await rows.execute(OPEN_QUESTIONS.encode(), (number,))).fetchall()
+
+    async def answer(self, number: int, question_id: str, value: Any, *, user: str) -> bool:
+        """Whether the question was open; it is answered once."""
+        values = {"number": number, "question_id": question_id, "answer": text(value), "user": user}
+        return bool(await self.database.fetch(ANSWER, values))
+
     async def checkpoint(self, claim: Claim, worker: UUID, state: Any) -> bool:
         values = {"checkpoint": text(state), "number": claim.number, "attempt": claim.attempt, "worker": worker}
         return await self.database.execute(CHECKPOINT, values) == 1
@@ -364,7 +283,8 @@ class InvocationStore:
         async with self.database.transaction() as connection:
             changed = await (await connection.execute(TAKE_OVER.encode(), values)).fetchall()
             await connection.execute(FORGET_WORKERS.encode(), values)
-            if changed:
+            expired = (await connection.execute(EXPIRE_QUESTIONS.encode())).rowcount
+            if changed or expired:
                 await connection.execute(WAKE_WORKERS.encode())
         return len(changed)
 

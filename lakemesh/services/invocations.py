@@ -22,7 +22,7 @@ from lakemesh.event_stream import event_stream
 from lakemesh.http import json_response, problem_response, read_json_body, timeout_header
 from lakemesh.invocations import Invocation, InvocationEvent, Invocations, NewInvocation
 from lakemesh.services.rest import PROBLEMS, DirectRoute, parse
-from lakemesh.services.schemas import Problem
+from lakemesh.services.schemas import AnswerRequest, Problem
 
 ROOT = "/api/invocations"
 MAX_PAGE = 100
@@ -60,6 +60,7 @@ class InvocationView(BaseModel):
     confidence: float | None = None
     metadata: dict[str, Any] | None = None
     error: Problem | None = None
+    questions: "list[QuestionView] | None" = None
 
 
 class AcceptedView(BaseModel):
@@ -69,6 +70,14 @@ class AcceptedView(BaseModel):
     status: str
     status_url: str
     events_url: str
+
+
+class QuestionView(BaseModel):
+    """What a run waits for: a JSON object that fits `schema`."""
+
+    question_id: str
+    message: str
+    json_schema: dict[str, Any] = Field(alias="schema")
 
 
 class InvocationPage(BaseModel):
@@ -132,8 +141,13 @@ class InvocationApi:
         return answer(await self._invocations.wait(invocation))
 
     async def get(self, request: Request) -> Response:
-        """One invocation as it stands."""
-        return json_response((await self._found(request)).to_dict())
+        """One invocation as it stands, with the questions that wait for an answer."""
+        invocation = await self._found(request)
+        questions = [
+            {"question_id": one.question_id, "message": one.message, "schema": one.schema}
+            for one in await self._invocations.questions(invocation)
+        ]
+        return json_response(invocation.to_dict() | ({"questions": questions} if questions else {}))
 
     async def events(self, request: Request) -> Response:
         """Its events: those there are after `after` (or Last-Event-ID), then those to come, until it ends."""
@@ -156,6 +170,13 @@ class InvocationApi:
         """Cancel it, on whichever replica it runs. One that has ended stays as it ended."""
         cancelled = await self._invocations.cancel(invocation_id(request), identity_of(request.scope))
         return json_response(cancelled.to_dict(), 200 if cancelled.ended else 202)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer what it asked; a null `value` declines. Any replica takes the answer."""
+        body = parse(AnswerRequest, await read_json_body(request, self._max_body_bytes))
+        identity = identity_of(request.scope)
+        found = await self._invocations.answer(invocation_id(request), body.question_id, body.value, identity)
+        return json_response(found.to_dict(), 202)
 
     async def replay(self, request: Request) -> Response:
         """Queue one that was given up after its attempts again."""
@@ -207,7 +228,7 @@ def invocation_routes(api: InvocationApi) -> APIRouter:
     view: dict[int | str, dict[str, Any]] = {200: {"model": InvocationView}}
     routes.add_api_route("/{id}", api.get, name="get_invocation", response_model=None, responses=view)
     routes.add_api_route("/{id}/events", api.events, name="follow_invocation", response_model=None)
-    for verb, handler in (("cancel", api.cancel), ("replay", api.replay)):
+    for verb, handler in (("cancel", api.cancel), ("replay", api.replay), ("answer", api.answer)):
         routes.add_api_route(
             f"/{{id}}/{verb}",
             handler,

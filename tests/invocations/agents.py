@@ -49,3 +49,25 @@ class Worker(Agent[Work, dict[str, Any]]):
         if work.gate is not None:
             await opened(Path(work.gate))
         return AgentOutput(agent_name=self.name, result={"text": work.text, "user": context.identity.user})
+
+
+class Approval(BaseModel):
+    """What a person decides."""
+
+    approved: bool
+    note: str = ""
+
+
+class Asker(Agent[Work, dict[str, Any]]):
+    """Asks twice, and says what it was told; between the questions it saves where it is."""
+
+    input_model = Work
+
+    async def process(self, request: AgentInput[Work], context: AgentContext) -> AgentOutput[dict[str, Any]]:
+        first = await context.ask(Approval, "May I begin?", timeout_seconds=3_600)
+        if context.checkpointed is None:
+            if request.data.ledger is not None:
+                runs_written(Path(request.data.ledger))
+            await context.checkpoint({"began": True})
+        second = await context.ask(Approval, "May I go on?", timeout_seconds=3_600)
+        return AgentOutput(agent_name=self.name, result={"first": first.note, "second": second.note})

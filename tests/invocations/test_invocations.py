@@ -12,13 +12,14 @@ import pytest
 
 from tests.server import Server, running_server, write_config
 
-AGENTS = """  worker: {class: "tests.invocations.agents:Worker", timeout_seconds: 60}"""
+AGENTS = """  worker: {class: "tests.invocations.agents:Worker", timeout_seconds: 60}
+  asker: {class: "tests.invocations.agents:Asker", timeout_seconds: 60}"""
 MORE = """
 auth:
   tokens:
     - {user: alice, sha256: 2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90}
     - {user: bob, sha256: 81b637d8fcd2c6da6359e6963113a1170de795e4b725b84d1e0b4cfd9ec58ce9}
-invocations: {default_agent: worker, lease_seconds: 2, retry_seconds: 0.1}
+invocations: {default_agent: worker, lease_seconds: 2, retry_seconds: 0.1, park_seconds: 0.2}
 """
 ALICE, BOB = {"authorization": "Bearer alice"}, {"authorization": "Bearer bob"}
 
@@ -197,3 +198,50 @@ def test_listing_is_filtered_and_paged(one: httpx.Client) -> None:
 )
 def test_bad_requests_are_refused(one: httpx.Client, body: dict[str, Any], status: int) -> None:
     assert one.post("/api/invocations", json=body).status_code == status
+
+
+def waiting_for(client: httpx.Client, url: str, message: str) -> dict[str, Any]:
+    """The question, once the run has asked it: its events say so."""
+    with client.stream("GET", f"{url}/events") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: ") and json.loads(line[6:]).get("message") == message:
+                break
+    question = client.get(url).json()["questions"][0]
+    assert question["message"] == message
+    return question
+
+
+def test_a_question_is_answered_through_the_other_replica_and_by_its_owner_alone(
+    one: httpx.Client, two: httpx.Client, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    accepted = submit(one, agent="asker", input={"ledger": str(ledger)}, background=True).json()
+    url = accepted["status_url"]
+    question = waiting_for(two, url, "May I begin?")
+    answer = {"question_id": question["question_id"], "value": {"approved": True, "note": "yes"}}
+    assert two.post(f"{url}/answer", json=answer, headers=BOB).status_code == 404
+    assert two.post(f"{url}/answer", json={**answer, "value": {"note": "no"}}).status_code == 422
+    assert two.post(f"{url}/answer", json=answer).status_code == 202
+    assert one.post(f"{url}/answer", json=answer).status_code == 404
+    second = waiting_for(one, url, "May I go on?")
+    answer = {"question_id": second["question_id"], "value": {"approved": True, "note": "go"}}
+    assert one.post(f"{url}/answer", json=answer).status_code == 202
+    events = events_of(two, f"{url}/events")
+    assert events[-1][1] == "completed"
+    assert [event["message"] for _, kind, event in events if kind == "asked"] == ["May I begin?", "May I go on?"]
+    assert one.get(url).json()["output"] == {"first": "yes", "second": "go"}
+    assert ledger.read_text() == "run\n"
+
+
+def test_a_question_may_be_declined(one: httpx.Client) -> None:
+    url = submit(one, agent="asker", background=True).json()["status_url"]
+    question = waiting_for(one, url, "May I begin?")
+    assert one.post(f"{url}/answer", json={"question_id": question["question_id"], "value": None}).status_code == 202
+    assert events_of(one, f"{url}/events")[-1][1] == "failed"
+
+
+def test_a_run_that_waits_is_cancelled(one: httpx.Client, two: httpx.Client) -> None:
+    url = submit(one, agent="asker", background=True).json()["status_url"]
+    waiting_for(one, url, "May I begin?")
+    two.post(f"{url}/cancel")
+    assert events_of(one, f"{url}/events")[-1][2]["code"] == "cancelled"

@@ -51,10 +51,11 @@ CREATE TABLE lakemesh.invocation_events (
     PRIMARY KEY (invocation, sequence)
 );
 
--- What a run asked of a person. An agent that runs again gets the answers it had, in the order of its questions.
+-- What a run asked of a person. An agent that runs again gets the answers it had: `key` is made of who asks what, and
+-- of how often it was asked before.
 CREATE TABLE lakemesh.invocation_questions (
     invocation bigint NOT NULL REFERENCES lakemesh.invocations ON DELETE CASCADE,
-    ordinal integer NOT NULL,
+    key text NOT NULL,
     question_id text NOT NULL,
     message text NOT NULL,
     schema json NOT NULL,
@@ -63,5 +64,5 @@ CREATE TABLE lakemesh.invocation_questions (
     expires_at timestamptz NOT NULL,
     answered_at timestamptz,
     answered_by text,
-    PRIMARY KEY (invocation, ordinal)
+    PRIMARY KEY (invocation, key)
 );
