@@ -48,8 +48,10 @@ def load(server: Server, headers: dict[str, str]) -> Iterator[list[int]]:
 
     def call() -> None:
         with httpx.Client(base_url=server.url, headers=headers, timeout=30) as client:
-            while not stop.is_set():
+            while True:
                 statuses.append(client.post("/api/execute", json=MESSAGE).status_code)
+                if stop.is_set():
+                    return
 
     threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
