@@ -67,10 +67,11 @@ def test_an_agent_uses_a_tool_of_another_server_in_one_trace(tmp_path: Path) -> 
         answer = execute(server.url, "far__hidden", {"message": "again"}).json()
     here = {span["name"]: span for span in spans_of(tmp_path / "home", answer["metadata"]["trace_id"])}
     [there] = spans_of(far / "home", answer["metadata"]["trace_id"])
-    assert set(here) == {"execute_tool far__hidden"}
+    assert set(here) == {"execute_tool far__hidden", "tools/call hidden"}
+    assert here["tools/call hidden"]["parent_span_id"] == here["execute_tool far__hidden"]["span_id"]
     assert (there["name"], there["parent_span_id"]) == (
         "invoke_agent hidden",
-        here["execute_tool far__hidden"]["span_id"],
+        here["tools/call hidden"]["span_id"],
     )
 
 
