@@ -7,7 +7,7 @@ SELECT
   round(avg(latency_ms), 1) AS average_ms,
   round(avg(confidence), 4) AS average_confidence,
   sum(output_tokens) AS output_tokens
-FROM main.agents.telemetry LATERAL VIEW explode(prompts) AS prompt
+FROM {schema}.telemetry LATERAL VIEW explode(prompts) AS prompt
 WHERE timestamp >= CAST(:start AS TIMESTAMP) AND timestamp < CAST(:end AS TIMESTAMP)
 GROUP BY prompt
 ORDER BY prompt

@@ -5,7 +5,7 @@ SELECT
   coalesce(sum.attributes:reason::string, gauge.attributes:place::string, '') AS what,
   max_by(coalesce(sum.value, gauge.value), time) AS latest,
   max(coalesce(sum.value, gauge.value)) AS highest
-FROM main.agents.metrics
+FROM {schema}.metrics
 WHERE time >= CAST(:start AS TIMESTAMP) AND time < CAST(:end AS TIMESTAMP) AND name LIKE 'lakemesh.telemetry.%'
 GROUP BY name, coalesce(sum.attributes:reason::string, gauge.attributes:place::string, '')
 ORDER BY name, what

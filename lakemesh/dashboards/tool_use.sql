@@ -5,7 +5,7 @@ SELECT
   count(*) AS calls,
   count_if(status.code = 'STATUS_CODE_ERROR') AS failures,
   round(avg((end_time_unix_nano - start_time_unix_nano) / 1000000), 3) AS average_ms
-FROM main.agents.traces
+FROM {schema}.traces
 WHERE time >= CAST(:start AS TIMESTAMP) AND time < CAST(:end AS TIMESTAMP)
   AND attributes:`gen_ai.operation.name`::string IN ('execute_tool', 'invoke_agent')
   AND kind = 'SPAN_KIND_INTERNAL'

@@ -10,9 +10,12 @@ from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.telemetry.meter import LeanMeterProvider
 from lakemesh.telemetry.records import MetricRecord
 
+ALWAYS = "lakemesh.telemetry."
+
 
 class MetricFeed:
-    """Puts every point that changed since it was put last; all of them once in `metrics_idle_seconds`.
+    """Puts every point that changed since it was put last; all of them once in `metrics_idle_seconds`, and always those
+    that alerts compare with what they were.
     `OTEL_METRIC_EXPORT_INTERVAL` (milliseconds) wins over the configuration."""
 
     def __init__(
@@ -39,6 +42,6 @@ class MetricFeed:
             point = record.point
             key = (record.scope, record.name, *sorted(f"{k}={v}" for k, v in point["attributes"].items()))
             value = point.get("value"), point.get("count"), point.get("sum")
-            if self._last.get(key) != value:
+            if self._last.get(key) != value or record.name.startswith(ALWAYS):
                 self._last[key] = value
                 self._put(record)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -30,6 +31,8 @@ from lakemesh.telemetry.refusals import Refusals
 from lakemesh.telemetry.sampling import HeadSampling, TailSampling, head_sampling
 from lakemesh.telemetry.sinks import make_sinks
 from lakemesh.telemetry.tracer import LeanTracer
+
+DROP_REASONS = ("buffer_full", "spool_full", "not_convertible")
 
 
 class Telemetry:
@@ -198,10 +201,14 @@ def make_tracer_provider(resource: Any, sampling: HeadSampling, put: Callable[[S
 
 
 def service_resource(config: TelemetryConfig) -> Any:
-    """What the rows say of their source; `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win over the file."""
+    """What the rows say of their source, this process by an id of its own; `OTEL_SERVICE_NAME`
+    and `OTEL_RESOURCE_ATTRIBUTES` win over the file."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-    base = Resource({"service.name": config.service_name, "service.version": __version__})
+    instance = f"{random.getrandbits(128):032x}"
+    base = Resource(
+        {"service.name": config.service_name, "service.version": __version__, "service.instance.id": instance}
+    )
     return base.merge(OTELResourceDetector().detect())
 
 
@@ -209,7 +216,8 @@ def observe_pipeline(meter: Meter, pipeline: Pipeline) -> None:
     """The pipeline's own health as metrics."""
 
     def dropped(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(count, {"reason": reason}) for reason, count in pipeline.buffer.dropped.items()]
+        counts = dict.fromkeys(DROP_REASONS, 0) | dict(pipeline.buffer.dropped)
+        return [Observation(count, {"reason": reason}) for reason, count in counts.items()]
 
     def waiting(_: CallbackOptions) -> Iterable[Observation]:
         health = pipeline.health()

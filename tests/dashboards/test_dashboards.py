@@ -1,9 +1,11 @@
 """The dashboards' figures are those that pandas computes over the same Delta tables."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
 import sqlglot
@@ -16,7 +18,7 @@ from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.schemas import AgentInput, Identity
-from tests.server import write_config
+from tests.server import running_server, write_config
 from tests.services.conftest import AGENTS
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +74,12 @@ def table(home: Path, name: str) -> pd.DataFrame:
     return DeltaTable(home / "tables/main/agents" / name).to_pandas()
 
 
+def asked_for(home: Path) -> pd.DataFrame:
+    """Executions that somebody asked for: no calls of agents by agents, no requests that were refused."""
+    rows = table(home, "agent_executions")
+    return rows[rows.parent_execution_id.isna() & ~rows.refused]
+
+
 @pytest.mark.parametrize("name", sorted(dashboards()))
 async def test_every_dashboard_runs_and_is_databricks_sql(opened: Workspace, name: str) -> None:
     dashboard = dashboards()[name]
@@ -90,7 +98,7 @@ async def test_nothing_outside_of_the_time_asked_for(opened: Workspace) -> None:
 
 
 async def test_executions_over_time(home: Path, opened: Workspace) -> None:
-    rows = table(home, "agent_executions")
+    rows = asked_for(home)
     groups = rows.groupby(rows.timestamp.dt.floor("60s"))
     expected = groups.agg(
         executions=("success", "size"),
@@ -106,7 +114,7 @@ async def test_executions_over_time(home: Path, opened: Workspace) -> None:
 
 
 async def test_error_rate_by_agent(home: Path, opened: Workspace) -> None:
-    rows = table(home, "agent_executions")
+    rows = asked_for(home)
     expected = (~rows.success).groupby(rows.agent_id).mean()
     got = {row["agent_id"]: row for row in await ask(opened, "error_rate_by_agent")}
     assert {agent: row["error_rate"] for agent, row in got.items()} == pytest.approx(expected.to_dict(), abs=1e-4)
@@ -135,3 +143,19 @@ async def test_tool_use_and_prompt_versions(opened: Workspace) -> None:
     assert (tool["tool"], tool["calls"], tool["failures"]) == ("echo", 7, 0)
     (prompt,) = await ask(opened, "prompt_versions")
     assert (prompt["prompt"], prompt["executions"]) == ("ask_v2", 5)
+
+
+async def test_dashboards_are_of_the_configured_schema_and_empty_before_anything_was_written(tmp_path: Path) -> None:
+    agents = "  echo: {class: lakemesh.agents.echo:EchoAgent}"
+    config = write_config(tmp_path / "config", agents, more="telemetry: {schema: staging, flush_seconds: 0.1}")
+    with running_server(tmp_path, config) as server:
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            before = await client.get("/console/api/dashboards/executions_over_time")
+            await client.post("/api/execute", json={"agent_name": "echo", "data": {"message": "x"}})
+            async with asyncio.timeout(30):
+                while not (found := (await client.get("/console/api/dashboards/executions_over_time")).json())["rows"]:
+                    await asyncio.sleep(0.1)
+            answers = {name: await client.get(f"/console/api/dashboards/{name}") for name in dashboards()}
+    assert (before.status_code, before.json()["rows"]) == (200, [])
+    assert found["rows"][0][1] == 1
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(dashboards(), 200)

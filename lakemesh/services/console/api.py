@@ -50,6 +50,7 @@ class Console:
     ) -> None:
         self._operators = None if config.operators is None else frozenset(config.operators)
         self._warehouse = warehouse
+        self._telemetry = telemetry
         self._trace_statement = TRACE.format(table=telemetry.table("traces"))
         self._recent: deque[ExecutionRecord] = deque(maxlen=KEPT_EXECUTIONS)
 
@@ -62,9 +63,12 @@ class Console:
 
     async def trace(self, request: Request) -> Response:
         trace_id = request.path_params["trace_id"]
-        result = await self._warehouse.query(
-            self._trace_statement, {"trace_id": trace_id}, timeout_seconds=QUERY_SECONDS
-        )
+        try:
+            result = await self._warehouse.query(
+                self._trace_statement, {"trace_id": trace_id}, timeout_seconds=QUERY_SECONDS
+            )
+        except NotFound:
+            return json_response({"spans": []})  # nothing was written yet
         return json_response({"spans": span_views(result.to_dicts())})
 
     async def list_dashboards(self, request: Request) -> Response:
@@ -86,7 +90,11 @@ class Console:
             "bucket_seconds": max(60, int(hours * 3_600 / POINTS) // 60 * 60),
         }
         parameters = {name: values[name] for name in found.parameters}
-        result = await self._warehouse.query(found.statement, parameters, timeout_seconds=QUERY_SECONDS)
+        statement = found.statement_in(self._telemetry.catalog, self._telemetry.schema_name)
+        try:
+            result = await self._warehouse.query(statement, parameters, timeout_seconds=QUERY_SECONDS)
+        except NotFound:
+            return json_response({"columns": [], "rows": []})  # nothing was written yet
         return json_response({"columns": result.columns, "rows": result.rows})
 
     def guarded(self, handler: Handler) -> Handler:
