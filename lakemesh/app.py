@@ -10,7 +10,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lakemesh.composition.doors import open_doors
-from lakemesh.composition.services import open_services
+from lakemesh.composition.services import Services, open_services
 from lakemesh.config.settings import Settings
 from lakemesh.errors import LakemeshError, Unavailable
 from lakemesh.event_stream import remember_connection
@@ -45,7 +45,7 @@ class App:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Everything open. Raises `ConfigurationInvalid` with every fault, or `WorkspaceUnavailable`."""
-        async with open_services(self._settings) as services, AsyncExitStack() as closing:
+        async with opened(self._settings) as services, AsyncExitStack() as closing:
             self._doors = open_doors(services, closing)
             services.config.start()
             try:
@@ -79,9 +79,23 @@ class App:
                 self.start_error = error
             if not isinstance(error, LakemeshError):
                 logger.exception(f"{phase} failed")
-            await send({"type": f"lifespan.{phase}.failed", "message": ""})
+            await send({"type": f"lifespan.{phase}.failed", "message": getattr(error, "detail", "")})
             return
         await send({"type": "lifespan.shutdown.complete"})
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Services]:
+    """The services; what the file system refuses while they open is a designed error."""
+    async with AsyncExitStack() as stack:
+        try:
+            services = await stack.enter_async_context(open_services(settings))
+        except OSError as error:
+            where = error.filename or settings.home
+            raise Unavailable(
+                f"{where} cannot be used: {error.strerror or error}; LAKEMESH_HOME names another folder."
+            ) from error
+        yield services
 
 
 def create_app(settings: Settings | None = None) -> App:

@@ -1,12 +1,16 @@
 """`lakemesh config`: look at the configuration before a server does."""
 
+import asyncio
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lakemesh.errors import InvalidRequest
+from lakemesh.errors import ConfigurationInvalid, NotFound
+
+if TYPE_CHECKING:
+    from lakemesh.config.schema import Config
 
 config = typer.Typer(no_args_is_help=True, help="Look at the configuration before a server does.")
 
@@ -18,15 +22,62 @@ def root() -> None:
 
 @config.command("check")
 def check(
-    path: Annotated[Path, typer.Argument(help="The base file.")] = Path("config/lakemesh.yaml"),
-    environment: Annotated[str, typer.Option(help="Whose file is merged over it.")] = "dev",
+    path: Annotated[
+        Path | None, typer.Argument(help="The base file; lakemesh.yaml in LAKEMESH_CONFIG_FOLDER or config/.")
+    ] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option("--environment", "-e", help="Whose file is merged over it; LAKEMESH_ENVIRONMENT or dev."),
+    ] = None,
 ) -> None:
-    """Name every fault by file and key; exit code 1 when there is one."""
-    from lakemesh.config.loader import ConfigFile, parse_config
+    """Name every fault by file and key, as a server would when it starts; exit code 1 when there is one. Loads agents'
+    classes and reads the prompts beside the file, but starts nothing."""
+    from lakemesh.config.live import NEEDS_RESTART
+    from lakemesh.config.settings import Settings
 
-    files = [path, path.with_name(f"{path.stem}.{environment}{path.suffix}")]
-    if not path.is_file():
-        raise InvalidRequest(f"There is no file {path}.")
-    found = [ConfigFile(file.name, file.read_bytes()) for file in files if file.is_file()]
-    parsed = parse_config(found, os.environ)
-    typer.echo(f"{', '.join(file.name for file in found)}: {len(parsed.agents)} agents, no faults")
+    settings = Settings()
+    base = path or settings.config_folder / "lakemesh.yaml"
+    if not base.is_file():
+        raise NotFound(f"There is no file {base}; name one, or its folder with LAKEMESH_CONFIG_FOLDER.")
+    parsed, names = read(base, environment or settings.environment)
+    prompts = (base.parent / "prompts").resolve()
+    if faults := asyncio.run(faults_of(parsed, prompts if prompts.is_dir() else None)):
+        raise ConfigurationInvalid(faults)
+    agents = f"{len(parsed.agents)} agent{'' if len(parsed.agents) == 1 else 's'}"
+    typer.echo(f"{', '.join(names)}: {agents}, no faults")
+    typer.echo(f"A running server takes every change but those of {', '.join(NEEDS_RESTART)}.")
+
+
+def read(base: Path, environment: str) -> "tuple[Config, list[str]]":
+    """The configuration and the files that made it. Raises `ConfigurationInvalid`."""
+    from lakemesh.config.loader import ConfigFile, parse_config
+    from lakemesh.config.store import require_optional
+
+    over = base.with_name(f"{base.stem}.{environment}{base.suffix}")
+    if not over.is_file():
+        require_optional(environment, over.name)
+    files = [ConfigFile(file.name, file.read_bytes()) for file in (base, over) if file.is_file()]
+    return parse_config(files, os.environ), [file.name for file in files]
+
+
+async def faults_of(parsed: "Config", prompts: Path | None) -> list[str]:
+    """What start and refresh check too: agents, their options, routes and prompts, selections of prompts."""
+    from opentelemetry.trace import NoOpTracer
+
+    from lakemesh.composition.services import require_sound
+    from lakemesh.lakehouse.embedded.volumes import FolderVolumes
+    from lakemesh.prompts import PromptStore
+
+    volumes = FolderVolumes(Path("no", "such", "folder"), {parsed.prompts.volume: prompts} if prompts else {})
+    store = PromptStore(parsed.prompts, volumes=volumes, tracer=NoOpTracer())
+    faults: list[str] = []
+    try:
+        await store.prepare(parsed.prompts)
+    except ConfigurationInvalid as error:
+        faults += error.errors
+    faults += [f"prompts/{name}: {reason}" for name, reason in (store.health()["degraded"] or {}).items()]
+    try:
+        require_sound(parsed, store)
+    except ConfigurationInvalid as error:
+        faults += error.errors
+    return faults

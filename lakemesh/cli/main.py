@@ -1,8 +1,11 @@
 """`lakemesh`: each command in a module of its own, which imports what is heavy when it is called."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import typer
+from pydantic_core import ValidationError
 from rich.console import Console
 
 from lakemesh import __version__
@@ -65,14 +68,29 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
 
 def main() -> None:
     """Exit codes: 0 done, 1 a designed error (printed as one sentence to stderr), 2 wrong usage."""
-    console = Console(stderr=True, highlight=False)
     sys.path.insert(0, "")  # agents are found in the current folder, as under `python -m`
     try:
         app()
-    except ConfigurationInvalid as error:
-        for fault in error.errors:
-            console.print(fault, style="red", markup=False)
-        sys.exit(1)
     except LakemeshError as error:
-        console.print(f"{error.title}: {error.detail}", style="red", markup=False)
-        sys.exit(1)
+        fail(sentences_of(error))
+    except ValidationError as error:  # of the environment: what is configured in files has designed errors
+        fail([f"{name_of(fault)}: {fault['msg']}" for fault in error.errors()])
+    except OSError as error:
+        fail([f"{error.filename or 'The system'}: {error.strerror or error}"])
+
+
+def sentences_of(error: LakemeshError) -> list[str]:
+    return error.errors if isinstance(error, ConfigurationInvalid) else [f"{error.title}: {error.detail}"]
+
+
+def name_of(fault: Mapping[str, Any]) -> str:
+    """The variable that a setting comes from."""
+    name = str(fault["loc"][0])
+    return name if name.isupper() else f"LAKEMESH_{name.upper()}"
+
+
+def fail(sentences: Sequence[str]) -> NoReturn:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for sentence in sentences:
+        console.print(sentence, style="red", markup=False)
+    sys.exit(1)

@@ -58,7 +58,11 @@ def run(app: "App", settings: "Settings") -> None:
         timeout_graceful_shutdown=int(settings.drain_seconds),
     )
     with listening(settings.host, settings.port) as listener:
-        Server(config).run(sockets=[listener])
+        try:
+            Server(config).run(sockets=[listener])
+        except SystemExit:  # how uvicorn says that it did not start
+            if app.start_error is None:
+                raise
     if app.start_error is not None:
         raise app.start_error
 

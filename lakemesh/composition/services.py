@@ -26,7 +26,7 @@ from lakemesh.engine.registry import AgentRegistry
 from lakemesh.engine.remotes import Remote, Remotes
 from lakemesh.engine.router import AgentRouter
 from lakemesh.engine.runners import Runners
-from lakemesh.errors import ConfigurationInvalid
+from lakemesh.errors import ConfigurationInvalid, NotFound
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter
@@ -113,6 +113,20 @@ async def open_workspace(settings: Settings) -> Workspace:
     return await embedded.open_workspace(settings.home, mounts=local_mounts(settings), database=database)
 
 
+async def load(store: ConfigStore, settings: Settings) -> Config:
+    """The first configuration. Raises `ConfigurationInvalid`, or `NotFound` with what to do."""
+    try:
+        return await store.load()
+    except NotFound as error:
+        if settings.workspace != "embedded":
+            raise
+        file = settings.config_folder / settings.config.rpartition("/")[2]
+        raise NotFound(
+            f"There is no file {file}; 'lakemesh init NAME' makes a folder with one, and LAKEMESH_CONFIG_FOLDER names "
+            "another."
+        ) from error
+
+
 def require_authentication(settings: Settings, authenticator: Authenticator) -> None:
     """Raises `ConfigurationInvalid` for a server that anybody on its network could use, unless that is wanted."""
     if authenticator.trusts_anybody and not is_loopback(settings.host) and not settings.allow_unauthenticated:
@@ -150,7 +164,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         config_store = ConfigStore(
             settings.config, settings.environment, read=workspace.volumes.read, variables=os.environ
         )
-        config = await config_store.load()
+        config = await load(config_store, settings)
         stack.push_async_callback(config_store.close)
         authenticator = Authenticator(config.auth, behind_platform_proxy=settings.behind_platform_proxy)
         stack.push_async_callback(authenticator.close)

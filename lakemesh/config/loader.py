@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from lakemesh.config.schema import Config
 from lakemesh.errors import ConfigurationInvalid
+from lakemesh.suggestions import did_you_mean
 
 MAX_FILE_BYTES = 1024 * 1024
 VARIABLE = re.compile(r"\$(?:(\$)|\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?)")
@@ -44,8 +45,31 @@ def parse_config(files: Sequence[ConfigFile], variables: Mapping[str, str]) -> C
         return Config.model_validate(filled)
     except ValidationError as error:
         raise ConfigurationInvalid(
-            [f"{located(key_path(fault['loc']), origins)}: {fault['msg']}" for fault in error.errors()]
+            [f"{located(key_path(fault['loc']), origins)}: {problem_of(fault)}" for fault in error.errors()]
         ) from None
+
+
+def problem_of(fault: Mapping[str, Any]) -> str:
+    """What is wrong, in words; of an unknown key, which one may have been meant."""
+    if fault["type"] != "extra_forbidden":
+        return str(fault["msg"])
+    return f"unknown key{did_you_mean(str(fault['loc'][-1]), known_keys(fault['loc'][:-1]))}"
+
+
+def known_keys(loc: Sequence[int | str]) -> list[str]:
+    """The keys that the schema has at this place."""
+    schema = Config.model_json_schema()
+    definitions = schema["$defs"]
+    place = schema
+    for step in loc:
+        place = place.get("properties", {}).get(step) or place.get("additionalProperties") or place.get("items") or {}
+        if not isinstance(place, dict):
+            return []
+        options = [place, *place.get("anyOf", ())]
+        reference = next((one["$ref"] for one in options if "$ref" in one), None)
+        if reference is not None:
+            place = definitions[reference.rpartition("/")[2]]
+    return list(place.get("properties", {}))
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -16,6 +15,9 @@ from lakemesh.config.schema import Config
 from lakemesh.errors import ConfigurationInvalid, LakemeshError, NotFound
 
 logger = structlog.get_logger(__name__)
+
+DEFAULT_ENVIRONMENT = "dev"
+"""The only one that needs no file."""
 
 Prepare = Callable[[Config], Awaitable[Change]]
 Listener = Callable[[Config], None]
@@ -35,6 +37,7 @@ class ConfigStore:
         variables: Mapping[str, str],
     ) -> None:
         stem, dot, suffix = path.rpartition(".")
+        self._environment = environment
         self._paths = (path, f"{stem}.{environment}{dot}{suffix}")
         self._read = read
         self._variables = variables
@@ -160,8 +163,10 @@ class ConfigStore:
     async def _read_files(self) -> list[ConfigFile]:
         base, environment = self._paths
         files = [ConfigFile(base.rpartition("/")[2], await self._read(base))]
-        with suppress(NotFound):  # an environment need not differ
+        try:
             files.append(ConfigFile(environment.rpartition("/")[2], await self._read(environment)))
+        except NotFound:
+            require_optional(self._environment, environment.rpartition("/")[2])
         return files
 
     def _accept(self, config: Config, digest: str) -> None:
@@ -169,6 +174,18 @@ class ConfigStore:
         self._digest = self._seen_digest = digest
         self._loaded_at = time.monotonic()
         self._faults = []
+
+
+def require_optional(environment: str, file_name: str) -> None:
+    """Raises `ConfigurationInvalid` for the missing file of an environment that was chosen: its name may be mistyped,
+    and the base alone is not what was asked for."""
+    if environment != DEFAULT_ENVIRONMENT:
+        raise ConfigurationInvalid(
+            [
+                f"{file_name}: there is no such file, and LAKEMESH_ENVIRONMENT is {environment!r}; correct the name, "
+                "or add the file, empty if nothing differs"
+            ]
+        )
 
 
 def digest_of(files: list[ConfigFile]) -> str:

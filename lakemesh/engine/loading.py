@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from lakemesh.config.agents import AgentConfig
 from lakemesh.engine.runners import check_execution
 from lakemesh.engine.validation import field_errors
 from lakemesh.errors import ConfigurationInvalid
+from lakemesh.suggestions import did_you_mean
 from lakemesh.threads import Threads
 
 LOAD_SECONDS = 60.0
@@ -64,6 +66,8 @@ def fault_of(name: str, config: AgentConfig, error: BaseException) -> str:
             cause = f"it ends the program ({error.code!r}); put what is to run only as a script behind __main__"
         case SyntaxError():
             cause = f"{error.filename}, line {error.lineno}: {error.msg}"
+        case AttributeError() if isinstance(error.obj, ModuleType):
+            cause = f"{error.obj.__name__} has no {error.name!r}{did_you_mean(error.name or '', dir(error.obj))}"
         case ImportError() | AttributeError() | TypeError() | NameError():
             cause = str(error)
         case _:
@@ -91,7 +95,8 @@ def load_class(class_path: str) -> type[Agent[Any, Any]]:
     """The class at `package.module:ClassName`, or the shipped one of a short name. Raises `ImportError`,
     `AttributeError` or `TypeError`, and what the module raises."""
     if ":" not in class_path and class_path not in SHIPPED:
-        raise TypeError(f"it is none of the shipped agents: {', '.join(sorted(SHIPPED))}")
+        meant = did_you_mean(class_path, SHIPPED)
+        raise TypeError(f"it is none of the shipped agents: {', '.join(sorted(SHIPPED))}{meant}")
     module_name, _, class_name = SHIPPED.get(class_path, class_path).partition(":")
     agent_class = getattr(importlib.import_module(module_name), class_name)
     if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
