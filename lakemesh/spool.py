@@ -169,6 +169,12 @@ class Spool:
             ).fetchall()
         return [SpooledBatch(id=r[0], kind=r[1], target=r[2], records=r[3], content=r[4]) for r in found]
 
+    def newest(self) -> int:
+        """The id of the batch that was put last; 0 when there was none."""
+        with self._transaction():
+            found = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'batches'").fetchone()
+        return int(found[0]) if found else 0
+
     def position(self, cursor: str, target: str) -> int:
         """The id up to which the cursor has taken the target's batches; 0 at first."""
         with self._transaction():

@@ -57,13 +57,15 @@ class MemoryDelivery:
             self._ready = True
 
     async def drain(self, spool: Spool, *, patient: bool = False) -> bool:
-        """Deliver what waits; False when the workspace or the embedding model did not take it all. The table does not
-        wait for the index. Who is `patient` leaves what failed alone for a while, longer from time to time."""
+        """Deliver what waits now; False when the workspace or the embedding model did not take it all. What comes in
+        meanwhile is for the next time, or this would not end under load. The table does not wait for the index. Who is
+        `patient` leaves what failed alone for a while, longer from time to time."""
         async with self._draining:
+            up_to = await self._journal.in_thread(spool.newest)
             for cursor, deliver in ((TABLE, self._drain_to_table), (INDEX, self._drain_to_index)):
                 if patient and time.monotonic() < self._retry_at.get(cursor, 0.0):
                     continue
-                reason = await self._reason_why_not(deliver, spool)
+                reason = await self._reason_why_not(deliver, spool, up_to)
                 if reason is None:
                     self._failures.pop(cursor, None)
                     self._errors.pop(cursor, None)
@@ -85,9 +87,11 @@ class MemoryDelivery:
         """How long until what failed may be tried again."""
         return max(0.0, min(self._retry_at.values(), default=0.0) - time.monotonic())
 
-    async def _reason_why_not(self, deliver: Callable[[Spool], Awaitable[None]], spool: Spool) -> str | None:
+    async def _reason_why_not(
+        self, deliver: Callable[[Spool, int], Awaitable[None]], spool: Spool, up_to: int
+    ) -> str | None:
         try:
-            await deliver(spool)
+            await deliver(spool, up_to)
         except LakemeshError as error:
             return error.detail
         except TimeoutError:
@@ -107,8 +111,8 @@ class MemoryDelivery:
             found += [row[0] for row in result.rows]
         return found
 
-    async def _drain_to_table(self, spool: Spool) -> None:
-        group = await self._next(spool, TABLE)
+    async def _drain_to_table(self, spool: Spool, up_to: int) -> None:
+        group = await self._next(spool, TABLE, up_to)
         if not group:
             return
         await self.make_tables()
@@ -120,11 +124,11 @@ class MemoryDelivery:
                 else:
                     await self._append(spool, group, applied)
             await self._journal.in_thread(spool.advance, TABLE, TARGET, group[-1].id)
-            group = await self._next(spool, TABLE)
+            group = await self._next(spool, TABLE, up_to)
 
-    async def _drain_to_index(self, spool: Spool) -> None:
+    async def _drain_to_index(self, spool: Spool, up_to: int) -> None:
         """Up to what is in the table: so an entry of the index without a row can only be one that was forgotten."""
-        up_to = await self._journal.in_thread(spool.position, TABLE, TARGET)
+        up_to = min(up_to, await self._journal.in_thread(spool.position, TABLE, TARGET))
         while group := await self._next(spool, INDEX, up_to):
             await self.make_tables()
             async with asyncio.timeout(DELIVER_SECONDS):
@@ -176,7 +180,7 @@ class MemoryDelivery:
             listed = id_list(memory_ids[start : start + IDS_AT_ONCE])
             await self._workspace.tables.delete_rows(self._table.name, f"memory_id IN ({listed})")
 
-    async def _next(self, spool: Spool, cursor: str, up_to: int | None = None) -> list[SpooledBatch]:
+    async def _next(self, spool: Spool, cursor: str, up_to: int) -> list[SpooledBatch]:
         return await self._journal.in_thread(spool.pending, cursor, TARGET, max_records=GROUP_RECORDS, up_to=up_to)
 
 
