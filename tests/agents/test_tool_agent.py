@@ -19,7 +19,7 @@ from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
 from lakemesh.errors import ConfigurationInvalid
 from lakemesh.sessions import InMemorySessions
-from tests.models.scripted_server import Reply, ScriptedServer, completion
+from tests.models.scripted_server import Reply, ScriptedServer, completion, error
 from tests.models.scripted_thread import calls, says, scripted_model, told
 from tests.server import Server, running_server, write_config
 
@@ -370,3 +370,64 @@ def test_memory_asks_one_embedding_model() -> None:
         Config.model_validate({"agents": {}, "models": {"endpoints": endpoints, "routes": routes}})
     endpoints["b"]["model"] = "gte"
     Config.model_validate({"agents": {}, "models": {"endpoints": endpoints, "routes": routes}})
+
+
+def test_tools_that_stall_leave_time_for_an_answer(world: World) -> None:
+    world.script(calls(("slow", {"n": -1})), says("It took too long."))
+    body = {"agent": "helper", "data": {"message": "x"}}
+    headers = {"authorization": "Bearer ann", "x-request-timeout": "2"}
+    answer = httpx.post(f"{world.server.url}/api/execute", json=body, headers=headers, timeout=30).json()
+    assert answer["result"]["text"] == "It took too long. "
+    assert answer["metadata"]["tools"] == [{"name": "slow", "error": "deadline_exceeded"}]
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "code"),
+    [
+        (error(400, "This model's maximum context length is 8192 tokens."), 422, "model_refused"),
+        (error(429, retry_after="inf"), 503, "model_unavailable"),
+        (error(429, retry_after="nan"), 503, "model_unavailable"),
+        (error(429, retry_after="9"), 503, "model_unavailable"),
+        (says("fine").replace(b'"prompt_tokens": 100', b'"prompt_tokens": 1e300'), 200, None),
+    ],
+)
+def test_what_a_model_does_wrong_is_a_designed_answer(
+    world: World, reply: bytes, status: int, code: str | None
+) -> None:
+    world.script(reply)
+    response = world.ask("x")
+    assert (response.status_code, response.json().get("code")) == (status, code)
+    if code == "model_refused":
+        assert response.json()["reason"] == "context_length"
+        assert "retry-after" not in response.headers
+    if code is None:
+        assert response.json()["metadata"]["input_tokens"] == 2**31 - 1
+
+
+def test_many_users_at_once_each_get_their_own(world: World) -> None:
+    """Answers, histories and tools of users who ask at the same time in sessions of one name."""
+
+    def reply(request: dict) -> bytes:
+        asked = [message["content"] for message in request["messages"] if message["role"] == "user"]
+        if not told(request):
+            return calls(("add_days", {"day": "2026-01-01", "days": int(asked[-1].split()[-1])}))
+        return says(f"{asked[-1]} gives {told(request)[-1]} after {len(asked)}")
+
+    world.script(reply)
+
+    async def converse(user: str, rounds: int) -> None:
+        async with httpx.AsyncClient(timeout=60) as client:
+            for n in range(1, rounds + 1):
+                body = {"agent": "helper", "data": {"message": f"{user} {n}"}, "session_id": "together"}
+                headers = {"authorization": f"Bearer {user}"}
+                response = await client.post(f"{world.server.url}/api/execute", json=body, headers=headers)
+                text = response.json()["result"]["text"]
+                assert text.startswith(f'{user} {n} gives "2026-01-{n + 1:02}" after {n}'), text
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(converse(user, 5) for user in USERS))
+
+    asyncio.run(all_of_them())
+    for request in world.model.requests:
+        users = {m["content"].split()[0] for m in request["messages"] if m["role"] == "user"}
+        assert len(users) == 1
