@@ -93,8 +93,8 @@ def test_models_that_contain_themselves_come_to_an_end() -> None:
 )  # fmt: skip
 async def test_what_is_no_schema_is_refused(schema: Any) -> None:
     request = {
-        "messages": [{"role": "user", "content": "x"}],
-        "response_format": {"type": "json_schema", "json_schema": {"schema": schema}},
+        "messages": [{"role": "user", "content": "use paint"}],
+        "tools": [{"type": "function", "function": {"name": "paint", "parameters": schema}}],
     }
     with pytest.raises(EndpointError) as refused:
         await OfflineEndpoint("any").chat(request, timeout_seconds=1)
