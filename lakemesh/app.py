@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lakemesh.composition.doors import open_doors
 from lakemesh.composition.services import Services, open_services
 from lakemesh.config.settings import Settings
+from lakemesh.engine.containment import contain_exits
 from lakemesh.errors import LakemeshError, Unavailable
 from lakemesh.event_stream import remember_connection
 from lakemesh.http import problem_response
@@ -47,6 +48,7 @@ class App:
         """Everything open. Raises `ConfigurationInvalid` with every fault, or `WorkspaceUnavailable`."""
         async with opened(self._settings) as services, AsyncExitStack() as closing:
             self._doors = open_doors(services, closing)
+            contain_exits(asyncio.get_running_loop())
             services.config.start()
             try:
                 with refresh_on_hangup(services.config.request_refresh, services.prompts.request_refresh):

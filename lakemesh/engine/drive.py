@@ -105,6 +105,8 @@ class Drive:
             except StopIteration as end:
                 yield from self._absorb(cancelling)
                 return end.value  # type: ignore[no-any-return]
+            except GeneratorExit as error:  # of its own: nobody closes it here
+                raise CancelledItself("it raised GeneratorExit") from error
             except BaseException:
                 yield from self._absorb(cancelling)
                 raise

@@ -1,0 +1,3 @@
+"""A module whose code fails."""
+
+raise ValueError("no such thing")
