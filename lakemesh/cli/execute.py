@@ -7,21 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
-from lakemesh.errors import InvalidRequest, LakemeshError
+from lakemesh.cli.server import Deployed, Profile, Server, Token, Url, server_of
+from lakemesh.errors import InvalidRequest
 
 
 def execute(
     agent: Annotated[str, typer.Argument(help="The agent's name.")],
     data: Annotated[str, typer.Argument(help="Its input as JSON, or @FILE.")] = "{}",
-    url: Annotated[str | None, typer.Option(help="A server to ask, such as http://127.0.0.1:8000.")] = None,
+    url: Url = None,
+    token: Token = None,
+    environment: Deployed = None,
+    profile: Profile = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait for the answer.")] = None,
 ) -> None:
     """Run one agent and print its answer as JSON."""
     payload = read_json(data)
-    if url is None:
+    server = server_of(url, token, environment, profile)
+    if server is None:
         answer = asyncio.run(execute_here(agent, payload, timeout))
     else:
-        answer = execute_there(url, agent, payload, timeout)
+        answer = execute_there(server, agent, payload, timeout)
     typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
@@ -48,20 +53,8 @@ async def execute_here(agent: str, data: Any, timeout_seconds: float | None) -> 
         return to_jsonable_python(output.to_dict())
 
 
-def execute_there(url: str, agent: str, data: Any, timeout_seconds: float | None) -> Any:
-    import httpx
-
+def execute_there(server: Server, agent: str, data: Any, timeout_seconds: float | None) -> Any:
     headers = {} if timeout_seconds is None else {"X-Request-Timeout": str(timeout_seconds)}
-    try:
-        response = httpx.post(
-            f"{url.rstrip('/')}/api/execute",
-            json={"agent_name": agent, "data": data},
-            headers=headers,
-            timeout=(timeout_seconds or 60.0) + 5.0,
-        )
-        answer = response.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise LakemeshError(f"{url} did not answer as a lakemesh server does: {error}") from None
-    if response.is_error:
-        raise LakemeshError(answer.get("detail", response.reason_phrase))
-    return answer
+    body = {"agent_name": agent, "data": data}
+    longest = (timeout_seconds or 60.0) + 5.0
+    return server.ask("POST", "/api/execute", json=body, headers=headers, timeout_seconds=longest)

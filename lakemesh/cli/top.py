@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lakemesh.errors import Unavailable
+from lakemesh.cli.server import Deployed, Profile, Server, Token, Url, server_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+LOCAL = "http://127.0.0.1:8000"
+SECONDS = 10.0
+
 
 def top(
-    url: Annotated[str, typer.Option(help="The server to watch.")] = "http://127.0.0.1:8000",
+    url: Url = None,
+    token: Token = None,
+    environment: Deployed = None,
+    profile: Profile = None,
     seconds: Annotated[float, typer.Option(min=0.2, help="Between refreshes.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print one view and exit.")] = False,
 ) -> None:
@@ -22,24 +28,25 @@ def top(
     from rich.console import Console
     from rich.live import Live
 
+    server = server_of(url, token, environment, profile) or Server(LOCAL)
     console = Console()
     if once or not console.is_terminal:
-        console.print(view(url))
+        console.print(view(server))
         return
-    with Live(view(url), console=console) as live:
+    with Live(view(server), console=console) as live:
         while True:
             time.sleep(seconds)
-            live.update(view(url))
+            live.update(view(server))
 
 
-def view(url: str) -> "Table":
+def view(server: Server) -> "Table":
     """One row per agent over the last executions the server remembers."""
     from rich.table import Table
 
-    health = fetch(f"{url}/health/ready")
-    executions = fetch(f"{url}/console/api/executions")["executions"]
+    health = server.ask("GET", "/health/ready", timeout_seconds=SECONDS)
+    executions = server.ask("GET", "/console/api/executions", timeout_seconds=SECONDS)["executions"]
     engine = health.get("parts", {}).get("engine", {})
-    title = f"{url}  {health['status']}  active {engine.get('active', 0)}  queued {engine.get('queued', 0)}"
+    title = f"{server.url}  {health['status']}  active {engine.get('active', 0)}  queued {engine.get('queued', 0)}"
     table = Table("agent", "executions", "failed", "median ms", "slowest ms", title=title)
     for row in summarise(executions):
         table.add_row(*row)
@@ -58,16 +65,3 @@ def summarise(executions: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
         median = ordered[len(ordered) // 2]
         rows.append((agent, f"{len(values)}", f"{failed[agent]}", f"{median:,.2f}", f"{ordered[-1]:,.2f}"))
     return rows
-
-
-def fetch(address: str) -> dict[str, Any]:
-    """Raises `Unavailable` when no lakemesh server answers there."""
-    import httpx
-
-    try:
-        answer: dict[str, Any] = httpx.get(address, timeout=10.0).json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise Unavailable(f"{address} did not answer as a lakemesh server does: {error}") from None
-    if "code" in answer:
-        raise Unavailable(str(answer.get("detail")))
-    return answer

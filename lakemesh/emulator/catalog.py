@@ -68,6 +68,8 @@ class FunctionDefinition:
         def substitute(node: "exp.Expr") -> "exp.Expr":
             if isinstance(node, exp.Column) and not node.table and node.name.lower() in given:
                 return given[node.name.lower()].copy()
+            if isinstance(node, exp.Column) and node.table.lower() in given and not node.args.get("db"):
+                return exp.Dot(this=exp.Paren(this=given[node.table.lower()].copy()), expression=node.this.copy())
             return node
 
         return exp.Paren(this=self.body.copy().transform(substitute))
@@ -309,7 +311,7 @@ def catalog_type(sql_type: str) -> str:
 
 def function(definition: FunctionDefinition) -> dict[str, Any]:
     catalog_name, schema_name, name = definition.name.split(".")
-    parameters = [column(name, kind.lower(), place) for place, (name, kind) in enumerate(definition.parameters)]
+    parameters = [column(name, catalog_type(kind), place) for place, (name, kind) in enumerate(definition.parameters)]
     return {
         "name": name,
         "catalog_name": catalog_name,

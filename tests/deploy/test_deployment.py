@@ -127,6 +127,22 @@ def test_an_app_that_does_not_start_leaves_the_former_one(shell: Shell, home: Pa
     assert httpx.get(f"{url}/health/live", headers=TOKEN).json()["status"] == "alive"
 
 
+def test_the_deployed_app_is_asked_by_its_target(shell: Shell, deployed: str) -> None:
+    answer = shell.run("execute", "-e", "dev", "echo", """{"message": "from here"}""")
+    assert '"message": "from here"' in answer
+    url = shell.emulator.call("GET", "/api/2.0/apps/shop-dev").json()["url"]
+    assert "from here" in shell.run(
+        "execute", "--url", url, "--token", "emulator-token", "echo", """{"message": "from here"}"""
+    )
+    said = shell.run("execute", "--url", url, "echo", code=1)
+    assert "Give --token, or ask the deployed app with -e." in " ".join(said.split())
+    assert "message: Field required" in shell.run("execute", "-e", "dev", "echo", "{}", code=1)
+    assert "echo" in shell.run("top", "-e", "dev", "--once")
+    assert "echo" in shell.run("traces", "-e", "dev")
+    said = shell.run("top", "--url", "http://127.0.0.1:9", "--once", code=1)
+    assert "did not answer as a lakemesh server does" in " ".join(said.split())
+
+
 def test_what_does_not_start_here_is_not_uploaded(shell: Shell, deployed: str) -> None:
     config = shell.folder / "config/lakemesh.yaml"
     config.write_text(config.read_text().replace("assistant:Assistant", "assistant:Asistant"))

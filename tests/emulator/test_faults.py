@@ -95,12 +95,31 @@ async def test_a_withdrawn_token_is_renewed_once_and_nobody_notices(
     assert await workspace.indexes.query(name, [1.0, 0.0]) == []
 
 
-async def test_ping_asks_once(workspace: Workspace, emulator: Emulator) -> None:
-    """The health page waits for it, and would wait for the SDK's retries."""
+async def test_ping_asks_once(emulator: Emulator) -> None:
+    """The health page waits for it, and would wait for the SDK's retries; while all is well, probes share an answer."""
+    workspace = await databricks.open_workspace(emulator.settings())
+    await workspace.volumes.list_directory("/Volumes/main/faults/files")  # fetches a token
+    emulator.clear()
     emulator.fault(path="/api/2.0/preview/scim/v2/Me", status=503, retry_after_seconds=0, times=10)
     with pytest.raises(WorkspaceUnavailable):
         await workspace.ping()
     assert len(emulator.requests()) == 1
+    emulator.clear()
+    for _ in range(5):
+        await workspace.ping()
+    assert len(emulator.requests()) == 1
+    await workspace.close()
+
+
+async def test_an_upsert_goes_in_requests_the_platform_takes(workspace: Workspace, emulator: Emulator) -> None:
+    name = "main.faults.large"
+    await workspace.indexes.create(IndexSpec(name=name, dimension=1_024))
+    emulator.clear()
+    vector = [1 / (place + 3) for place in range(1_024)]
+    await workspace.indexes.upsert(name, [{"id": str(row), "embedding": vector} for row in range(600)])
+    sent = [request for request in emulator.requests() if request["path"].endswith("/upsert-data")]
+    assert len(sent) >= 2
+    assert await workspace.indexes.count(name) == 600
 
 
 async def test_a_users_expired_token_is_the_users_to_renew(workspace: Workspace, emulator: Emulator) -> None:

@@ -42,9 +42,25 @@ async def test_a_function_is_a_tool(tmp_path: Path) -> None:
                 await services.router.execute(wrong, identity=Identity(user="u"))
 
 
+NESTED = """
+CREATE OR REPLACE FUNCTION main.tools.picked(numbers ARRAY<INT>, place STRUCT<city: STRING, Zone: INT>)
+RETURNS STRING RETURN concat(place.city, ' ', CAST(numbers[1] + place.Zone AS STRING))
+"""
+
+
+async def test_arguments_with_parts(tmp_path: Path) -> None:
+    with serve(tmp_path) as emulator:
+        workspace = await databricks.open_workspace(emulator.settings())
+        await workspace.warehouse.query(NESTED, read_only=False)
+        arguments = {"numbers": [1, 20, 3], "place": {"city": "O'Hare", "Zone": 4}}
+        assert workspace.functions is not None
+        assert (await workspace.functions.execute("main.tools.picked", arguments)).rows == [("O'Hare 24",)]
+        await workspace.close()
+
+
 def test_without_a_catalog_the_tool_says_why_it_is_not_there(tmp_path: Path) -> None:
     folder = write_config(tmp_path / "config", f"  scaled: {TOOL}\n")
     with running_server(tmp_path / "home", folder) as server:
         answer = httpx.post(f"{server.url}/api/execute", json={"agent_name": "scaled", "data": {"amount": 1}})
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-        assert "Unity Catalog" in httpx.get(f"{server.url}/health/ready").json()["degraded"]["agents"]["scaled"]
+        assert "did not start" in httpx.get(f"{server.url}/health/ready").json()["degraded"]["agents"]["scaled"]

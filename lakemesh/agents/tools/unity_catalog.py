@@ -1,5 +1,6 @@
 """Functions of Unity Catalog as tools."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ PYTHON_TYPES: Mapping[str, type] = {
     **dict.fromkeys(("FLOAT", "REAL", "DOUBLE", "DECIMAL", "NUMERIC"), float),
     **dict.fromkeys(("STRING", "DATE", "TIMESTAMP", "TIMESTAMP_NTZ"), str),
     "BOOLEAN": bool,
+    "ARRAY": list,
+    "MAP": dict,
+    "STRUCT": dict,
 }
 
 
@@ -63,7 +67,7 @@ def functions_of(workspace: Workspace) -> Functions:
 def model_of(name: str, info: FunctionInfo) -> type[BaseModel]:
     fields: dict[str, Any] = {
         parameter.name: (
-            PYTHON_TYPES.get(parameter.type.partition("(")[0].upper(), Any),
+            PYTHON_TYPES.get(re.split(r"[(<]", parameter.type)[0].upper(), Any),
             Field(None if parameter.has_default else ..., description=parameter.comment),
         )
         for parameter in info.parameters

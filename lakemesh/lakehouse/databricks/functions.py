@@ -1,11 +1,13 @@
 """Unity Catalog functions: described by the catalog, executed by the warehouse."""
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.databricks.calls import SdkCalls
-from lakemesh.lakehouse.databricks.tables import identifier, quoted
+from lakemesh.lakehouse.databricks.cells import type_name
+from lakemesh.lakehouse.databricks.tables import identifier, literal, quoted
 from lakemesh.lakehouse.functions import FunctionInfo, Parameter
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.warehouse import QueryResult, Warehouse
@@ -46,11 +48,32 @@ class UnityFunctions:
         if unknown:
             raise InvalidRequest(f"The function {name!r:.100} has no parameter {sorted(unknown)[0]!r:.60}.")
         given = [parameter for parameter in function.parameters if parameter.name in arguments]
-        values = ", ".join(f"{identifier(item.name)} => CAST(:{item.name} AS {item.type})" for item in given)
+        values = ", ".join(f"{identifier(item.name)} => {argument(item)}" for item in given)
         call = f"{quoted(name)}({values})"
         statement = f"SELECT * FROM {call}" if function.returns == "TABLE" else f"SELECT {call} AS result"  # noqa: S608
         # The statement is ours, the function is the caller's to choose: what it may do is up to its grants.
-        return await self._warehouse.query(statement, dict(arguments), timeout_seconds=timeout_seconds, read_only=False)
+        bound = {item.name: text_of(item, arguments[item.name]) for item in given}
+        return await self._warehouse.query(statement, bound, timeout_seconds=timeout_seconds, read_only=False)
+
+
+def argument(parameter: Parameter) -> str:
+    """The bound value as the parameter's type. Values with parts travel as JSON text: statements are bound to scalars
+    only (Statement Execution API, `StatementParameterListItem`)."""
+    if parameter.type.startswith("VARIANT"):
+        return f"parse_json(:{parameter.name})"
+    if is_nested(parameter):
+        return f"from_json(:{parameter.name}, {literal(parameter.type)})"
+    return f"CAST(:{parameter.name} AS {parameter.type})"
+
+
+def text_of(parameter: Parameter, value: Any) -> Any:
+    if value is None or not is_nested(parameter):
+        return value
+    return json.dumps(value, default=str)
+
+
+def is_nested(parameter: Parameter) -> bool:
+    return parameter.type.startswith(("ARRAY", "MAP", "STRUCT", "VARIANT"))
 
 
 def info_of(function: "catalog.FunctionInfo") -> FunctionInfo:
@@ -60,7 +83,7 @@ def info_of(function: "catalog.FunctionInfo") -> FunctionInfo:
         parameters=[
             Parameter(
                 name=parameter.name,
-                type=parameter.type_text.upper(),
+                type=type_name(parameter.type_text),
                 comment=parameter.comment,
                 has_default=parameter.parameter_default is not None,
             )

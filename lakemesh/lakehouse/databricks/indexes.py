@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +25,10 @@ TIMEOUT_SECONDS = 30.0
 CREATE_SECONDS = 1_200.0
 POLL_SECONDS = 0.5
 UPSERT_ROWS = 1_000
+UPSERT_BYTES = 8 * 1000 * 1000
+"""Direct access indexes take requests of up to 10 MB (AI Search documentation, "limits"); rows travel as text in text,
+whose quotes are escaped."""
+
 SCAN_ROWS = 1_000
 
 
@@ -58,8 +62,7 @@ class SearchIndexes:
     async def upsert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         known = await self._index(name)
         prepared = [prepare(row, known.spec) for row in rows]
-        for start in range(0, len(prepared), UPSERT_ROWS):
-            batch = prepared[start : start + UPSERT_ROWS]
+        for batch in batches(prepared):
             answer = await self._use(name, lambda index, batch=batch: index.upsert(batch))  # type: ignore[misc]
             if answer.get("status", "SUCCESS") != "SUCCESS":
                 failed = len(answer.get("result", {}).get("failed_primary_keys", ()))
@@ -210,6 +213,24 @@ def prepare(row: Mapping[str, Any], spec: IndexSpec) -> dict[str, Any]:
         raise InvalidRequest(f"Each row needs {spec.primary_key!r} and {spec.vector_column!r}.")
     plain = {key: as_json(value) for key, value in row.items()}
     return {**plain, spec.vector_column: normalised(row[spec.vector_column], spec.dimension)}
+
+
+def batches(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Rows in their order, in requests of at most `UPSERT_ROWS` rows and `UPSERT_BYTES` bytes. Raises `InvalidRequest`
+    for a row that is larger by itself."""
+    batch: list[Mapping[str, Any]] = []
+    size = 0
+    for row in rows:
+        length = len(json.dumps(json.dumps(row)))
+        if length > UPSERT_BYTES:
+            raise InvalidRequest(f"A row of {length} bytes is too large for an index; it takes {UPSERT_BYTES}.")
+        if batch and (len(batch) == UPSERT_ROWS or size + length > UPSERT_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += length
+    if batch:
+        yield batch
 
 
 def as_json(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,6 +33,7 @@ merely slow is never sent again: only refused ones (429, 503) and broken connect
 
 CONNECT_SECONDS = 20.0
 PING_SECONDS = 5.0
+PING_KEPT_SECONDS = 30.0
 USER_CACHE_SIZE = 1_000
 USER_CACHE_SECONDS = 900.0
 
@@ -136,11 +138,18 @@ def ports(
     warehouse = SqlWarehouse(client, calls, warehouse_id=settings.warehouse_id or "", http=http)
     endpoints = ServingEndpoints(client, calls)
 
+    answered_at = -math.inf
+
     async def ping() -> None:
+        """Probes come every few seconds and from every replica: an answer is good for `PING_KEPT_SECONDS`."""
+        nonlocal answered_at
+        if time.monotonic() - answered_at < PING_KEPT_SECONDS:
+            return
         try:
             await calls.run(client.current_user.me, deadline=Deadline.after(PING_SECONDS), retries=False)
         except LakemeshError as error:
             raise WorkspaceUnavailable(error.detail) from error
+        answered_at = time.monotonic()
 
     async def close() -> None:
         await warehouse.close()

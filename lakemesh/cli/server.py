@@ -1,0 +1,90 @@
+"""Which server a command asks: one at a URL, or the app deployed to a target of this folder's bundle."""
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lakemesh.cli.target import CURRENT, open_target
+from lakemesh.errors import InvalidRequest, LakemeshError, Unavailable
+
+if TYPE_CHECKING:
+    import httpx
+
+    from lakemesh.cli.opened import Deployment
+
+Url = Annotated[str | None, typer.Option(help="A server to ask, such as http://127.0.0.1:8000.")]
+Token = Annotated[
+    str | None, typer.Option(envvar="LAKEMESH_TOKEN", help="Sent to that server as a bearer token.", show_envvar=True)
+]
+Deployed = Annotated[str | None, typer.Option("--environment", "-e", help="Ask the app deployed to this target.")]
+Profile = Annotated[str | None, typer.Option(help="With -e: a profile of ~/.databrickscfg.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    url: str
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def ask(self, method: str, path: str, *, timeout_seconds: float, **sent: Any) -> Any:
+        """The JSON of an answer. Raises `Unavailable`, or `LakemeshError` with what the server says is wrong."""
+        import httpx
+
+        headers = {**self.headers, **sent.pop("headers", {})}
+        try:
+            answer = httpx.request(method, self.url + path, headers=headers, timeout=timeout_seconds, **sent)
+            content = answer.json()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise Unavailable(f"{self.url} did not answer as a lakemesh server does: {reason}") from None
+        if answer.is_error:
+            raise LakemeshError(problem_of(answer, content))
+        return content
+
+
+def server_of(url: str | None, token: str | None, environment: str | None, profile: str | None) -> Server | None:
+    """None when neither a URL nor a target is given. A workspace's credentials are only sent to its own apps."""
+    from lakemesh.deploy.verify import app_url
+
+    if url and environment:
+        raise InvalidRequest("Give either --url or --environment.")
+    if environment:
+        target = open_target(environment, CURRENT, None, profile)
+        return Server(app_url(target), dict(target.client.config.authenticate()))
+    if url is None:
+        return None
+    return Server(url.rstrip("/"), {"Authorization": f"Bearer {token}"} if token else {})
+
+
+def deployment_of(environment: str, profile: str | None) -> "Deployment":
+    """What this machine reads what the deployed app reads with, by the rights of who asks."""
+    from lakemesh.config.settings import Settings
+    from lakemesh.deploy.desired import app_environment
+    from lakemesh.deploy.resources.catalog import warehouse_id
+
+    target = open_target(environment, CURRENT, None, profile)
+    found = app_environment(target)
+    _, _, token = target.client.config.authenticate()["Authorization"].partition(" ")
+    settings = Settings(
+        workspace="databricks",
+        config=found["LAKEMESH_CONFIG"],
+        environment=found.get("LAKEMESH_ENVIRONMENT", environment),
+        DATABRICKS_HOST=target.client.config.host,
+        DATABRICKS_TOKEN=token,
+        DATABRICKS_CLIENT_ID=None,
+        DATABRICKS_CLIENT_SECRET=None,
+        LAKEMESH_WAREHOUSE_ID=warehouse_id(target),
+    )
+    return settings, {**os.environ, **found}
+
+
+def problem_of(answer: "httpx.Response", content: Any) -> str:
+    """What a server says is wrong, with every field it names; the platform's proxy says it in words of its own."""
+    if not isinstance(content, dict):
+        return f"{answer.status_code} {answer.reason_phrase}"
+    said = str(content.get("detail") or content.get("message") or answer.reason_phrase)
+    if answer.status_code == 401:
+        said += " Give --token, or ask the deployed app with -e."
+    fields = [f"{fault.get('path')}: {fault.get('message')}" for fault in content.get("errors") or ()]
+    return "\n  ".join([said, *fields])
