@@ -20,6 +20,7 @@ from a2a.types.a2a_pb2 import (
 from a2a.utils.errors import A2AError, InvalidParamsError
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from lakemesh.bounded import BoundedTransport
 from lakemesh.breaker import CircuitBreaker
 from lakemesh.config.a2a import PeerConfig
 from lakemesh.deadline import Deadline
@@ -32,6 +33,8 @@ CONNECT_SECONDS = 5.0
 DISCOVER_SECONDS = 10.0
 CANCEL_SECONDS = 5.0
 SERVER_ERROR = 500
+MAX_ANSWER_BYTES = 4_000_000
+"""A card, an answer, or one event; the official client reads each whole."""
 
 
 class Peer:
@@ -43,7 +46,8 @@ class Peer:
         self.config = config
         self.reason: str | None = "it has not answered yet"
         self.breaker = CircuitBreaker(failures=config.breaker_failures, reset_seconds=config.breaker_reset_seconds)
-        self._http = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=CONNECT_SECONDS))
+        timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+        self._http = httpx.AsyncClient(timeout=timeout, transport=BoundedTransport(max_bytes=MAX_ANSWER_BYTES))
         self._client: Client | None = None
         self._cancelling: set[asyncio.Task[None]] = set()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownNames:
-    """`servers` are MCP servers and peers, whose tools (`server__tool`, `server:skill`) are only known once they have
+    """`servers` are MCP servers and peers, whose tools (`server__tool`) are only known once they have
     been reached. `prompts` maps prompts to their variables; None when they are not known yet."""
 
     agents: Collection[str]
@@ -38,7 +38,8 @@ class KnownNames:
 
 
 def server_of(name: str) -> str:
-    return name.replace("__", ":", 1).partition(":")[0] if "__" in name or ":" in name else ""
+    server, separator, _ = name.partition("__")
+    return server if separator else ""
 
 
 def listed(names: Collection[str]) -> str:

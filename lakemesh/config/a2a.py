@@ -7,7 +7,7 @@ from lakemesh.config.remotes import URL, RemoteServerConfig
 
 
 class PeerConfig(RemoteServerConfig):
-    """Another A2A server. Each of its skills is an agent here, `<peer>:<skill>`."""
+    """Another A2A server. Each of its skills is an agent here, `<peer>__<skill>`."""
 
     url: str = Field(pattern=URL, description="where its agent card is, without the path of it")
 

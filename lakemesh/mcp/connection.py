@@ -14,12 +14,12 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from pydantic_core import from_json, to_json
 
 from lakemesh import __version__
+from lakemesh.bounded import BoundedTransport
 from lakemesh.config.mcp import McpServerConfig
 from lakemesh.errors import LakemeshError, Unavailable
 from lakemesh.mcp.messages import CAPABILITIES_KEY, HANDSHAKE, METHOD_NOT_FOUND, MODERN, NAME_OF, VERSION_KEY
 
 CONNECT_SECONDS = 5.0
-MAX_BYTES = 10_000_000
 CLIENT_INFO = {"name": "lakemesh", "version": __version__}
 SERVER_ERROR = 500
 WANTED = {"toolsListChanged": True}
@@ -40,7 +40,8 @@ class Connection:
 
     def __init__(self, config: McpServerConfig) -> None:
         self._config = config
-        self._http = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=CONNECT_SECONDS))
+        timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+        self._http = httpx.AsyncClient(timeout=timeout, transport=BoundedTransport())
         self._session_id: str | None = None
         self.version = ""
 
@@ -157,7 +158,7 @@ class Connection:
 
     async def _answer(self, response: httpx.Response) -> dict[str, Any] | None:
         """The one message of an answer in JSON; None for one that has no body."""
-        content = await read_all(response)
+        content = await response.aread()
         if response.status_code >= SERVER_ERROR:
             raise Unavailable(f"The server at {self._config.url} answered with status {response.status_code}.")
         try:
@@ -187,28 +188,23 @@ class Connection:
 
 
 async def events_of(response: httpx.Response) -> AsyncGenerator[dict[str, Any]]:
-    """The messages of server-sent events; empty ones and comments are passed over."""
+    """The messages of server-sent events; empty ones and comments are passed over. Raises `Unavailable` for an event
+    that is no message."""
     data: list[str] = []
-    size = 0
     async for line in response.aiter_lines():
-        size += len(line)
-        if size > MAX_BYTES:
-            raise Unavailable(f"An event of {response.url} has more than {MAX_BYTES} bytes.")
         if line.startswith("data:"):
             data.append(line[5:].removeprefix(" "))
-        elif not line:
-            text = "\n".join(data)
-            data, size = [], 0
+        elif not line and data:
+            text, data = "\n".join(data), []
             if text.strip():
-                message = from_json(text)
-                if isinstance(message, dict):
-                    yield message
+                yield message_of(text, response.url)
 
 
-async def read_all(response: httpx.Response) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > MAX_BYTES:
-            raise Unavailable(f"The answer of {response.url} has more than {MAX_BYTES} bytes.")
-    return bytes(content)
+def message_of(text: str, url: httpx.URL) -> dict[str, Any]:
+    try:
+        message = from_json(text)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        raise Unavailable(f"The server at {url} sent an event that is no message.")
+    return message

@@ -83,7 +83,7 @@ def spans_of(home: Path, trace_id: str) -> list[dict[str, Any]]:
 async def read_spans(home: Path, trace_id: str) -> list[dict[str, Any]]:
     workspace = await open_workspace(home)
     try:
-        statement = f"SELECT name, span_id, parent_span_id FROM main.agents.traces WHERE trace_id = '{trace_id}'"
+        statement = f"SELECT name, kind, span_id, parent_span_id FROM main.agents.traces WHERE trace_id = '{trace_id}'"
         return await rows(workspace, statement)
     finally:
         await workspace.close()

@@ -317,13 +317,13 @@ def test_an_echo_needs_no_models(tmp_path: Path) -> None:
 
 def test_tools_of_servers_are_checked_by_their_server_alone() -> None:
     known = KnownNames(agents=["a"], servers=["tickets", "peer"], routes=["quality"], prompts=None)
-    options = ToolAgentOptions(tools=["a", "tickets__search", "peer:skill", "other__x"], prompt="unchecked")
+    options = ToolAgentOptions(tools=["a", "tickets__search", "peer__skill", "other__x"], prompt="unchecked")
     assert ToolAgent.check_options(options, known) == ["tools: there is no agent 'other__x'; there are: a"]
 
 
 def test_names_a_model_takes() -> None:
-    names = wire_names(["a.b", "a_b", "peer:skill", "x" * 80, "x" * 90])
-    assert list(names.values()) == ["a.b", "a_b", "peer:skill", "x" * 80, "x" * 90]
+    names = wire_names(["a.b", "a_b", "peer__skill", "x" * 80, "x" * 90])
+    assert list(names.values()) == ["a.b", "a_b", "peer__skill", "x" * 80, "x" * 90]
     assert all(len(name) <= 64 and name.replace("_", "").replace("-", "").isalnum() for name in names)
 
 
