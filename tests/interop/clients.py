@@ -19,7 +19,7 @@ PYTHON_CLIENTS = {
     "langchain": ("langchain-mcp-adapters==0.3.2",),
     "openai-agents": ("openai-agents==0.24.0",),
     "pydantic-ai": ("pydantic-ai-slim[mcp]==2.68.0",),
-    "mcp-2025-03-26": ("mcp==1.9.4",),
+    "mcp-2025-03-26": ("pydantic==2.11.10", "mcp==1.9.4"),
     "a2a-0.3": ("a2a-sdk==0.3.26",),
     "google-adk": ("google-adk[a2a]==2.13.0",),
     "agent-framework": ("agent-framework-a2a==1.0.0b261022",),
