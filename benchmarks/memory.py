@@ -8,6 +8,7 @@ import asyncio
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from opentelemetry.trace import NoOpTracerProvider
 from benchmarks.report import Row, report
 from lakemesh.config.memory import MemoryConfig
 from lakemesh.lakehouse.embedded import open_workspace
+from lakemesh.lakehouse.embedded.hashed_embedding import embed_text
 from lakemesh.memory import Memory
 from lakemesh.memory.tables import INDEX_COLUMNS, index_spec
 from lakemesh.models import Embedded
@@ -24,6 +26,8 @@ DIMENSION = 384
 AGENTS = 100
 QUERIES = 200
 TOP_K = 10
+REMEMBERED = 200
+CALLERS = 64
 SIZES = {10_000: "<= 1", 100_000: "<= 5"}
 
 
@@ -60,6 +64,7 @@ async def measure(size: int, target: str) -> list[Row]:
             embed=embed,
             dimension=DIMENSION,
             embedding_model="clustered",
+            folder=Path(folder) / "memory",
             tracer=NoOpTracerProvider().get_tracer("benchmark"),
         )
         answers = iter([queries[0].tolist()])
@@ -95,8 +100,50 @@ async def wait_for_graph(workspace: object, index: str) -> None:
     await asyncio.gather(*workspace.indexes._builds)
 
 
+async def measure_remembering() -> list[Row]:
+    """Acknowledged means on the disk: one caller waits for its own fsync, many share one."""
+
+    async def embed(texts: Sequence[str], *, model: str | None = None) -> Embedded:
+        return Embedded(vectors=[embed_text(text, DIMENSION) for text in texts], model="words")
+
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = await open_workspace(Path(folder))
+        memory = Memory(
+            MemoryConfig(),
+            workspace=workspace,
+            embed=embed,
+            dimension=DIMENSION,
+            embedding_model="words",
+            folder=Path(folder) / "memory",
+            tracer=NoOpTracerProvider().get_tracer("benchmark"),
+        )
+        times = []
+        for n in range(REMEMBERED):
+            started = time.perf_counter()
+            await memory.remember(f"memory {n}", agent_id="a")
+            times.append((time.perf_counter() - started) * 1_000)
+        started = time.perf_counter()
+
+        async def caller(number: int) -> None:
+            for n in range(REMEMBERED // 4):
+                await memory.remember(f"memory {number} {n}", agent_id="a")
+
+        await asyncio.gather(*(caller(number) for number in range(CALLERS)))
+        together = CALLERS * (REMEMBERED // 4) / (time.perf_counter() - started)
+        started = time.perf_counter()
+        await memory.flush()
+        delivered = (REMEMBERED + CALLERS * (REMEMBERED // 4)) / (time.perf_counter() - started)
+        await memory.close()
+        await workspace.close()
+    return [
+        Row("remember, one caller: p50 ms until it is on disk", statistics.median(times)),
+        Row(f"remember, {CALLERS} callers: memories/s on disk", together),
+        Row("into Delta and the index: memories/s", delivered),
+    ]
+
+
 def main() -> None:
-    rows: list[Row] = []
+    rows: list[Row] = asyncio.run(measure_remembering())
     for size, target in SIZES.items():
         rows += asyncio.run(measure(size, target))
     report("memory", "Memory.retrieve, 384 dimensions", rows)

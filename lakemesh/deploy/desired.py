@@ -22,7 +22,7 @@ from lakemesh.deploy.sources import Sources
 from lakemesh.deploy.state import State, load_state
 from lakemesh.errors import ConfigurationInvalid
 from lakemesh.lakehouse.tables import TableSpec
-from lakemesh.memory.tables import memory_table
+from lakemesh.memory.tables import forgotten_table, memory_table
 from lakemesh.telemetry.tables import table_specs
 
 CONFIG_FOLDER = "config"
@@ -109,7 +109,8 @@ def containers(target: Target) -> Iterator[Resource]:
 
 def tables(config: Config) -> list[TableSpec]:
     """Those the server writes."""
-    return [*table_specs(config.telemetry).values(), memory_table(config.memory.table)]
+    memory = config.memory.table
+    return [*table_specs(config.telemetry).values(), memory_table(memory), forgotten_table(memory)]
 
 
 def search_and_models(target: Target) -> Iterator[Resource]:

@@ -48,7 +48,6 @@ class MemoryDelivery:
         self._failures: dict[str, int] = {}
         self._errors: dict[str, str] = {}
         self._retry_at: dict[str, float] = {}
-        self.refused = 0
 
     async def make_tables(self) -> None:
         if not self._ready:
@@ -169,7 +168,6 @@ class MemoryDelivery:
         if late:
             await self._indexes.delete(late)
         for item in refused:
-            self.refused += 1
             logger.error("memory not indexed", memory_id=item.record.memory_id, reason=item.reason)
             content = to_lines([asdict(item.record)])
             dead = replace(group[-1], records=1, content=content)

@@ -71,6 +71,8 @@ class MemoryIndexes:
         self.current: ModelIndex | None = None
         self.former: ModelIndex | None = None
         self.incomplete = asyncio.Event()
+        self.refused: set[tuple[str, str]] = set()
+        """Index and id of memories that are never taken; they are not tried again while this process runs."""
 
     async def prepare(self, *, again: bool = False) -> ModelIndex:
         """The current index, made if need be and loaded; `again` if it was dropped. Raises `WorkspaceUnavailable`."""
@@ -104,11 +106,15 @@ class MemoryIndexes:
         refused: list[RefusedRecord] = []
         for start in range(0, len(records), EMBED_RECORDS):
             refused += await self._upsert(list(records[start : start + EMBED_RECORDS]))
+        if refused:
+            current = await self.prepare()
+            self.refused |= {(current.name, item.record.memory_id) for item in refused}
         return refused
 
     async def delete(self, memory_ids: Sequence[str]) -> None:
         """From every index, the former ones too."""
         current = await self.prepare()
+        self.refused -= {(current.name, memory_id) for memory_id in memory_ids}
         names = {current.name, self._name} | ({self.former.name} if self.former else set())
         for name in sorted(names):
             try:
@@ -139,7 +145,8 @@ class MemoryIndexes:
         if not current.complete:
             filling = f"the index of {current.model!r} is being filled"
             filling += f"; that of {self.former.model!r} answers until then" if self.former else ""
-        return {"index": current.name, "embedding_model": current.model, "degraded": filling}
+        refused = sum(name == current.name for name, _ in self.refused)
+        return {"index": current.name, "embedding_model": current.model, "refused": refused, "degraded": filling}
 
     async def _upsert(self, records: list[MemoryRecord]) -> list[RefusedRecord]:
         try:

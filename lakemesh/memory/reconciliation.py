@@ -30,7 +30,6 @@ class Reconciler:
         self._workspace = workspace
         self._table = table
         self._indexes = indexes
-        self._refused: set[tuple[str, str]] = set()
 
     async def run(self) -> Reconciled:
         """Raises `WorkspaceUnavailable` or `ModelUnavailable` with the work half done; run it again."""
@@ -46,9 +45,9 @@ class Reconciler:
         added = refused = 0
         async for page in self._table.ids(Selection()):
             kept.update(page)
-            missing = [key for key in page if key not in indexed and (index.name, key) not in self._refused]
+            missing = [key for key in page if key not in indexed and (index.name, key) not in self._indexes.refused]
             for start in range(0, len(missing), EMBED_RECORDS):
-                several = await self._add(index.name, missing[start : start + EMBED_RECORDS])
+                several = await self._add(missing[start : start + EMBED_RECORDS])
                 added, refused = added + several.added, refused + several.refused
         extra = sorted(indexed - kept)
         if extra:
@@ -59,10 +58,9 @@ class Reconciler:
             logger.info("memory index reconciled", added=added, removed=len(extra), refused=refused)
         return Reconciled(added, len(extra), refused)
 
-    async def _add(self, index: str, memory_ids: Sequence[str]) -> Reconciled:
+    async def _add(self, memory_ids: Sequence[str]) -> Reconciled:
         records = await self._table.records(memory_ids)
         refused = await self._indexes.upsert(records)
-        self._refused |= {(index, item.record.memory_id) for item in refused}
         still = {record.memory_id for record in await self._table.records(memory_ids)}
         gone = [memory_id for memory_id in memory_ids if memory_id not in still]
         if gone:

@@ -260,15 +260,15 @@ class Memory:
 
     def health(self) -> dict[str, Any]:
         indexes, journal = self._indexes.health(), self._journal.status()
-        dead = journal["dead_letters"]
+        refused = indexes.get("refused", 0)
         reasons = [
             self._journal.fault,
             self._delivery.last_error or self._maintenance.last_error,
             indexes.get("degraded"),
-            f"{dead} memories are refused by the embedding model and cannot be found by meaning" if dead else None,
+            f"{refused} memories are refused by the embedding model and cannot be found" if refused else None,
         ]
         degraded = "; ".join(reason for reason in reasons if reason) or None
-        return {**journal, **indexes, "refused": self._delivery.refused, "degraded": degraded}
+        return {**journal, **indexes, "degraded": degraded}
 
     async def _forget(self, selection: Selection) -> int:
         """First who still waits, in any process of this folder, then the table: what is delivered in between is in
