@@ -13,13 +13,14 @@ DataT = TypeVar("DataT", default=Any)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Who calls, as far as the platform vouches for it. `token` is for acting on behalf of the user; it is
-    excluded from `repr` so that it cannot reach a log by accident."""
+    excluded from `repr` so that it cannot reach a log by accident. `groups_unknown`: they could not be looked up."""
 
     user: str
     kind: Literal["user", "service", "anonymous"] = "user"
     email: str | None = None
     groups: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
+    groups_unknown: bool = False
     token: str | None = field(default=None, repr=False, compare=False)
 
 

@@ -28,6 +28,7 @@ from lakemesh.engine.router import AgentRouter
 from lakemesh.engine.runners import Runners
 from lakemesh.errors import ConfigurationInvalid, NotFound
 from lakemesh.governance.admission import Admission
+from lakemesh.governance.groups import GroupLookup
 from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.lakehouse.workspace import Workspace
@@ -78,7 +79,7 @@ class Services:
     def register(self) -> None:
         """Have every part that can change while it runs prepare itself for a new configuration."""
         register = self.config.register
-        register(lambda new: self.authenticator.prepare(new.auth))
+        register(lambda new: self.authenticator.prepare(new.auth, needs_groups=new.names_groups))
         register(lambda new: self.models.prepare(new.models))
         register(lambda new: self.prompts.prepare(new.prompts))
         register(self._check_agents)
@@ -166,7 +167,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         config = await load(config_store, settings)
         stack.push_async_callback(config_store.close)
-        authenticator = Authenticator(config.auth, behind_platform_proxy=settings.behind_platform_proxy)
+        authenticator = Authenticator(
+            config.auth,
+            behind_platform_proxy=settings.behind_platform_proxy,
+            groups=GroupLookup(workspace),
+            needs_groups=config.names_groups,
+            listens_on_loopback=is_loopback(settings.host),
+        )
         stack.push_async_callback(authenticator.close)
         require_authentication(settings, authenticator)
 

@@ -51,6 +51,13 @@ class Config(Section):
             )
         return self
 
+    @property
+    def names_groups(self) -> bool:
+        """Whether anything depends on callers' groups."""
+        policies = [one.allowed_groups for one in self.agents.values()]
+        policies += [one.allowed_groups for one in (*self.mcp.servers.values(), *self.a2a.peers.values())]
+        return any(policy is not None for policy in policies) or bool(self.server.operator_groups)
+
     @model_validator(mode="after")
     def _names_are_plain(self) -> Self:
         """A name goes into URLs, tool names and traces; `:` and `__` set remote agents apart from ours."""

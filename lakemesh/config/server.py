@@ -30,3 +30,5 @@ class ServerConfig(Section):
         "loopback ones alone while nobody authenticates",
     )
     cors: CorsConfig = CorsConfig()
+    operators: list[str] = Field(default=[], description="users who see the parts of /health/ready and /metrics")
+    operator_groups: list[str] = Field(default=[], description="groups whose members see them too")

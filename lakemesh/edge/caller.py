@@ -14,6 +14,7 @@ from lakemesh.schemas import Identity
 
 IDENTITY = "lakemesh.identity"
 AUTHENTICATE = "lakemesh.authenticate"
+OPERATOR = "lakemesh.is_operator"
 
 
 def identity_of(scope: Scope) -> Identity:
@@ -22,6 +23,13 @@ def identity_of(scope: Scope) -> Identity:
     if isinstance(found, Identity):
         return found
     raise found if isinstance(found, LakemeshError) else Unauthenticated("This needs a signed-in caller.")
+
+
+def is_operator(scope: Scope) -> bool:
+    """Whether the caller may see what is for operators: those whom configuration names, and everybody who can reach a
+    server that only its own machine reaches."""
+    found = scope.get(IDENTITY)
+    return isinstance(found, Identity) and bool(scope[OPERATOR](found))
 
 
 async def reauthenticated(scope: Scope) -> Identity:

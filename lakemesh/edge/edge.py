@@ -11,11 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lakemesh.config.governance import LimitsConfig
 from lakemesh.config.schema import Config
 from lakemesh.config.server import CorsConfig, ServerConfig
-from lakemesh.edge.caller import AUTHENTICATE, IDENTITY
+from lakemesh.edge.caller import AUTHENTICATE, IDENTITY, OPERATOR
 from lakemesh.edge.source import SourceRule
 from lakemesh.errors import LakemeshError, PayloadTooLarge, Unauthenticated
 from lakemesh.governance.identity import Authenticator
 from lakemesh.http import problem_response
+from lakemesh.schemas import Identity
 
 READ_HEADERS = {
     name.encode(): name
@@ -67,6 +68,8 @@ class Edge:
         )
         self._inner = with_cors(self._serve, server.cors)
         self._max_body_bytes = limits.max_body_bytes
+        self._operators = frozenset(server.operators)
+        self._operator_groups = frozenset(server.operator_groups)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outcome = Outcome(send)
@@ -80,6 +83,7 @@ class Edge:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
+        scope[OPERATOR] = self._is_operator
         scope[AUTHENTICATE] = partial(self._authenticator.authenticate, headers)
         try:
             try:
@@ -93,6 +97,11 @@ class Edge:
             await self._app(scope, receive, send)
         except LakemeshError as error:
             await self._refuse(error, scope, receive, send)
+
+    def _is_operator(self, identity: Identity) -> bool:
+        if self._authenticator.trusts_anybody:
+            return self._authenticator.listens_on_loopback
+        return identity.user in self._operators or bool(identity.groups & self._operator_groups)
 
     async def _refuse(self, error: LakemeshError, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket is refused before its handshake, with the same answer as a request."""

@@ -20,7 +20,7 @@ class Grants:
     """Privileges by securable and principal, kept in `kept`. Administrators need none."""
 
     def __init__(self, admins: frozenset[str], kept: dict[str, dict[str, list[str]]]) -> None:
-        self._admins = admins
+        self.admins = admins
         self._privileges = kept
 
     def change(self, full_name: str, principal: str, add: list[str], remove: list[str]) -> None:
@@ -43,7 +43,7 @@ class Grants:
 
     def allows(self, user: str, privilege: str, full_name: str) -> bool:
         """Whether the user holds the privilege on the object, its schema or its catalog, and may use both."""
-        if user in self._admins:
+        if user in self.admins:
             return True
         parts = full_name.lower().split(".")
         held = [self._held(user, ".".join(parts[:level])) for level in range(1, len(parts) + 1)]
@@ -131,6 +131,22 @@ class Tokens:
 
 def routes(tokens: Tokens, grants: Grants) -> APIRouter:
     router = APIRouter()
+    groups: dict[str, frozenset[str]] = {"admins": grants.admins}
+
+    def person(user: str) -> dict[str, Any]:
+        """Everybody is in `users`, as on the platform."""
+        names = ["users", *sorted(name for name, members in groups.items() if user in members)]
+        member_of = [{"display": name, "value": str(zlib.crc32(name.encode())), "type": "direct"} for name in names]
+        numbered = str(zlib.crc32(user.encode()))
+        return {"id": numbered, "userName": user, "displayName": user, "active": True, "groups": member_of}
+
+    def found(chosen: str, attribute: str) -> dict[str, Any]:
+        """Who the filter names; the only one that is understood is `<attribute> eq "<value>"`."""
+        name, _, value = chosen.partition(" eq ")
+        if name != attribute:
+            raise ApiError(400, f"The filter {chosen!r:.100} is not understood.", error_code="INVALID_PARAMETER_VALUE")
+        people = [person(value.strip('"'))]
+        return {"totalResults": 1, "startIndex": 1, "itemsPerPage": 1, "Resources": people}
 
     @router.get("/.well-known/databricks-config")
     async def databricks_config(request: Request) -> dict[str, Any]:
@@ -161,7 +177,20 @@ def routes(tokens: Tokens, grants: Grants) -> APIRouter:
     @router.get("/api/2.0/preview/scim/v2/Me")
     async def me(request: Request) -> dict[str, Any]:
         user = request.state.user
-        return {"id": str(zlib.crc32(user.encode())), "userName": user, "displayName": user, "active": True}
+        return person(user)
+
+    @router.get("/api/2.0/preview/scim/v2/Users")
+    async def list_users(request: Request) -> dict[str, Any]:
+        return found(request.query_params.get("filter", ""), "userName")
+
+    @router.get("/api/2.0/preview/scim/v2/ServicePrincipals")
+    async def list_principals(request: Request) -> dict[str, Any]:
+        return found(request.query_params.get("filter", ""), "applicationId")
+
+    @router.put("/emulator/groups/{name}")
+    async def set_group(name: str, request: Request) -> dict[str, Any]:
+        groups[name] = frozenset(body_of(await request.body()).get("members") or ())
+        return {"name": name, "members": sorted(groups[name])}
 
     @router.get("/api/2.1/unity-catalog/permissions/{kind}/{name}")
     async def get_permissions(kind: str, name: str) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from lakemesh.config.change import Change, Replacement
 from lakemesh.config.governance import AuthConfig
-from lakemesh.errors import ConfigurationInvalid, Unauthenticated
+from lakemesh.errors import ConfigurationInvalid, Unauthenticated, Unavailable
+from lakemesh.governance.groups import GroupLookup
 from lakemesh.governance.json_web_tokens import JsonWebTokens
 from lakemesh.schemas import Identity
 
@@ -20,18 +22,30 @@ class Authenticator:
     Three situations, and nothing a caller sends can move the server from one to another:
 
     - On Databricks Apps the platform's proxy signs callers in and sets `X-Forwarded-Email`, `-User` and
-      `-Access-Token` itself; only there are they believed (Databricks Apps documentation, HTTP headers).
+      `-Access-Token` itself; only there are they believed (Databricks Apps documentation, HTTP headers). Groups come
+      from the workspace.
     - Elsewhere, with tokens or issuers configured, a bearer token names the caller: one whose SHA-256 is listed, or a
       JSON Web Token of one of the issuers.
     - Elsewhere, with none configured, the server is a laptop and the caller is `local`.
     """
 
-    def __init__(self, config: AuthConfig, *, behind_platform_proxy: bool) -> None:
+    def __init__(
+        self,
+        config: AuthConfig,
+        *,
+        behind_platform_proxy: bool,
+        groups: GroupLookup | None = None,
+        needs_groups: bool = False,
+        listens_on_loopback: bool = True,
+    ) -> None:
+        self.listens_on_loopback = listens_on_loopback
         self._behind_proxy = behind_platform_proxy
+        self._groups = groups
+        self._needs_groups = needs_groups
         self._tokens = tokens_of(config)
         self._jwt = JsonWebTokens(config.jwt)
 
-    async def prepare(self, config: AuthConfig) -> Change:
+    async def prepare(self, config: AuthConfig, *, needs_groups: bool = False) -> Change:
         """New tokens and issuers; revoked ones stop working with the next request. Raises `ConfigurationInvalid` for
         a change that would open a running server to anybody."""
         if self.requires_token and not config.tokens and not config.jwt:
@@ -41,6 +55,7 @@ class Authenticator:
 
         def take() -> None:
             self._tokens = tokens_of(config)
+            self._needs_groups = needs_groups
             self._jwt = self._jwt.reconfigured(config.jwt)
 
         return Replacement(take)
@@ -66,7 +81,7 @@ class Authenticator:
     async def authenticate(self, headers: Mapping[str, str]) -> Identity:
         """The caller's identity. Raises `Unauthenticated` when nothing vouches for one."""
         if self._behind_proxy:
-            return self._from_proxy(headers)
+            return await self._with_groups(self._from_proxy(headers))
         if self._tokens or self._jwt:
             return await self._from_bearer(headers.get("authorization", ""))
         return LOCAL
@@ -80,6 +95,15 @@ class Authenticator:
             email=headers.get("x-forwarded-email"),
             token=headers.get("x-forwarded-access-token"),
         )
+
+    async def _with_groups(self, identity: Identity) -> Identity:
+        """The platform names no groups; they are looked up where something depends on them."""
+        if not self._needs_groups or self._groups is None:
+            return identity
+        try:
+            return replace(identity, groups=await self._groups.groups_of(identity))
+        except Unavailable:
+            return replace(identity, groups_unknown=True)
 
     async def _from_bearer(self, authorization: str) -> Identity:
         scheme, _, token = authorization.partition(" ")

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from lakemesh.lakehouse.database import Database
+from lakemesh.lakehouse.directory import Directory
 from lakemesh.lakehouse.endpoints import ModelEndpoints
 from lakemesh.lakehouse.functions import Functions
 from lakemesh.lakehouse.genie import Genie
@@ -36,6 +37,7 @@ class Workspace:
     genie: Genie | None = None
     jobs: Jobs | None = None
     secrets: Secrets | None = None
+    directory: Directory | None = None
     database: Database | None = None
     bind: "Callable[[Identity], Awaitable[Workspace]] | None" = None
 

@@ -17,7 +17,12 @@ from lakemesh.prompts import PromptStore
 from lakemesh.schemas import Identity
 
 SECRET = "redacted"  # noqa: S105
-SECRET_WORDS = ("key", "secret", "password", "sha256", "header", "token")
+SECRET_WORDS = (
+    "key", "secret", "password", "passphrase", "passwd", "pwd", "sha256", "header", "token", "credential", "dsn",
+    "webhook", "authorization", "connection", "cookie", "signature", "operators",
+)  # fmt: skip
+LOADED_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]*@|[a-z][a-z0-9+.-]*://[^\s]*\?")
+"""A URL that carries credentials, or a query, which may."""
 ROOT = "lakemesh://"
 CONFIG_URI = f"{ROOT}configuration"
 JSON, TEXT = "application/json", "text/plain"
@@ -144,9 +149,12 @@ def contents(uri: str, value: Any) -> Described:
 def redacted(section: BaseModel) -> dict[str, Any]:
     """A section without what could open a door: what is kept out of its `repr`, and in free options what is named like
     a secret."""
-    shown = {}
+    shown: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
         if name == "auth":
+            continue
+        if name == "options":
+            shown[name] = options_shown(getattr(section, name))
             continue
         value = getattr(section, name)
         shown[field.alias or name] = SECRET if not field.repr and value else cleaned(value)
@@ -158,6 +166,13 @@ def cleaned(value: Any, name: str = "") -> Any:
         return redacted(value)
     if any(word in name.lower() for word in SECRET_WORDS) and value:
         return SECRET
+    if isinstance(value, str) and LOADED_URL.search(value):
+        return SECRET
     if isinstance(value, Mapping):
         return {key: cleaned(item, str(key)) for key, item in value.items()}
     return [cleaned(item, name) for item in value] if isinstance(value, list | tuple) else value
+
+
+def options_shown(options: Mapping[str, Any]) -> dict[str, Any]:
+    """An author's own options: nobody here knows which are secrets, so only numbers and switches are shown."""
+    return {name: value if isinstance(value, bool | int | float) else SECRET for name, value in options.items()}

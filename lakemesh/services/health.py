@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from lakemesh import __version__
 from lakemesh.deadline import Deadline
-from lakemesh.errors import LakemeshError
+from lakemesh.edge import identity_of, is_operator
+from lakemesh.errors import LakemeshError, PermissionDenied
 from lakemesh.http import json_response
 
 CHECK_SECONDS = 2.0
@@ -24,7 +25,8 @@ class Check(Protocol):
 
 class Health:
     """`live`: the loop turns. `ready`: the server takes requests; 503 while it starts or drains. What works less
-    well than it should is named, and does not take the server out of traffic: it still serves."""
+    well than it should does not take the server out of traffic: it still serves. Anybody may know the status; the parts
+    and their reasons are for operators."""
 
     def __init__(
         self, *, checks: Mapping[str, Check], accepting: Callable[[], bool], prometheus: Callable[[], str]
@@ -42,9 +44,15 @@ class Health:
         parts = {name: await run_check(check) for name, check in self._checks.items()}
         degraded = {name: part["degraded"] for name, part in parts.items() if part.get("degraded")}
         status = "degraded" if degraded else "ready"
+        if not is_operator(request.scope):
+            return json_response({"status": status})
         return json_response({"status": status, "degraded": degraded, "parts": parts})
 
     async def metrics(self, request: Request) -> Response:
+        """For operators. Raises `PermissionDenied` for others."""
+        identity_of(request.scope)
+        if not is_operator(request.scope):
+            raise PermissionDenied("Metrics are for the operators that server.operators names.")
         return Response(self._prometheus(), headers={"Content-Type": PROMETHEUS_TEXT})
 
 

@@ -7,6 +7,7 @@ import time
 from pydantic import BaseModel, Field
 
 from lakemesh.agents import Agent, AgentContext, AgentInput, AgentOutput, ComputeAgent
+from lakemesh.agents.echo import EchoAgent
 from lakemesh.errors import Unavailable
 from lakemesh.schemas import Progress, TextDelta
 
@@ -166,3 +167,17 @@ class AskingAgent(Agent[dict, dict]):
         schema = {"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]}
         sure = await context.ask(schema, "Are you sure?")
         return AgentOutput(agent_name=self.name, result={**wish.model_dump(), **sure})
+
+
+class FreeOptions(BaseModel):
+    """Whatever its author likes."""
+
+    dsn: str = ""
+    limit: int = 0
+    nested: dict[str, str] = {}
+
+
+class OptionsAgent(EchoAgent):
+    """Has options of its own."""
+
+    options_model = FreeOptions

@@ -65,3 +65,34 @@ def test_a_socket_is_refused_as_a_request_is(server: Server) -> None:
     with connect(url, additional_headers={"authorization": f"Bearer {TOKEN}"}) as socket:
         socket.send('{"id": "1", "agent": "echo", "data": {"message": "x"}}')
         assert '"started"' in socket.recv(timeout=20)
+
+
+def test_reasons_and_metrics_are_for_operators(tmp_path: Path) -> None:
+    tokens = [f"{{user: {name}, sha256: {hashlib.sha256(name.encode()).hexdigest()}}}" for name in ("ann", "bob")]
+    more = f"auth: {{tokens: [{', '.join(tokens)}]}}\nserver: {{operators: [ann]}}\n"
+    agents = f"{AGENTS}\n  broken: {{class: tests.agents.sample_agents:BrokenStartAgent}}"
+    with running_server(tmp_path / "home", write_config(tmp_path / "config", agents, more=more)) as server:
+
+        def get(path: str, name: str) -> httpx.Response:
+            return httpx.get(server.url + path, headers={"authorization": f"Bearer {name}"} if name else None)
+
+        assert "broken" in get("/health/ready", "ann").json()["degraded"]["agents"]
+        for name in ("", "bob", "nobody"):
+            assert get("/health/ready", name).json() == {"status": "degraded"}
+        assert [get("/metrics", name).status_code for name in ("ann", "bob", "")] == [200, 403, 401]
+
+
+def test_the_configuration_that_clients_read_has_no_secrets(tmp_path: Path) -> None:
+    secret = "HUNTER2"
+    options = f"{{dsn: 'x{secret}', limit: 5, nested: {{pwd: '{secret}'}}}}"
+    agents = f"  free: {{class: tests.agents.sample_agents:OptionsAgent, options: {options}}}"
+    more = (
+        f"mcp: {{servers: {{far: {{url: 'https://far.example.com/{secret.lower()}', token: {secret}}}}}}}\n"
+        f"telemetry: {{otlp: {{endpoint: 'https://user:{secret}@otlp.example.com', headers: {{x: {secret}}}}}}}\n"
+    )
+    with running_server(tmp_path / "home", write_config(tmp_path / "config", agents, more=more)) as server:
+        call = {"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": "lakemesh://configuration"}}
+        text = httpx.post(f"{server.url}/mcp", json=call, timeout=30).text
+        assert "free" in text
+        assert secret not in text
+        assert "limit" in text

@@ -124,6 +124,7 @@ def ports(
     credentials: Credentials,
     http: httpx.AsyncClient,
 ) -> Workspace:
+    from lakemesh.lakehouse.databricks.directory import WorkspaceDirectory
     from lakemesh.lakehouse.databricks.endpoints import ServingEndpoints
     from lakemesh.lakehouse.databricks.functions import UnityFunctions
     from lakemesh.lakehouse.databricks.genie import GenieSpaces
@@ -170,6 +171,7 @@ def ports(
         genie=GenieSpaces(client, calls),
         jobs=WorkspaceJobs(client, calls),
         secrets=WorkspaceSecrets(client, calls),
+        directory=WorkspaceDirectory(client, calls),
     )
 
 
