@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 from typing_extensions import TypeVar
 
-from lakemesh.errors import InvalidRequest, LakemeshError, ModelUnavailable
+from lakemesh.agents.known_names import server_of
+from lakemesh.errors import InvalidRequest, LakemeshError, ModelUnavailable, Unavailable, UnknownAgent
 from lakemesh.models import ChatAnswer, Message, ToolCall
 from lakemesh.models.streaming import whole_answer
 from lakemesh.models.structured import unfenced
@@ -203,8 +204,8 @@ async def run_tools(
     arguments: Mapping[str, Any],
 ) -> ToolRun[ModelT]:
     """See `AgentContext.run_tools`."""
-    described = context.tools(*tools)
-    names = wire_names(tools)
+    described = offered(context, tools)
+    names = wire_names([tool["function"]["name"] for tool in described])
     shown = [
         {**tool, "function": {**tool["function"], "name": wire_name}}
         for wire_name, tool in zip(names, described, strict=True)
@@ -221,6 +222,19 @@ async def run_tools(
     )
     with context.within(limits.time_share):
         return await loop.run()
+
+
+def offered(context: "AgentContext", tools: Sequence[str]) -> list[dict[str, Any]]:
+    """What this caller may use. A tool whose server is away, or offers it no longer, degrades the answer."""
+    found: list[dict[str, Any]] = []
+    for name in tools:
+        try:
+            found += context.tools(name)
+        except (Unavailable, UnknownAgent) as error:
+            if isinstance(error, UnknownAgent) and not server_of(name):
+                raise
+            context.degrade(f"tools: {name!r} is not there")
+    return found
 
 
 def wire_names(tools: Sequence[str]) -> dict[str, str]:

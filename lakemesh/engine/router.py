@@ -36,7 +36,7 @@ from lakemesh.engine.runners import Runners
 from lakemesh.engine.unread import UnreadAnswers
 from lakemesh.errors import AgentFailed, Cancelled, LakemeshError
 from lakemesh.governance.admission import Admission
-from lakemesh.governance.policy import require_may_call
+from lakemesh.governance.policy import may_call, require_may_call
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.schemas import (
     AgentInput,
@@ -168,9 +168,11 @@ class AgentRouter:
         """What the caller answers to an `Asked` event; None declines. Raises `NotFound` and `ValidationFailed`."""
         self._asks.answer(execution_id, question_id, value, identity)
 
-    def describe_tools(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Agents as functions for a model, in the shape of OpenAI's chat completions."""
-        found = [self.registry.get(name).description for name in names]
+    def describe_tools(self, names: Sequence[str], identity: Identity) -> list[dict[str, Any]]:
+        """Agents as functions for a model, in the shape of OpenAI's chat completions; without those that `identity` may
+        not call."""
+        registered = [self.registry.get(name) for name in names]
+        found = [one.description for one in registered if may_call(identity, one.config)]
         return [
             {
                 "type": "function",

@@ -88,6 +88,7 @@ def test_an_answer_of_the_models_own_is_not_passed_on(world: World) -> None:
     assert answer["result"]["refused"]
     assert "Paris" not in json.dumps(answer)
     assert "calendar: Adds days" in answer["result"]["text"]
+    assert "vault" not in answer["result"]["text"]  # this caller may not know that there is one
     streamed = world.ask("what is the capital of France?", accept="text/event-stream").text
     assert "Paris" not in streamed
 
@@ -102,7 +103,12 @@ def test_agents_that_fail_are_named(world: World) -> None:
     asked = world.report("divide and open the vault")["result"]["asked"]
     assert asked == [
         {"agent": "arithmetic", "error": "agent_failed"},
-        {"agent": "vault", "error": "permission_denied"},
+        {"agent": "vault", "error": "invalid_request"},
+    ]
+    assert [tool["function"]["name"] for tool in world.model.requests[0]["tools"]] == [
+        "calendar",
+        "greeter",
+        "arithmetic",
     ]
 
 

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from lakemesh.agents.base import Agent, AgentContext
 from lakemesh.agents.known_names import KnownNames
 from lakemesh.agents.supervisor.choice import Candidate, ranked
-from lakemesh.agents.tool_loop import ToolLimits, cut
+from lakemesh.agents.tool_loop import ToolLimits, cut, offered
 from lakemesh.errors import LakemeshError, ModelUnavailable
 from lakemesh.lakehouse.endpoints import OFFLINE_MODEL
 from lakemesh.models import Message
@@ -81,7 +81,7 @@ class Supervisor(Agent[Task, Report]):
         return AgentOutput(agent_name=self.name, result=report)
 
     def _candidates(self, context: AgentContext) -> list[Candidate]:
-        functions = [tool["function"] for tool in context.tools(*self.options.agents)]
+        functions = [tool["function"] for tool in offered(context, self.options.agents)]
         return [
             Candidate(name=one["name"], description=one["description"], schema=one["parameters"]) for one in functions
         ]
