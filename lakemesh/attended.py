@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
-from lakemesh.errors import Cancelled
+from lakemesh.errors import Cancelled, ShuttingDown
 from lakemesh.event_stream import left
 
 T = TypeVar("T")
@@ -30,9 +30,12 @@ class Attended:
         try:
             return await self._steps(coroutine)
         except asyncio.CancelledError:
-            if self._left and self._task is not None and self._task.uncancel() == 0:
+            if self._task is None:
+                raise
+            if self._task.uncancel() == 0 and self._left:
                 raise Cancelled("The caller left before the answer was there.") from None
-            raise
+            # The caller is there, so it is the server that ends the request: its time to drain is over.
+            raise ShuttingDown("The server went down before the answer was there.", retry_after_seconds=1.0) from None
         finally:
             if self._watching is not None:
                 self._watching.cancel()

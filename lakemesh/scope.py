@@ -99,6 +99,14 @@ class ExecutionScope:
     def parent_execution_id(self) -> str | None:
         return self.parent.execution_id if self.parent is not None else None
 
+    @property
+    def root(self) -> "ExecutionScope":
+        """The scope of the execution that a door asked for."""
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
     def current_deadline(self) -> Deadline:
         """The execution's deadline, or the earlier one of the `narrowed` block the running code is in."""
         return self.deadline.earliest(narrowed_deadline.get())

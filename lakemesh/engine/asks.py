@@ -61,7 +61,7 @@ class Asks:
         """The caller's answer: an instance of the model, or an object when the schema is JSON Schema. Raises
         `InputRequired` when the caller cannot be asked or declines, and `DeadlineExceeded`."""
         json_schema = schema if isinstance(schema, Mapping) else schema.model_json_schema()
-        root = root_of(context.scope)
+        root = context.scope.root
         listener = self._listening.get(root.execution_id)
         if listener is None:
             raise InputRequired(f"{message} Call the agent as a stream to be asked.", schema=dict(json_schema))
@@ -98,7 +98,7 @@ class Asks:
         timeout_seconds: float,
     ) -> Any:
         """The durable run has the answer, tells the caller of the question, and sees to its time."""
-        durable = root_of(context.scope).durable
+        durable = context.scope.root.durable
         assert durable is not None
         asking = asyncio.ensure_future(
             durable.ask(context.scope.agent_name, message, schema, timeout_seconds=timeout_seconds)
@@ -173,12 +173,6 @@ def resume(scope: ExecutionScope | None) -> None:
         for clock in scope.clocks:
             scope.deadline = clock.resume()
         scope = scope.parent
-
-
-def root_of(scope: ExecutionScope) -> ExecutionScope:
-    while scope.parent is not None:
-        scope = scope.parent
-    return scope
 
 
 def fitting(value: Any, schema: type[BaseModel] | Mapping[str, Any]) -> Any:

@@ -18,7 +18,7 @@ from pydantic_core import to_jsonable_python
 from lakemesh.agents.base import AgentContext, AgentServices, EventSink
 from lakemesh.config.schema import Config
 from lakemesh.deadline import Deadline
-from lakemesh.engine.asks import Asks, root_of
+from lakemesh.engine.asks import Asks
 from lakemesh.engine.drive import GRACE_SECONDS
 from lakemesh.engine.events import EventBuffer, OwnEvents, discard, nested_events
 from lakemesh.engine.idempotency import (
@@ -160,7 +160,7 @@ class AgentRouter:
         timeout_seconds: float,
     ) -> Any:
         """An agent asks its caller. Raises `InputRequired` or `DeadlineExceeded`."""
-        durable = root_of(context.scope).durable is not None
+        durable = context.scope.root.durable is not None
         seconds = timeout_seconds if durable else min(timeout_seconds, self._max_timeout_seconds)
         return await self._asks.ask(schema, message, context=context, timeout_seconds=seconds)
 

@@ -99,7 +99,7 @@ class PromptStore:
         """The prompt's text in the version that configuration chooses for this session, or, in an A/B test without
         one, for this execution. Raises `NotFound` and, for variables that do not fit, `InvalidRequest`."""
         scope = current_scope()
-        sticky_key = session_id or (scope.session_id or scope.execution_id if scope else "")
+        sticky_key = session_id or (scope.session_id or scope.root.execution_id if scope else "")
         prompt, label = self._choose(name, sticky_key)
         attributes: dict[str, str | int] = {
             "gen_ai.prompt.name": name,

@@ -53,10 +53,12 @@ def wait_until(condition: Callable[[], Any], what: str = "") -> Any:
 
 
 @contextmanager
-def serve(root: Path, agents: str, more: str = "", *, program: str | None = None) -> Iterator[ServeProcess]:
+def serve(
+    root: Path, agents: str, more: str = "", *, program: str | None = None, **environment: str
+) -> Iterator[ServeProcess]:
     """The server; or `program`, which ends in the command line and may set what is too long for a test before."""
     folder = write_config(root / "config", agents, more=more)
-    variables = {"LAKEMESH_HOME": str(root / "home"), "LAKEMESH_CONFIG_FOLDER": str(folder)}
+    variables = {"LAKEMESH_HOME": str(root / "home"), "LAKEMESH_CONFIG_FOLDER": str(folder), **environment}
     begin = ["-m", "lakemesh.cli"] if program is None else ["-c", program]
     process = subprocess.Popen(
         [sys.executable, *begin, "serve", "--port", "0"],

@@ -168,3 +168,32 @@ def test_threads_that_hang_are_bounded_and_hold_up_no_other_agent(server: ServeP
         assert execute(client, "echo", {"message": "x"}).status_code == 200
         until.touch()
         wait_until(lambda: execute(client, "hanging", {"until": str(until)}).status_code == 200, "places are free")
+
+
+def test_who_is_still_served_when_the_server_ends_gets_a_problem(tmp_path: Path) -> None:
+    agents = "  slow: {class: tests.engine.agents:Slow}\n"
+    with serve(tmp_path, agents, LAKEMESH_DRAIN_SECONDS="1") as server, ThreadPoolExecutor(1) as threads:
+        with server.client() as client:
+            running = threads.submit(execute, client, "slow", {"seconds": 20})
+            wait_until(lambda: server.active() == 1, "it runs")
+            server.process.terminate()
+            answer = running.result()
+        assert (answer.status_code, answer.json()["code"]) == (503, "shutting_down")
+
+
+def test_a_session_keeps_its_arm(tmp_path: Path) -> None:
+    agents = "  arm: {class: tests.engine.agents:SessionArm}\n  outer: {class: tests.engine.agents:Outer}\n"
+    prompts = tmp_path / "config" / "prompts"
+    prompts.mkdir(parents=True)
+    (prompts / "ab_v1.txt").write_text("one")
+    (prompts / "ab_v2.txt").write_text("two")
+    more = "prompts: {selections: {ab: {split: {1: 50, 2: 50}}}}\n"
+    with serve(tmp_path, agents, more) as server, server.client() as client:
+
+        def arm(session: str) -> str:
+            body = {"agent": "arm", "data": {}, "session_id": session}
+            return client.post("/api/execute", json=body).json()["result"]["text"]
+
+        arms = {session: {arm(session) for _ in range(3)} for session in map(str, range(20))}
+        assert all(len(found) == 1 for found in arms.values()), "a session has one arm"
+        assert {"one", "two"} == set().union(*arms.values())

@@ -68,10 +68,12 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
         risk: RiskScore = scored.result
         decision = self._decide(risk.score)
         reasons = [reason(contribution) for contribution in risk.contributions] or ["Nothing speaks for a fraud."]
+        assessment = FraudAssessment(fraud_score=risk.score, decision=decision, reasons=reasons)
+        answer = AgentOutput(agent_name=self.name, result=assessment, confidence=scored.confidence)
         if decision == "approve":
             # Most transactions end here, and cost neither a memory nor a model call.
-            assessment = FraudAssessment(fraud_score=risk.score, decision=decision, reasons=reasons)
-            return AgentOutput(agent_name=self.name, result=assessment, confidence=scored.confidence)
+            return answer
+        context.partial["answer"] = answer
         context.emit(Progress(progress=1, total=3, message=f"scored {risk.score:.3f}: {decision}"))
         with context.within(MEMORY_SHARE):
             cases = await self._similar_cases(transaction, risk, context)
@@ -87,6 +89,12 @@ class FraudDetector(CriticalPathAgent[Transaction, FraudAssessment]):
         )
         await self._remember(transaction, risk, decision, context)
         return AgentOutput(agent_name=self.name, result=assessment, confidence=scored.confidence)
+
+    async def degraded_answer(
+        self, request: AgentInput[Transaction], context: AgentContext, error: LakemeshError
+    ) -> AgentOutput[FraudAssessment] | None:
+        """Once there is a score, there is a decision with its reasons, whatever fails of the cases and the account."""
+        return context.partial.get("answer")
 
     def _decide(self, score: float) -> Decision:
         if score >= self.options.block_above:

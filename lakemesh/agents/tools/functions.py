@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
-import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
 from lakemesh.agents.base import AgentContext, AgentServices, NoOptions, Tool
 from lakemesh.schemas import AgentInput, AgentOutput
+from lakemesh.threads import Threads
 
+MAX_THREADS = 16
+"""How many calls of one function run at once, those included whose callers have left."""
 NAMED = re.compile(r"^\s*(?::param )?(\w+):\s+(.+)$", re.MULTILINE)
 UNSUPPORTED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
 
@@ -23,6 +25,7 @@ class FunctionTool(Tool[BaseModel, Any]):
     def __init__(self, name: str, function: Callable[..., Any], services: AgentServices) -> None:
         super().__init__(name, NoOptions(), services)
         self._function = function
+        self._threads = Threads(MAX_THREADS)
         hints = get_type_hints(function, include_extras=True)
         self._context_parameter = next((key for key, hint in hints.items() if hint is AgentContext), None)
         self._result = TypeAdapter(hints.get("return", Any))
@@ -37,7 +40,7 @@ class FunctionTool(Tool[BaseModel, Any]):
         if inspect.iscoroutinefunction(self._function):
             result = await self._function(**arguments)
         else:
-            result = await anyio.to_thread.run_sync(lambda: self._function(**arguments), abandon_on_cancel=True)
+            result = await self._threads.run(self.name, lambda: self._function(**arguments))
         return AgentOutput(agent_name=self.name, result=self._result.dump_python(result, mode="json"))
 
 
