@@ -39,7 +39,7 @@ async def main(home: Path, name: str) -> None:
                 say("forgotten", memory_id)
                 assert memory_id not in {match.memory_id for match in await memory.retrieve(name, top_k=1_000)}
 
-    await asyncio.gather(*(remember(worker) for worker in range(4)), forget())
+    await asyncio.gather(*(remember(worker) for worker in range(4)), forget(), forget(), forget())
 
 
 asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

@@ -79,3 +79,25 @@ def test_two_servers_on_one_home_see_each_others_memories_and_forgetting(
         call(second, "alice", note="the PIN, told to the second")
         assert found(server, "alice", 1) == ["the PIN, told to the second"]
     assert found(server, "alice", 1) == ["the PIN, told to the second"]
+
+
+def test_a_damaged_index_is_told_and_mends_itself(tmp_path: Path, folder: Path) -> None:
+    """Callers are told that memory is away, and never that the agent failed."""
+    with running_server(tmp_path / "home", folder) as server:
+        call(server, "alice", note="the salary")
+        found(server, "alice", 1)
+    files = list((tmp_path / "home/indexes/main/agents/memory_index").glob("*.parquet"))
+    assert files
+    for file in files:
+        file.write_bytes(file.read_bytes()[:30])
+    answers = []
+    with running_server(tmp_path / "home", folder) as server:
+        for _ in range(400):
+            body = {"agent": "diary", "data": {"question": "the salary"}}
+            response = httpx.post(f"{server.url}/api/execute", json=body, headers={"authorization": "Bearer alice"})
+            answers.append((response.status_code, response.json().get("code")))
+            if response.status_code == 200 and response.json()["result"]["found"] == ["the salary"]:
+                break
+            time.sleep(0.02)
+        assert answers[-1] == (200, None)
+    assert set(answers) <= {(200, None), (503, "workspace_unavailable")}

@@ -108,6 +108,10 @@ class LocalIndexes:
             self._open.pop(name, None)
             await self._tables.drop(name)
 
+    async def close(self) -> None:
+        """Wait for what goes on in the background: its threads cannot be stopped."""
+        await asyncio.gather(*self._builds, return_exceptions=True)
+
     async def _current(self, name: str) -> LoggedIndex:
         """The index with everything every process has written. Raises `NotFound`, and `WorkspaceUnavailable` for one
         whose files are damaged."""

@@ -58,7 +58,8 @@ class DeltaTables:
         self._opened: dict[str, OpenTable] = {}
 
     async def create(self, spec: TableSpec) -> None:
-        await self._write(spec.name, lambda: self._create(spec))
+        if not await asyncio.to_thread(self.exists, spec.name):
+            await self._write(spec.name, lambda: self._create(spec))
 
     async def add_columns(self, name: str, columns: Sequence[Column]) -> None:
         await self.exclusively(name, lambda table: add_missing(table, columns))

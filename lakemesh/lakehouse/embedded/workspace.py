@@ -55,6 +55,7 @@ async def open_workspace(
 
     async def close() -> None:
         await endpoints.close()
+        await indexes.close()
         await asyncio.to_thread(warehouse.close)
         if opened is not None:
             await opened.close()
