@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lakemesh.composition.doors import open_doors
 from lakemesh.composition.services import Services, open_services
+from lakemesh.config.schema import Config
+from lakemesh.config.server import ServerConfig
 from lakemesh.config.settings import Settings
 from lakemesh.engine.containment import contain_exits
 from lakemesh.errors import LakemeshError, Unavailable
@@ -41,6 +43,7 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._doors: ASGIApp | None = None
+        self._on_config: list[Callable[[ServerConfig], None]] = []
         self.start_error: Exception | None = None
 
     @asynccontextmanager
@@ -48,6 +51,8 @@ class App:
         """Everything open. Raises `ConfigurationInvalid` with every fault, or `WorkspaceUnavailable`."""
         async with opened(self._settings) as services, AsyncExitStack() as closing:
             self._doors = open_doors(services, closing)
+            self._tell(services.config.current)
+            services.config.subscribe(self._tell)
             contain_exits(asyncio.get_running_loop())
             services.config.start()
             try:
@@ -56,6 +61,14 @@ class App:
                 await services.router.drain(self._settings.drain_seconds / 2)
             finally:
                 self._doors = None
+
+    def on_config(self, listener: Callable[[ServerConfig], None]) -> None:
+        """Have `listener` called with the section `server` once it is known, and whenever it changes."""
+        self._on_config.append(listener)
+
+    def _tell(self, config: Config) -> None:
+        for listener in self._on_config:
+            listener(config.server)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

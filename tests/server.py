@@ -10,6 +10,7 @@ import uvicorn
 
 from lakemesh.app import create_app
 from lakemesh.config.settings import Settings
+from lakemesh.edge.protocol import ConnectionRules, bounded_protocol
 
 START_SECONDS = 30.0
 
@@ -52,7 +53,12 @@ def write_config(folder: Path, agents: str, more: str = "", models: str = MODELS
 def running_server(home: Path, config_folder: Path, **settings: object) -> Iterator[Server]:
     """The server in a thread of its own, stopped by its own graceful way."""
     app = create_app(Settings(home=home, config_folder=config_folder, port=0, **settings))
-    server = Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5))
+    rules = ConnectionRules()
+    app.on_config(rules.configure)
+    protocol = bounded_protocol(rules)
+    server = Server(
+        uvicorn.Config(app, http=protocol, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5)
+    )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
     assert server.ready.wait(START_SECONDS), "the server did not start"

@@ -37,6 +37,8 @@ def run(app: "App", settings: "Settings") -> None:
     """Serve until told to stop. Raises why it could not start."""
     import uvicorn
 
+    from lakemesh.edge.protocol import ConnectionRules, bounded_protocol
+
     class Server(uvicorn.Server):
         """Says where it listens once it does."""
 
@@ -50,8 +52,11 @@ def run(app: "App", settings: "Settings") -> None:
             typer.echo(GREETING.format(base=base), err=True)
             spare_the_garbage_collector()
 
+    rules = ConnectionRules()
+    app.on_config(rules.configure)
     config = uvicorn.Config(
         app,
+        http=bounded_protocol(rules),
         log_config=None,
         access_log=False,
         server_header=False,

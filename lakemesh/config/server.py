@@ -30,5 +30,10 @@ class ServerConfig(Section):
         "loopback ones alone while nobody authenticates",
     )
     cors: CorsConfig = CorsConfig()
+    header_seconds: float = Field(default=15.0, gt=0, description="in which the head of a request must have arrived")
+    body_seconds: float = Field(default=60.0, gt=0, description="in which its body must have")
+    idle_seconds: float = Field(default=60.0, gt=0, description="how long a connection is kept between requests")
+    max_header_bytes: int = Field(default=65_536, ge=1_024)
+    max_connections: int = Field(default=4_096, ge=1, description="open at once; more are closed with 503")
     operators: list[str] = Field(default=[], description="users who see the parts of /health/ready and /metrics")
     operator_groups: list[str] = Field(default=[], description="groups whose members see them too")
