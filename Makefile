@@ -3,7 +3,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test lint bench lock clean judge-clients judge-dependencies
+
+.PHONY: demo serve test lint bench lock clean judge-clients judge-dependencies spark judge
 
 $(BIN)/lakemesh: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +25,19 @@ test: $(BIN)/lakemesh
 judge-clients: $(BIN)/lakemesh
 	$(BIN)/python -m tests.interop.clients
 	$(BIN)/python -m pytest tests/interop/test_*_clients.py
+
+# Apache Spark and a Java to run it, from PyPI alone, in an environment of its own: the second opinion on SQL.
+SPARK ?= .cache/spark
+
+$(SPARK)/installed: tests/spark/requirements.txt
+	$(PYTHON) -m venv $(SPARK)
+	$(SPARK)/bin/pip install --quiet --disable-pip-version-check -r tests/spark/requirements.txt
+	@touch $@
+
+spark: $(SPARK)/installed
+
+judge: $(BIN)/lakemesh spark
+	LAKEMESH_SPARK=$(abspath $(SPARK)) $(BIN)/python -m pytest tests/spark
 
 lint: $(BIN)/lakemesh
 	$(BIN)/ruff check .
