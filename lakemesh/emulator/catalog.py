@@ -11,7 +11,8 @@ from lakemesh.emulator.cells import column
 from lakemesh.emulator.errors import ApiError, not_found
 from lakemesh.emulator.identity import Grants, body_of
 from lakemesh.errors import InvalidRequest, LakemeshError
-from lakemesh.lakehouse.statements import full_name, parse_statement
+from lakemesh.lakehouse.spark_dialect import parse_statement
+from lakemesh.lakehouse.sql_gate import full_name
 from lakemesh.lakehouse.tables import TableInfo
 from lakemesh.lakehouse.workspace import Workspace
 

@@ -2,8 +2,9 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -36,6 +37,7 @@ def parameters_of(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for item in items:
         kind, text = str(item.get("type") or "STRING").upper(), item.get("value")
+        require_precision(item.get("name"), kind, text)
         read = PARAMETER_READERS.get(kind.partition("(")[0])
         if read is None:
             raise ApiError(400, f"The parameter {item.get('name')!r} has an unknown type {kind!r}.")
@@ -44,6 +46,20 @@ def parameters_of(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         except (ValueError, ArithmeticError):
             raise ApiError(400, f"The parameter {item.get('name')!r} is not a {kind}.") from None
     return values
+
+
+def require_precision(name: Any, kind: str, text: Any) -> None:
+    """A DECIMAL that does not hold its value is refused (Spark: NUMERIC_VALUE_OUT_OF_RANGE under ANSI casts)."""
+    found = re.fullmatch(r"DECIMAL\((\d+)(?:,\s*(\d+))?\)", kind)
+    if found is None or text is None:
+        return
+    precision, scale = int(found[1]), int(found[2] or 0)
+    try:
+        whole = len(str(abs(int(Decimal(text))))) if abs(Decimal(text)) >= 1 else 0
+    except (ArithmeticError, ValueError):
+        return
+    if precision > 38 or whole > precision - scale:
+        raise ApiError(400, f"[NUMERIC_VALUE_OUT_OF_RANGE] The parameter {name!r} does not fit {kind}.")
 
 
 def cell(value: Any) -> str | None:
@@ -62,10 +78,21 @@ def cell(value: Any) -> str | None:
         case list() | tuple() | dict():
             return json.dumps(nested(value))
         case float():
-            return repr(value)
+            return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(repr(value), repr(value))
+        case timedelta():
+            return day_time_text(value)
         case Decimal():
             return format(value, "f")
     return str(value)
+
+
+def day_time_text(value: timedelta) -> str:
+    """`INTERVAL DAY TO SECOND` as Spark writes its cells."""
+    sign, micros = ("-" if value < timedelta() else ""), abs(value) // timedelta(microseconds=1)
+    seconds, fraction = divmod(micros, 1_000_000)
+    days, seconds = divmod(seconds, 86_400)
+    text = f"{sign}{days} {seconds // 3600:02}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
+    return f"{text}.{fraction:06}".rstrip("0").rstrip(".") if fraction else f"{text}.000000000"
 
 
 def nested(value: Any) -> Any:

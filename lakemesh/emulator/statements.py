@@ -5,7 +5,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,8 +17,12 @@ from lakemesh.emulator.errors import ApiError, not_found
 from lakemesh.emulator.identity import body_of
 from lakemesh.emulator.sql import Sql, failure
 from lakemesh.errors import LakemeshError
+from lakemesh.lakehouse.embedded.catalog import Session
 from lakemesh.lakehouse.warehouse import QueryResult
 
+WAREHOUSE = "emulator"
+MAX_STATEMENT_BYTES = 16 * 2**20
+INLINE_BYTES = 26_214_400
 MAX_STATEMENTS = 1_000
 CHUNK_ROWS = 5_000
 LONGEST_SECONDS = 600.0
@@ -33,8 +37,16 @@ class Statement:
     user: str
     external: bool
     arrow: bool
+    byte_limit: int | None = None
     task: asyncio.Task[QueryResult]
+    found: QueryResult | None = None
     link_key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+    def result(self) -> QueryResult:
+        """What the task found, within the statement's bounds; they are computed once."""
+        if self.found is None:
+            self.found = bounded(self, self.task.result())
+        return self.found
 
     async def task_over(self, timeout_seconds: float = LONGEST_SECONDS) -> None:
         """Wait for the end of the task, however it ends."""
@@ -65,7 +77,8 @@ class Statements:
             user=user,
             external=body.get("disposition") == "EXTERNAL_LINKS",
             arrow=body.get("format") == "ARROW_STREAM",
-            task=asyncio.ensure_future(self._run(text, parameters, user, row_limit)),
+            byte_limit=int(body["byte_limit"]) if body.get("byte_limit") else None,
+            task=asyncio.ensure_future(self._run(text, parameters, user, row_limit, session_of(body))),
         )
         self._known[statement.statement_id] = statement
         while len(self._known) > MAX_STATEMENTS:
@@ -83,11 +96,15 @@ class Statements:
             raise not_found(f"The statement {statement_id!r}")
         return statement
 
-    async def _run(self, text: str, parameters: Mapping[str, Any], user: str, row_limit: int) -> QueryResult:
+    async def _run(
+        self, text: str, parameters: Mapping[str, Any], user: str, row_limit: int, session: Session
+    ) -> QueryResult:
         if self._starts_at is None:
             self._starts_at = time.monotonic() + self.start_seconds
         await asyncio.sleep(max(0.0, self._starts_at - time.monotonic()))
-        return await self._sql.run(text, parameters, user=user, row_limit=row_limit, timeout_seconds=LONGEST_SECONDS)
+        return await self._sql.run(
+            text, parameters, user=user, row_limit=row_limit, timeout_seconds=LONGEST_SECONDS, session=session
+        )
 
 
 def routes(statements: Statements) -> APIRouter:
@@ -99,8 +116,9 @@ def routes(statements: Statements) -> APIRouter:
         body = body_of(await request.body())
         if not body.get("warehouse_id"):
             raise ApiError(400, "warehouse_id is missing.")
+        require_known(body)
         statement = statements.submit(body, request.state.user)
-        wait = float(str(body.get("wait_timeout") or "10s").removesuffix("s"))
+        wait = wait_seconds(body)
         await statement.task_over(wait)
         if not statement.task.done() and body.get("on_wait_timeout") == "CANCEL":
             statement.task.cancel()
@@ -116,7 +134,7 @@ def routes(statements: Statements) -> APIRouter:
         statement = statements.get(statement_id, request.state.user)
         if not statement.task.done() or statement.task.cancelled():
             raise ApiError(400, "The statement has no result.")
-        return chunk(statement, statement.task.result(), index, str(request.base_url))
+        return chunk(statement, statement.result(), index, str(request.base_url))
 
     @router.post("/api/2.0/sql/statements/{statement_id}/cancel")
     async def cancel(statement_id: str, request: Request) -> dict[str, Any]:
@@ -129,18 +147,75 @@ def routes(statements: Statements) -> APIRouter:
         statement = statements.get(statement_id)
         if "authorization" in request.headers or not secrets.compare_digest(key, statement.link_key):
             raise ApiError(400, "Presigned links are fetched without credentials.")
-        rows = slice_of(statement.task.result(), index)
+        rows = slice_of(statement.result(), index)
         return Response(arrow_stream(rows), media_type="application/vnd.apache.arrow.stream")
 
     @router.get("/api/2.0/sql/warehouses")
     async def list_warehouses() -> dict[str, Any]:
-        return {"warehouses": [warehouse("emulator", statements)]}
+        return {"warehouses": [warehouse(WAREHOUSE, statements)]}
 
     @router.get("/api/2.0/sql/warehouses/{warehouse_id}")
     async def get_warehouse(warehouse_id: str) -> dict[str, Any]:
+        if warehouse_id != WAREHOUSE:
+            raise not_found(f"The warehouse {warehouse_id!r:.100}")
         return warehouse(warehouse_id, statements)
 
     return router
+
+
+def wait_seconds(body: Mapping[str, Any]) -> float:
+    """`0s`, or 5 to 50 seconds (SDK 0.156, `ExecuteStatementRequest.wait_timeout`: "set between 5-50 seconds ...; when
+    set to `0s`, the call is asynchronous")."""
+    text = str(body.get("wait_timeout") or "10s")
+    number = text.removesuffix("s")
+    if not text.endswith("s") or not number.isdecimal() or not (int(number) == 0 or 5 <= int(number) <= 50):
+        raise ApiError(400, f"wait_timeout must be 0s, or between 5s and 50s; it is {text!r:.40}.")
+    return float(number)
+
+
+def require_known(body: Mapping[str, Any]) -> None:
+    """What the platform refuses before a statement runs (SDK 0.156, `StatementExecutionAPI.execute_statement`): formats
+    other than JSON_ARRAY inline ("supported only with EXTERNAL_LINKS disposition"), texts beyond 16 MiB, warehouses
+    that are not there. CSV is not emulated, so it is refused rather than answered as something else."""
+    disposition, form = body.get("disposition") or "INLINE", body.get("format") or "JSON_ARRAY"
+    if disposition not in ("INLINE", "EXTERNAL_LINKS") or form not in ("JSON_ARRAY", "ARROW_STREAM", "CSV"):
+        raise ApiError(400, f"There is no disposition {disposition!r:.40} with the format {form!r:.40}.")
+    if disposition == "INLINE" and form != "JSON_ARRAY":
+        raise ApiError(400, f"The format {form} is supported only with the EXTERNAL_LINKS disposition.")
+    if form == "CSV" or (form == "JSON_ARRAY" and disposition == "EXTERNAL_LINKS"):
+        raise ApiError(501, f"The emulator has no results in the format {form} by EXTERNAL_LINKS.")
+    if len(str(body.get("statement") or "").encode()) > MAX_STATEMENT_BYTES:
+        raise ApiError(400, "The statement is longer than 16 MiB.")
+    if body.get("warehouse_id") != WAREHOUSE:
+        raise not_found(f"The warehouse {body.get('warehouse_id')!r:.100}")
+    wait_seconds(body)
+
+
+def session_of(body: Mapping[str, Any]) -> Session:
+    """The request's `catalog` and `schema`, which shorter names stand in."""
+    return Session(body.get("catalog") or None, body.get("schema") or None)
+
+
+def bounded(statement: Statement, result: QueryResult) -> QueryResult:
+    """The rows that fit `byte_limit`. Raises `ApiError` for more than 25 MiB inline, with the platform's sentence."""
+    sizes = [sum(len(text) for value in row if (text := cell(value)) is not None) for row in result.rows]
+    if statement.byte_limit is not None:
+        kept, total = 0, 0
+        for size in sizes:
+            total += size
+            if total > statement.byte_limit:
+                break
+            kept += 1
+        if kept < len(result.rows):
+            result = replace(result, rows=result.rows[:kept], truncated=True)
+            sizes = sizes[:kept]
+    if not statement.external and sum(sizes) > INLINE_BYTES:
+        raise ApiError(
+            400,
+            "Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at most"
+            f" {INLINE_BYTES} bytes. Please execute the statement with disposition=EXTERNAL_LINKS.",
+        )
+    return result
 
 
 def warehouse(warehouse_id: str, statements: Statements) -> dict[str, Any]:
@@ -163,7 +238,10 @@ def answer(statement: Statement, base_url: str) -> dict[str, Any]:
     error = statement.task.exception()
     if isinstance(error, LakemeshError | ApiError):
         return body | {"status": failure(error)}
-    result = statement.task.result()
+    try:
+        result = statement.result()
+    except ApiError as fault:
+        return body | {"status": failure(fault)}
     return body | {
         "status": {"state": "SUCCEEDED"},
         "manifest": manifest(statement, result),

@@ -17,7 +17,13 @@ def arrow_schema(columns: Sequence[Column]) -> "pa.Schema":
     """The Arrow schema of a table. Raises `InvalidRequest` for a type that is not Databricks SQL."""
     import pyarrow as pa
 
-    return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])
+    return pa.schema([pa.field(column.name, arrow_type(column.type), metadata=notes(column)) for column in columns])
+
+
+def notes(column: Column) -> dict[str, str] | None:
+    """What is kept beside the Arrow type: a comment, and the type itself where Arrow has none for it."""
+    found = {"lakemesh.type": column.type} if "VARIANT" in column.type.upper() else {}
+    return ({"comment": column.comment} if column.comment else {}) | found or None
 
 
 @lru_cache(maxsize=512)

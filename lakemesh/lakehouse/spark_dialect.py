@@ -9,12 +9,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlglot import exp, parse
 from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.generators.databricks import DatabricksGenerator
+from sqlglot.parsers.databricks import DatabricksParser
+from sqlglot.tokenizer_core import Token, TokenType
 
 from lakemesh.errors import InvalidRequest
 
@@ -33,22 +35,22 @@ class SparkSql(Databricks):
         # `/*+` begins a hint only after SELECT; inside of a comment it is the comment's text.
         NESTED_COMMENTS = True
 
-    class Parser(Databricks.Parser):
-        FUNCTIONS = {"STRUCT": Databricks.Parser.FUNCTIONS["STRUCT"]}
+    class Parser(DatabricksParser):
+        FUNCTIONS = {"STRUCT": DatabricksParser.FUNCTIONS["STRUCT"]}
         FUNCTION_PARSERS = {
-            name: parser for name, parser in Databricks.Parser.FUNCTION_PARSERS.items() if name in SYNTAX_OF_ITS_OWN
+            name: parser for name, parser in DatabricksParser.FUNCTION_PARSERS.items() if name in SYNTAX_OF_ITS_OWN
         }
-        NO_PAREN_FUNCTION_PARSERS = {"CASE": Databricks.Parser.NO_PAREN_FUNCTION_PARSERS["CASE"]}
-        ARRAY_CONSTRUCTORS: dict[str, type[exp.Expr]] = {}  # `array(1, 2)[0]` is a call and an index
+        NO_PAREN_FUNCTION_PARSERS = {"CASE": DatabricksParser.NO_PAREN_FUNCTION_PARSERS["CASE"]}
+        ARRAY_CONSTRUCTORS: ClassVar[dict[str, type[exp.Func]]] = {}  # `array(1, 2)[0]` is a call and an index
 
-    def tokenize(self, sql: str, **options: Any) -> list[Token]:
-        tokens = super().tokenize(sql, **options)
+    def tokenize(self, sql: str, *options: Any, **more: Any) -> list[Token]:
+        tokens = super().tokenize(sql, *options, **more)
         for token, following in pairwise(tokens):
             if token.token_type is TokenType.WINDOW and following.token_type is TokenType.L_PAREN:
                 token.token_type = TokenType.VAR  # the function, not the clause
         return tokens
 
-    class Generator(Databricks.Generator):
+    class Generator(DatabricksGenerator):
         def literal_sql(self, expression: exp.Literal) -> str:
             if not expression.is_string:
                 return str(expression.this)

@@ -29,8 +29,10 @@ class Warehouse(Protocol):
         row_limit: int = 10_000,
         timeout_seconds: float = 60.0,
         read_only: bool = True,
+        catalog: str | None = None,
+        schema: str | None = None,
     ) -> QueryResult:
-        """Run one statement.
+        """Run one statement. Names of fewer than three levels stand in `catalog` and `schema`.
 
         Raises `InvalidRequest` for text that does not parse or names what does not exist, `PermissionDenied`
         for one that writes while `read_only`, `DeadlineExceeded` past the time limit (the statement is

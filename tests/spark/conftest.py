@@ -1,4 +1,4 @@
-"""Spark is asked where it is installed (`make spark`); what it answered is kept in `answers.json` for where it is not."""
+"""Spark is asked where it is installed (`make spark`); its answers are kept in `answers.json`."""
 
 from collections.abc import Iterator
 

@@ -19,7 +19,8 @@ class Spark:
 
     def ask(self, statement: str) -> dict[str, Any]:
         """`columns`, `types` and `rows`, or `error` (Spark's error class) and `message`."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"sql": statement}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()

@@ -138,7 +138,7 @@ async def test_secrets_stay_out_of_rows(tmp_path: Path) -> None:
         [span] = await rows(workspace, "SELECT attributes FROM main.agents.traces")
         [row] = await rows(workspace, "SELECT input_data, error_message FROM main.agents.telemetry")
     assert span["attributes"] == (
-        '{"note":"paid with [card number]","x.api_key":"[redacted]","nested":["[token]"],"order":"1234567890123"}'
+        '{"nested":["[token]"],"note":"paid with [card number]","order":"1234567890123","x.api_key":"[redacted]"}'
     )
     assert row == {"input_data": "x" * 40 + "… (100 characters)", "error_message": "[card number]"}
 

@@ -1,7 +1,8 @@
 """A SQL warehouse through the Statement Execution API."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
@@ -9,16 +10,17 @@ from cachetools import LRUCache
 from lakemesh.deadline import Deadline
 from lakemesh.errors import DeadlineExceeded, WorkspaceUnavailable
 from lakemesh.lakehouse.databricks.calls import SdkCalls
-from lakemesh.lakehouse.databricks.cells import parameters_of, read_rows, type_name
+from lakemesh.lakehouse.databricks.cells import arrow_reader, parameters_of, read_rows, type_name
 from lakemesh.lakehouse.databricks.translation import statement_error
-from lakemesh.lakehouse.statements import parse_statement, require_reading
+from lakemesh.lakehouse.descriptions import Description
+from lakemesh.lakehouse.sql_gate import read_statement
 from lakemesh.lakehouse.warehouse import QueryResult
 from lakemesh.scope import current_deadline
 
 if TYPE_CHECKING:
     import httpx
     from databricks.sdk import WorkspaceClient
-    from databricks.sdk.service.sql import ExternalLink, ResultData, StatementResponse
+    from databricks.sdk.service.sql import ExternalLink, ResultData, StatementParameterListItem, StatementResponse
 
 INLINE_ROWS = 10_000
 """Results asked for with a higher row limit come as Arrow files by link: inline answers end at 25 MiB."""
@@ -41,7 +43,8 @@ class SqlWarehouse:
         self._warehouse_id = warehouse_id
         self._http = http
         self._cancelling: set[asyncio.Task[None]] = set()
-        self._reading: LRUCache[str, None] = LRUCache(KNOWN_STATEMENTS)
+        self._waiting = 0
+        self._written: LRUCache[str, str] = LRUCache(KNOWN_STATEMENTS)
 
     async def query(
         self,
@@ -51,13 +54,18 @@ class SqlWarehouse:
         row_limit: int = INLINE_ROWS,
         timeout_seconds: float = 60.0,
         read_only: bool = True,
+        catalog: str | None = None,
+        schema: str | None = None,
     ) -> QueryResult:
-        if read_only:
-            self._require_reading(statement)
+        statement = await asyncio.to_thread(self._readable, statement, parameters or {}) if read_only else statement
         deadline = current_deadline(timeout_seconds).sooner(timeout_seconds)
-        answer = await self._submit(statement, parameters, row_limit, deadline)
+        request = Request(statement, parameters_of(parameters), row_limit, catalog, schema)
+        answer = await self._submit(request, deadline, links=row_limit > INLINE_ROWS)
         try:
             answer = await self._finish(answer, deadline)
+            if is_too_large(answer):  # inline answers end at 25 MiB, however few their rows are
+                answer = await self._submit(request, deadline, links=True)
+                answer = await self._finish(answer, deadline)
             return await self._result(answer, deadline)
         except TimeoutError:
             raise DeadlineExceeded(f"The statement took longer than {timeout_seconds} s.") from None
@@ -69,31 +77,40 @@ class SqlWarehouse:
         if self._cancelling:
             await asyncio.wait(self._cancelling, timeout=CANCEL_SECONDS)
 
-    def _require_reading(self, statement: str) -> None:
-        """Parsing costs a third of a millisecond, and the same few statements come again and again."""
-        if statement not in self._reading:
-            require_reading(parse_statement(statement))
-            self._reading[statement] = None
+    def _readable(self, statement: str, parameters: Mapping[str, Any]) -> str:
+        """The statement written anew from its tree, which the gate has judged. Parsing costs a third of a millisecond
+        and the same few statements come again and again, so what they are written as is kept."""
+        from lakemesh.lakehouse.spark_dialect import render
 
-    async def _submit(
-        self, statement: str, parameters: Mapping[str, Any] | None, row_limit: int, deadline: Deadline
-    ) -> "StatementResponse":
+        known = self._written.get(statement)
+        if known is not None:
+            return known
+        parsed = read_statement(statement, parameters=parameters)
+        written = parsed.render() if isinstance(parsed, Description) else render(parsed)
+        if "IDENTIFIER" not in statement.upper():  # what that names depends on the parameters
+            self._written[statement] = written
+        return written
+
+    async def _submit(self, request: "Request", deadline: Deadline, *, links: bool) -> "StatementResponse":
+        """A thread waits for the statement only while no other statement is known to take long: a warehouse that
+        starts would otherwise hold every thread, and with them the files and indexes."""
         from databricks.sdk.service import sql
 
-        large = row_limit > INLINE_ROWS
-        wait = SERVER_WAIT_SECONDS if deadline.remaining_seconds() > SERVER_WAIT_SECONDS else 0
-        values = parameters_of(parameters)
+        patient = not self._waiting and deadline.remaining_seconds() > SERVER_WAIT_SECONDS
+        wait = SERVER_WAIT_SECONDS if patient else 0
 
         def execute() -> sql.StatementResponse:
             return self._api.execute_statement(
-                statement,
+                request.statement,
                 self._warehouse_id,
-                parameters=values,
-                row_limit=row_limit,
+                parameters=request.parameters,
+                row_limit=request.row_limit,
+                catalog=request.catalog,
+                schema=request.schema,
                 wait_timeout=f"{wait}s",
                 on_wait_timeout=sql.ExecuteStatementRequestOnWaitTimeout.CONTINUE,
-                disposition=sql.Disposition.EXTERNAL_LINKS if large else sql.Disposition.INLINE,
-                format=sql.Format.ARROW_STREAM if large else sql.Format.JSON_ARRAY,
+                disposition=sql.Disposition.EXTERNAL_LINKS if links else sql.Disposition.INLINE,
+                format=sql.Format.ARROW_STREAM if links else sql.Format.JSON_ARRAY,
             )
 
         def cancel(answer: sql.StatementResponse) -> None:
@@ -105,6 +122,17 @@ class SqlWarehouse:
     async def _finish(self, answer: "StatementResponse", deadline: Deadline) -> "StatementResponse":
         """Wait, without a thread, until the statement is over."""
         statement_id, pause = answer.statement_id or "", FIRST_POLL_SECONDS
+        if is_over(answer):
+            return answer
+        self._waiting += 1
+        try:
+            return await self._poll(answer, statement_id, pause, deadline)
+        finally:
+            self._waiting -= 1
+
+    async def _poll(
+        self, answer: "StatementResponse", statement_id: str, pause: float, deadline: Deadline
+    ) -> "StatementResponse":
         while not is_over(answer):
             async with deadline.timeout():
                 await asyncio.sleep(pause)
@@ -143,7 +171,7 @@ class SqlWarehouse:
         rows: list[tuple[Any, ...]] = []
         for link in chunk.external_links:
             content = await self._fetch(link, deadline)
-            rows += await self._calls.run(lambda content=content: rows_of_arrow(content), deadline=deadline)  # type: ignore[misc]
+            rows += await self._calls.run(lambda content=content: rows_of_arrow(content, types), deadline=deadline)  # type: ignore[misc]
         return rows
 
     async def _fetch(self, link: "ExternalLink", deadline: Deadline) -> bytes:
@@ -181,6 +209,23 @@ class SqlWarehouse:
             task.exception()  # a statement that could not be cancelled ends by itself
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A statement and what goes with it, however its result comes."""
+
+    statement: str
+    parameters: "list[StatementParameterListItem] | None"
+    row_limit: int
+    catalog: str | None = None
+    schema: str | None = None
+
+
+def is_too_large(answer: "StatementResponse") -> bool:
+    """Whether it failed for nothing but the size of its result inline."""
+    error = answer.status.error if answer.status else None
+    return bool(error and "Inline byte limit exceeded" in (error.message or ""))
+
+
 def is_over(answer: "StatementResponse") -> bool:
     from databricks.sdk.service.sql import StatementState
 
@@ -188,8 +233,14 @@ def is_over(answer: "StatementResponse") -> bool:
     return state not in (StatementState.PENDING, StatementState.RUNNING)
 
 
-def rows_of_arrow(content: bytes) -> list[tuple[Any, ...]]:
+def rows_of_arrow(content: bytes, types: "Sequence[str]") -> list[tuple[Any, ...]]:
+    """The same Python values as the cells of an inline answer give: maps are dictionaries, moments are in UTC."""
     import pyarrow as pa
 
     table = pa.ipc.open_stream(content).read_all()
-    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    columns = [column.to_pylist() for column in table.columns]
+    for place, kind in enumerate(types):
+        convert = arrow_reader(kind)
+        if convert is not None:
+            columns[place] = [None if value is None else convert(value) for value in columns[place]]
+    return list(zip(*columns, strict=True))

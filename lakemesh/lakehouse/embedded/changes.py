@@ -1,136 +1,246 @@
-"""Statements that change something, carried out by delta-rs."""
+"""Statements that change something, carried out by delta-rs; the rows they write are computed by the warehouse."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lakemesh.errors import InvalidRequest, NotFound
-from lakemesh.lakehouse.arrow import sql_type
-from lakemesh.lakehouse.embedded.catalog import Catalog
-from lakemesh.lakehouse.statements import full_name
-from lakemesh.lakehouse.tables import Column, TableSpec
+from lakemesh.lakehouse.embedded.catalog import Catalog, Session
+from lakemesh.lakehouse.embedded.definitions import alter, create, parts_of
+from lakemesh.lakehouse.embedded.merge import merged
+from lakemesh.lakehouse.embedded.tables import overwrite
 from lakemesh.lakehouse.warehouse import QueryResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from deltalake import DeltaTable
     from sqlglot import exp
 
 Select = Callable[["exp.Expr"], Awaitable["pa.Table"]]
 
-SUPPORTED = "The embedded warehouse changes things by CREATE TABLE, CREATE VIEW, INSERT INTO, DELETE FROM and DROP."
+SUPPORTED = (
+    "The embedded warehouse changes things by CREATE and DROP of TABLE and VIEW, ALTER TABLE, INSERT, UPDATE, DELETE,"
+    " MERGE, TRUNCATE, OPTIMIZE, VACUUM and RESTORE."
+)
+NAME = r"(?P<name>[\w`.-]+)"
+COMMANDS: tuple[tuple[str, str], ...] = (
+    ("OPTIMIZE", rf"OPTIMIZE\s+{NAME}(?P<order>\s+ZORDER\s+BY\s*\((?P<columns>[\w`, ]+)\))?"),
+    ("VACUUM", rf"VACUUM\s+{NAME}(?:\s+RETAIN\s+(?P<hours>\d+)\s+HOURS)?(?P<dry>\s+DRY\s+RUN)?"),
+    (
+        "RESTORE",
+        rf"RESTORE\s+(?:TABLE\s+)?{NAME}\s+(?:TO\s+)?(?:VERSION\s+AS\s+OF\s+(?P<version>\d+)"
+        r"|TIMESTAMP\s+AS\s+OF\s+'(?P<moment>[^']+)')",
+    ),
+    ("TRUNCATE", rf"TRUNCATE\s+TABLE\s+{NAME}"),
+)
+RETENTION_HOURS = 168.0
 
 
-async def change(statement: "exp.Expr", catalog: Catalog, select: Select) -> QueryResult:
+async def change(statement: "exp.Expr", catalog: Catalog, session: Session, select: Select) -> QueryResult:
     """Carry out one changing statement; `select` runs the query inside it. Raises `InvalidRequest` for kinds the
     embedded warehouse does not know."""
     from sqlglot import exp
 
-    target = statement.find(exp.Table)
-    if target is None:
-        raise InvalidRequest(SUPPORTED)
     if isinstance(statement, exp.Create) and statement.kind == "SCHEMA":
         return affected(0)  # a schema is there as soon as something is in it
-    name = full_name(target)
     if isinstance(statement, exp.Create):
-        return await create(statement, name, catalog, select)
-    if isinstance(statement, exp.Insert) and not statement.args.get("overwrite"):
-        return await insert(statement, name, catalog, select)
-    if isinstance(statement, exp.Delete):
-        return await delete(statement, target, catalog, select)
+        return await create(statement, catalog, session, select)
+    if isinstance(statement, exp.Alter):
+        return await alter(statement, catalog, session)
     if isinstance(statement, exp.Drop):
-        return await drop(statement, name, catalog)
-    raise InvalidRequest(SUPPORTED)
+        return await drop(statement, catalog, session)
+    if isinstance(statement, exp.Insert):
+        return await insert(statement, catalog, session, select)
+    if isinstance(statement, exp.Delete | exp.Update):
+        return await rewrite_rows(statement, catalog, session, select)
+    if isinstance(statement, exp.Merge):
+        return await merge(statement, catalog, session, select)
+    return await command(statement.sql("databricks"), catalog, session)
 
 
-async def create(statement: "exp.Create", name: str, catalog: Catalog, select: Select) -> QueryResult:
-    """A name that is taken is refused, left as it is (IF NOT EXISTS), or given to what is made (OR REPLACE)."""
+async def rewrite_rows(
+    statement: "exp.Delete | exp.Update", catalog: Catalog, session: Session, select: Select
+) -> QueryResult:
+    """DELETE and UPDATE: the table as it is to be is selected, so that every condition and value a query can have
+    will do, and replaces what was there while nobody else writes."""
     from sqlglot import exp
 
-    query = statement.expression
-    defined = statement.this.expressions if isinstance(statement.this, exp.Schema) else []
-    if statement.kind not in ("TABLE", "VIEW") or not (query or defined):
+    target, condition = statement.this, statement.args["where"].this if statement.args.get("where") else exp.true()
+    if not isinstance(target, exp.Table):
         raise InvalidRequest(SUPPORTED)
-    taken = await asyncio.to_thread(catalog.exists, name)
-    if taken and statement.args.get("exists"):
-        return affected(0)
-    if taken and not statement.args.get("replace"):
-        raise InvalidRequest(f"{name!r:.100} exists; use OR REPLACE, IF NOT EXISTS, or another name.")
-    if statement.kind == "VIEW":
-        if catalog.tables.exists(name):
-            raise InvalidRequest(f"{name!r:.100} is a table; a view cannot replace it.")
-        await asyncio.to_thread(catalog.write_view, name, query)
-        return affected(0)
-    if catalog.view(name) is not None:
-        raise InvalidRequest(f"{name!r:.100} is a view; a table cannot replace it.")
-    rows = await select(query) if query else None
-    columns = columns_of_query(rows) if rows is not None else columns_of_definitions(defined)
-    if taken:
-        await catalog.tables.drop(name)
-    await catalog.tables.create(TableSpec(name=name, columns=columns))
-    if rows is not None:
-        await catalog.tables.append(name, rows)
-    return affected(0)
+    name, count = session.full_name(parts_of(target)), 0
+    changes = {} if isinstance(statement, exp.Delete) else assignments(statement.expressions)
+    columns = [column.name for column in (await catalog.tables.describe(name)).columns]
+    unknown = set(changes) - {column.lower() for column in columns}
+    if unknown:
+        raise InvalidRequest(f"[UNRESOLVED_COLUMN] The table {name!r:.100} has no column {min(unknown)!r:.60}.")
 
-
-def columns_of_query(rows: "pa.Table") -> list[Column]:
-    return [Column(field.name, sql_type(field.type)) for field in rows.schema]
-
-
-def columns_of_definitions(definitions: "list[exp.Expr]") -> list[Column]:
-    from sqlglot import exp
-
-    columns = (item for item in definitions if isinstance(item, exp.ColumnDef))
-    return [Column(item.name, item.args["kind"].sql("databricks")) for item in columns]
-
-
-async def delete(statement: "exp.Delete", target: "exp.Table", catalog: Catalog, select: Select) -> QueryResult:
-    """The rows that stay are selected, so that every predicate a query can have will do, and replace the table's."""
-    from sqlglot import exp
-
-    condition = statement.args["where"].this if statement.args.get("where") else exp.true()
-    name, count = full_name(target), 0
-
-    async def staying() -> "pa.Table | None":
+    async def rows() -> "pa.Table | None":
         nonlocal count
-        counted = await select(exp.select("count(*) AS n").from_(target.copy()).where(condition.copy()))
+        counting = exp.alias_(exp.Anonymous(this="count", expressions=[exp.Star()]), "n")
+        counted = await select(exp.select(counting).from_(target.copy()).where(condition.copy()))
         count = counted["n"][0].as_py()
         if not count:
             return None
-        stays = exp.Not(this=exp.Is(this=exp.paren(condition.copy()), expression=exp.true()))
-        return await select(exp.select("*").from_(target.copy()).where(stays))
+        if isinstance(statement, exp.Delete):
+            stays = exp.Not(this=exp.Is(this=exp.paren(condition.copy()), expression=exp.true()))
+            return await select(exp.select("*").from_(target.copy()).where(stays))
+        items = [changed_column(column, changes.get(column.lower()), condition) for column in columns]
+        return await select(exp.Select(expressions=items).from_(target.copy()))
 
-    await catalog.tables.rewrite(name, staying)
+    await catalog.tables.rewrite(name, rows)
     return affected(count)
 
 
-async def insert(statement: "exp.Insert", name: str, catalog: Catalog, select: Select) -> QueryResult:
-    """Values meet columns by position: the columns the statement names, or all of the table's."""
+def changed_column(name: str, value: "exp.Expr | None", condition: "exp.Expr") -> "exp.Expr":
     from sqlglot import exp
 
+    column = exp.column(name, quoted=True)
+    if value is None:
+        return exp.alias_(column, name, quoted=True)
+    branch = exp.If(this=exp.paren(condition.copy()), true=value.copy())
+    return exp.alias_(exp.Case(ifs=[branch], default=column), name, quoted=True)
+
+
+def assignments(items: "list[exp.Expr]") -> "dict[str, exp.Expr]":
+    """`SET a = 1, t.b = 2` by the columns' names in lower case. Raises `InvalidRequest` for anything else."""
+    from sqlglot import exp
+
+    found: dict[str, exp.Expr] = {}
+    for item in items:
+        if not isinstance(item, exp.EQ) or not isinstance(item.this, exp.Column) or len(item.this.parts) > 2:
+            raise InvalidRequest("[UNSUPPORTED_FEATURE] SET takes columns and their values.")
+        if item.this.name.lower() in found:
+            raise InvalidRequest(f"[DELTA_CONFLICT_SET_COLUMN] The column {item.this.name!r:.60} is set twice.")
+        found[item.this.name.lower()] = item.expression
+    return found
+
+
+async def merge(statement: "exp.Merge", catalog: Catalog, session: Session, select: Select) -> QueryResult:
+    """The table as the MERGE leaves it is selected and replaces what was there."""
+    from sqlglot import exp
+
+    if not isinstance(statement.this, exp.Table):
+        raise InvalidRequest(SUPPORTED)
+    name = session.full_name(parts_of(statement.this))
+    columns = [column.name for column in (await catalog.tables.describe(name)).columns]
+    plan = merged(statement, columns)
+    counts: dict[str, int] = {}
+
+    async def rows() -> "pa.Table | None":
+        found = (await select(plan.counts)).to_pylist()[0]
+        if found["twice"]:
+            raise InvalidRequest(
+                "[DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE] Several rows of the source match one"
+                " row of the table, which only one may change."
+            )
+        counts.update({key: int(found[key]) for key in ("updated", "deleted", "inserted")})
+        return await select(plan.rows) if sum(counts.values()) else None
+
+    await catalog.tables.rewrite(name, rows)
+    updated, deleted, inserted = counts["updated"], counts["deleted"], counts["inserted"]
+    heads = ["num_affected_rows", "num_updated_rows", "num_deleted_rows", "num_inserted_rows"]
+    row = (updated + deleted + inserted, updated, deleted, inserted)
+    return QueryResult(columns=heads, types=["BIGINT"] * 4, rows=[row])
+
+
+async def insert(statement: "exp.Insert", catalog: Catalog, session: Session, select: Select) -> QueryResult:
+    """Values meet columns by position: the columns the statement names, or all of the table's; or BY NAME."""
+    from sqlglot import exp
+
+    for key, value in statement.args.items():
+        if value and key not in ("this", "expression", "overwrite", "by_name", "is_function", "with_"):
+            raise InvalidRequest(f"[UNSUPPORTED_FEATURE] INSERT with {key.strip('_').upper()} is not supported.")
+    target = statement.this.this if isinstance(statement.this, exp.Schema) else statement.this
+    name = session.full_name(parts_of(target))
     info = await catalog.tables.describe(name)
     named = [item.name for item in statement.this.expressions] if isinstance(statement.this, exp.Schema) else []
-    wanted = named or [column.name for column in info.columns]
     source: Any = statement.expression
     query = exp.select("*").from_(source) if isinstance(source, exp.Values) else source
     rows = await select(query)
+    known = {column.name.lower(): column.name for column in info.columns}
+    if statement.args.get("by_name"):
+        wanted = [known.get(column.lower(), column) for column in rows.column_names]
+    else:
+        wanted = [known.get(column.lower(), column) for column in named or known]
     if rows.num_columns != len(wanted):
-        raise InvalidRequest(f"{rows.num_columns} values cannot fill {len(wanted)} columns.")
-    await catalog.tables.append(name, rows.rename_columns(wanted))
+        raise InvalidRequest(
+            f"[INSERT_COLUMN_ARITY_MISMATCH] {rows.num_columns} values cannot fill {len(wanted)} columns."
+        )
+    found = rows.rename_columns(wanted)
+    if statement.args.get("overwrite"):
+        await catalog.tables.exclusively(name, lambda table: overwrite(table, name, found))
+    else:
+        await catalog.tables.append(name, found)
     return affected(rows.num_rows)
 
 
-async def drop(statement: "exp.Drop", name: str, catalog: Catalog) -> QueryResult:
+async def drop(statement: "exp.Drop", catalog: Catalog, session: Session) -> QueryResult:
+    tables = statement.args.get("tables") or [statement.this]
+    name = session.full_name(parts_of(tables[0]))
     gently = bool(statement.args.get("exists"))
     try:
         if statement.args.get("kind") == "VIEW":
             if not await asyncio.to_thread(catalog.drop_view, name) and not gently:
                 raise NotFound(f"There is no view {name!r:.100}.")
-        else:
+        elif statement.args.get("kind") == "TABLE":
             await catalog.tables.drop(name)
+        else:
+            raise InvalidRequest(SUPPORTED)
     except NotFound:
         if not gently:
             raise
     return affected(0)
+
+
+async def command(text: str, catalog: Catalog, session: Session) -> QueryResult:
+    """OPTIMIZE, VACUUM, RESTORE and TRUNCATE."""
+    for kind, form in COMMANDS:
+        if found := re.fullmatch(form, text.strip().rstrip(";").strip(), re.IGNORECASE):
+            name = session.full_name(found["name"].replace("`", "").split("."))
+            return await _carry_out(kind, name, found.groupdict(), catalog)
+    raise InvalidRequest(SUPPORTED)
+
+
+async def _carry_out(kind: str, name: str, parts: dict[str, str | None], catalog: Catalog) -> QueryResult:
+    if kind == "OPTIMIZE":
+        if parts["order"]:
+            raise InvalidRequest("[UNSUPPORTED_FEATURE] The embedded warehouse does not have ZORDER BY.")
+        metrics = await catalog.tables.compact(name)
+        return QueryResult(columns=["path", "metrics"], types=["STRING"] * 2, rows=[(name, str(dict(metrics)))])
+    if kind == "VACUUM":
+        if parts["dry"]:
+            return QueryResult(columns=["path"], types=["STRING"], rows=[])
+        await catalog.tables.vacuum(name, retention_hours=float(parts["hours"] or RETENTION_HOURS))
+        return QueryResult(columns=["path"], types=["STRING"], rows=[(name,)])
+    if kind == "TRUNCATE":
+        await catalog.tables.exclusively(name, lambda table: int(table.delete()["num_deleted_rows"] or 0))
+        return affected(0)
+    version, moment = parts["version"], parts["moment"]
+    target = int(version) if version is not None else _moment(str(moment))
+    await catalog.tables.exclusively(name, lambda table: _restored(table, target))
+    return QueryResult(columns=["num_affected_rows"], types=["BIGINT"], rows=[(0,)])
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest(f"{text!r:.60} is not a moment to restore a table to.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _restored(table: "DeltaTable", target: int | datetime) -> None:
+    from deltalake.exceptions import DeltaError
+
+    if isinstance(target, int) and target > table.version():
+        raise InvalidRequest(f"[DELTA_VERSION_NOT_FOUND] The table has no version {target}.")
+    try:
+        table.restore(target)
+    except DeltaError as error:
+        raise InvalidRequest(f"[DELTA_VERSION_NOT_FOUND] {str(error).splitlines()[0]:.200}") from None
 
 
 def affected(count: int) -> QueryResult:

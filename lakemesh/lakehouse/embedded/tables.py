@@ -328,7 +328,17 @@ def pyarrow_schema(table: "DeltaTable") -> "pa.Schema":
 
 
 def columns_of(table: "DeltaTable") -> list[Column]:
-    return [Column(field.name, sql_type(field.type)) for field in pyarrow_schema(table)]
+    """With the type that was asked for where Delta has none of its own (VARIANT is kept as text)."""
+    return [
+        Column(field.name, noted(field, "lakemesh.type") or sql_type(field.type), noted(field, "comment"))
+        for field in pyarrow_schema(table)
+    ]
+
+
+def noted(field: "pa.Field", key: str) -> str | None:
+    """A note of the column's metadata."""
+    found = (field.metadata or {}).get(key.encode())
+    return found.decode() if found is not None else None
 
 
 def data_files(table: "DeltaTable", folder: Path) -> list[str]:

@@ -2,42 +2,54 @@
 
 import asyncio
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from lakemesh.deadline import Deadline
 from lakemesh.errors import DeadlineExceeded, InvalidRequest, PermissionDenied, WorkspaceUnavailable
-from lakemesh.lakehouse.embedded.catalog import Catalog, StoredTable
+from lakemesh.lakehouse.descriptions import Description
+from lakemesh.lakehouse.embedded.catalog import Catalog, Session
 from lakemesh.lakehouse.embedded.changes import change
-from lakemesh.lakehouse.embedded.dialect import to_duckdb
-from lakemesh.lakehouse.statements import full_name, parse_statement, replace_tables, require_reading
-from lakemesh.lakehouse.tables import Column
+from lakemesh.lakehouse.embedded.describe import described
+from lakemesh.lakehouse.embedded.results import read_arrow, read_rows
+from lakemesh.lakehouse.sql_gate import read_statement
 from lakemesh.lakehouse.warehouse import QueryResult
+from lakemesh.scope import current_scope
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
     from sqlglot import exp
 
+    from lakemesh.lakehouse.embedded.sql.scopes import Relation
+
 T = TypeVar("T")
-Fetch: TypeAlias = "Callable[[duckdb.DuckDBPyConnection, str, dict[str, Any]], T]"
+Fetch: TypeAlias = "Callable[[pa.RecordBatchReader, Relation, Run], T]"
 
-TYPE_NAMES = {'"NULL"': "VOID", "HUGEINT": "BIGINT", "UBIGINT": "BIGINT", "JSON": "STRING", "UUID": "STRING"}
-"""DuckDB's types that Databricks does not have, as the ones that it has in the same place."""
-
-MAX_VIEW_DEPTH = 16
-WORKERS = 4
+WORKERS = 8
+STATEMENTS_PER_USER = 3
+"""Of the statements that agents send for one user, so many run at once; the others wait, within their deadline."""
+SYSTEM_WORKERS = 3
+"""For what the server asks for itself: telemetry, memory, console, jobs."""
+MEMORY = "1GiB"
+DISK = "8GiB"
 
 
 class DuckDBWarehouse:
-    """Reads go to DuckDB, with every table bound to the Parquet files of its newest Delta version; writes go to
-    delta-rs, which keeps the log. DuckDB itself may read nothing but the tables' folder."""
+    """Reads go to DuckDB, with every table bound to the Parquet files of one Delta version; writes go to delta-rs,
+    which keeps the log. DuckDB itself may read nothing but the tables' folder, and has bounded memory: what needs more
+    goes through `scratch`, also bounded."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, *, scratch: Path) -> None:
         self._catalog = catalog
-        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="warehouse")
+        self._scratch = scratch
+        self._for_agents = ThreadPoolExecutor(WORKERS, thread_name_prefix="warehouse")
+        self._for_server = ThreadPoolExecutor(SYSTEM_WORKERS, thread_name_prefix="warehouse-system")
+        self._shares: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(STATEMENTS_PER_USER))
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._connecting = threading.Lock()
         self._runs: set[Run] = set()
@@ -50,53 +62,61 @@ class DuckDBWarehouse:
         row_limit: int = 10_000,
         timeout_seconds: float = 60.0,
         read_only: bool = True,
+        catalog: str | None = None,
+        schema: str | None = None,
     ) -> QueryResult:
         from sqlglot import exp
 
-        parsed = parse_statement(statement)
-        if read_only:
-            require_reading(parsed)
         deadline = Deadline.after(timeout_seconds)
+        session = Session(catalog, schema)
         values = dict(parameters or {})
         try:
             async with deadline.timeout():
+                parsed = await asyncio.to_thread(read_statement, statement, read_only=read_only, parameters=values)
                 if isinstance(parsed, exp.Query):
-                    return await self._on_cursor(parsed, values, partial(fetch_rows, row_limit))
-                if isinstance(parsed, exp.Describe):
-                    return await self._describe(described_table(parsed))
-                if isinstance(parsed, exp.Command) and str(parsed.this).upper() == "SHOW":
-                    return await asyncio.to_thread(self._catalog.show, str(parsed.expression))
-                return await change(parsed, self._catalog, lambda query: self.query_arrow(query, values))
+                    return await self._run(parsed, values, session, partial(fetch_rows, row_limit), row_limit)
+                if isinstance(parsed, Description):
+                    return await described(parsed, self._catalog, session, partial(self._columns, session=session))
+                select = partial(self.query_arrow, parameters=values, session=session)
+                return await change(parsed, self._catalog, session, select)
         except TimeoutError:
             raise DeadlineExceeded(f"The statement took longer than {timeout_seconds} s.") from None
 
-    async def _describe(self, name: str) -> QueryResult:
-        """A row per column, as Databricks answers, of tables and of views."""
-        from sqlglot import exp
-
-        empty = exp.select("*").from_(exp.to_table(name, dialect="databricks")).limit(0)
-        result = await self._on_cursor(empty, {}, partial(fetch_rows, 0))
-        rows = [(column, kind.lower(), None) for column, kind in zip(result.columns, result.types, strict=True)]
-        return QueryResult(columns=["col_name", "data_type", "comment"], types=["STRING"] * 3, rows=rows)
-
-    async def query_arrow(self, query: "exp.Expr", parameters: dict[str, Any]) -> "pa.Table":
+    async def query_arrow(self, query: "exp.Expr", parameters: dict[str, Any], session: Session) -> "pa.Table":
         """The rows of a parsed query as one Arrow table."""
-        return await self._on_cursor(query, parameters, fetch_arrow)
+        return await self._run(query, parameters, session, fetch_arrow, None)
+
+    async def _columns(self, query: "exp.Expr", session: Session) -> QueryResult:
+        """What columns a query has, without its rows."""
+        return await self._run(query, {}, session, partial(fetch_rows, 0), 0)
 
     def close(self) -> None:
         """Stop what runs, wait for it to stop, and close the database. Blocks."""
         for run in list(self._runs):
             run.stop()
-        self._threads.shutdown(cancel_futures=True)
+        for threads in (self._for_agents, self._for_server):
+            threads.shutdown(cancel_futures=True)
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
-    async def _on_cursor(self, query: "exp.Expr", parameters: dict[str, Any], fetch: "Fetch[T]") -> T:
-        """Run the query on a cursor of its own in a worker thread; whoever stops waiting also stops the query."""
+    async def _run(
+        self, query: "exp.Expr", parameters: dict[str, Any], session: Session, fetch: "Fetch[T]", limit: int | None
+    ) -> T:
+        """In a thread of the server's, or of the agents' with this user's share of them."""
+        scope = current_scope()
+        task = partial(self._execute, query, parameters, session, fetch, limit)
+        if scope is None:
+            return await self._in_thread(self._for_server, task)
+        share = self._shares[scope.identity.user]
+        async with share:
+            return await self._in_thread(self._for_agents, task)
+
+    async def _in_thread(self, threads: ThreadPoolExecutor, task: "Callable[[Run], T]") -> T:
+        """Whoever stops waiting also stops the query."""
         run = Run()
         self._runs.add(run)
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, self._execute, query, parameters, fetch, run)
+        work = asyncio.get_running_loop().run_in_executor(threads, task, run)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -110,45 +130,47 @@ class DuckDBWarehouse:
         self,
         query: "exp.Expr",
         parameters: dict[str, Any],
+        session: Session,
         fetch: "Fetch[T]",
+        limit: int | None,
         run: "Run",
     ) -> T:
         import duckdb
 
-        bound = replace_tables(query.copy(), lambda name: self._source(name, 0))
-        values = {name: parameter(parameters, name) for name in placeholders(bound)}
-        text = to_duckdb(bound)
+        from lakemesh.lakehouse.embedded.sql.faults import fault_of
+        from lakemesh.lakehouse.embedded.sql.queries import Compiler
+        from lakemesh.lakehouse.embedded.sql.scopes import Scope
+
         cursor = self._connect().cursor()
         run.begin(cursor)
         try:
-            return fetch(cursor, text, values)
+            compiler = Compiler(partial(self._catalog.relation, session=session, cursor=cursor), parameters)
+            found = compiler.query(query, Scope())
+            text = found.sql if limit is None else f"SELECT * FROM ({found.sql}) LIMIT {limit + 1}"
+            used = {name: parameters[name] for name in compiler.used_parameters}
+            return fetch(cursor.sql(text, params=used).to_arrow_reader(100_000), found, run)
+        except RecursionError:
+            raise InvalidRequest("The statement is nested too deeply.") from None
         except duckdb.InterruptException:
             raise DeadlineExceeded("The statement was stopped.") from None
         except duckdb.PermissionException as error:
-            raise PermissionDenied(first_line(error)) from None
+            raise PermissionDenied(str(error).splitlines()[0]) from None
         except duckdb.IOException as error:
             # A file of the version that is read was vacuumed, or its table dropped.
-            raise WorkspaceUnavailable(f"A table changed while it was read; ask again. {first_line(error)}") from None
-        except duckdb.Error as error:
-            raise InvalidRequest(first_line(error)) from None
+            reason = str(error).splitlines()[0]
+            raise WorkspaceUnavailable(f"A table changed while it was read; ask again. {reason}") from None
+        except (duckdb.Error, OSError, ValueError) as error:
+            run.proceed()
+            raise fault_of(error) from None
         finally:
             run.end()
             cursor.close()
 
-    def _source(self, name: str, depth: int) -> "exp.Expr":
-        """What stands for a table in DuckDB: its files, its view's query, or an empty selection of its columns."""
-        from sqlglot import exp
-
-        if depth > MAX_VIEW_DEPTH:
-            raise InvalidRequest(f"The view {name!r} is defined through too many others, or through itself.")
-        view = self._catalog.view(name)
-        if view is not None:
-            return exp.Subquery(this=replace_tables(view, lambda below: self._source(below, depth + 1)))
-        return table_source(self._catalog.table(name))
-
     def _connect(self) -> "duckdb.DuckDBPyConnection":
         """The one database, locked down before it sees the first statement."""
         import duckdb
+
+        from lakemesh.lakehouse.embedded.sql.udfs import register
 
         with self._connecting:
             if self._connection is None:
@@ -156,7 +178,11 @@ class DuckDBWarehouse:
                 connection.execute("SET TimeZone = 'UTC'")
                 connection.execute("SET autoinstall_known_extensions = false")
                 connection.execute("SET autoload_known_extensions = false")
+                connection.execute(f"SET memory_limit = '{MEMORY}'")
+                connection.execute("SET temp_directory = ?", [str(self._scratch)])
+                connection.execute(f"SET max_temp_directory_size = '{DISK}'")
                 connection.execute("SET allowed_directories = [?]", [f"{self._catalog.tables_root}/"])
+                register(connection)
                 connection.execute("SET enable_external_access = false")
                 connection.execute("SET lock_configuration = true")
                 self._connection = connection
@@ -174,8 +200,12 @@ class Run:
     def begin(self, cursor: "duckdb.DuckDBPyConnection") -> None:
         with self._lock:
             self._cursor = cursor
-            if self._stopped:
-                raise DeadlineExceeded("The statement was stopped before it began.")
+        self.proceed()
+
+    def proceed(self) -> None:
+        """Raises `DeadlineExceeded` once it was stopped."""
+        if self._stopped:
+            raise DeadlineExceeded("The statement was stopped.")
 
     def end(self) -> None:
         with self._lock:
@@ -188,80 +218,18 @@ class Run:
                 self._cursor.interrupt()
 
 
-def fetch_arrow(cursor: "duckdb.DuckDBPyConnection", text: str, values: dict[str, Any]) -> "pa.Table":
-    return cursor.sql(text, params=values).to_arrow_table()
+def fetch_arrow(batches: "pa.RecordBatchReader", found: "Relation", run: Run) -> "pa.Table":
+    table = read_arrow(batches, [kind for _, kind in found.columns], [name for name, _ in found.columns])
+    run.proceed()
+    return table
 
 
-def fetch_rows(row_limit: int, cursor: "duckdb.DuckDBPyConnection", text: str, values: dict[str, Any]) -> QueryResult:
-    rows = cursor.execute(text, values).fetchmany(row_limit + 1)
-    description = cursor.description or []
+def fetch_rows(row_limit: int, batches: "pa.RecordBatchReader", found: "Relation", run: Run) -> QueryResult:
+    kinds = [kind for _, kind in found.columns]
+    rows, truncated = read_rows(batches, kinds, row_limit, run.proceed)
     return QueryResult(
-        columns=[column[0] for column in description],
-        types=[databricks_type(str(column[1])) for column in description],
-        rows=rows[:row_limit],
-        truncated=len(rows) > row_limit,
+        columns=[name for name, _ in found.columns],
+        types=[kind.text for kind in kinds],
+        rows=rows,
+        truncated=truncated,
     )
-
-
-def table_source(table: StoredTable) -> "exp.Expr":
-    """What DuckDB reads for the table. Partition columns come out of the files' paths as text, after the others;
-    they get their types and places back."""
-    from sqlglot import exp
-
-    def column(definition: Column, value: "exp.Expr") -> "exp.Expr":
-        cast = exp.cast(value, definition.type, dialect="databricks")
-        return exp.alias_(cast, definition.name, quoted=True)
-
-    if not table.files:
-        nulls = [column(definition, exp.null()) for definition in table.columns]
-        return exp.Subquery(this=exp.select(*nulls).where(exp.false()))
-    arguments: list[exp.Expr] = [exp.Array(expressions=[exp.Literal.string(file) for file in table.files])]
-    if not table.partition_by:
-        return exp.Table(this=exp.Anonymous(this="read_parquet", expressions=arguments))
-    arguments.append(exp.EQ(this=exp.to_identifier("hive_partitioning"), expression=exp.true()))
-    arguments.append(exp.EQ(this=exp.to_identifier("hive_types_autocast"), expression=exp.false()))
-    columns = [
-        column(definition, exp.column(definition.name, quoted=True))
-        if definition.name in table.partition_by
-        else exp.column(definition.name, quoted=True)
-        for definition in table.columns
-    ]
-    files = exp.Table(this=exp.Anonymous(this="read_parquet", expressions=arguments))
-    return exp.Subquery(this=exp.select(*columns).from_(files))
-
-
-def described_table(statement: "exp.Expr") -> str:
-    from sqlglot import exp
-
-    table = statement.find(exp.Table)
-    if table is None or statement.args.get("style") not in (None, "EXTENDED", "FORMATTED"):
-        raise InvalidRequest("Ask DESCRIBE TABLE catalog.schema.table.")
-    return full_name(table)
-
-
-def placeholders(statement: "exp.Expr") -> set[str]:
-    from sqlglot import exp
-
-    return {placeholder.name for placeholder in statement.find_all(exp.Placeholder) if placeholder.name}
-
-
-def parameter(parameters: Mapping[str, Any], name: str) -> Any:
-    if name not in parameters:
-        raise InvalidRequest(f"The statement needs a value for its parameter :{name}.")
-    return parameters[name]
-
-
-def databricks_type(duckdb_type: str) -> str:
-    from sqlglot import exp
-    from sqlglot.errors import SqlglotError
-
-    if duckdb_type in TYPE_NAMES:
-        return TYPE_NAMES[duckdb_type]
-    try:
-        return exp.DataType.build(duckdb_type, dialect="duckdb").sql("databricks")
-    except SqlglotError:
-        return duckdb_type
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["The statement failed."])[0]

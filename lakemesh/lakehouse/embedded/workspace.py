@@ -43,7 +43,7 @@ async def open_workspace(
         )
     presence = await asyncio.to_thread(join_home, home)
     tables = DeltaTables(home / "tables")
-    warehouse = DuckDBWarehouse(Catalog(tables, home / "tables", home / "views"))
+    warehouse = DuckDBWarehouse(Catalog(tables, home / "tables", home / "views"), scratch=home / ".scratch")
     indexes = LocalIndexes(DeltaTables(home / "indexes"))
     endpoints = LocalEndpoints()
 

@@ -41,16 +41,35 @@ REAL = {
     "stddev": "stddev_samp", "stddev_samp": "stddev_samp", "std": "stddev_samp", "stddev_pop": "stddev_pop",
     "variance": "var_samp", "var_samp": "var_samp", "var_pop": "var_pop", "kurtosis": "kurtosis_pop",
 }  # fmt: skip
-PAIRS = ("corr", "covar_pop", "covar_samp", "regr_slope", "regr_intercept", "regr_r2", "regr_sxx", "regr_syy", "regr_sxy", "regr_avgx", "regr_avgy")
+PAIRS = (
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "regr_slope",
+    "regr_intercept",
+    "regr_r2",
+    "regr_sxx",
+    "regr_syy",
+    "regr_sxy",
+    "regr_avgx",
+    "regr_avgy",
+)
 RANKS = {"row_number": INT, "rank": INT, "dense_rank": INT, "percent_rank": DOUBLE, "cume_dist": DOUBLE}
 MOVED = ("lag", "lead")
-PICKED = {"first_value": "first_value", "first": "first_value", "last_value": "last_value", "last": "last_value", "any_value": "first_value"}
+PICKED = {
+    "first_value": "first_value",
+    "first": "first_value",
+    "last_value": "last_value",
+    "last": "last_value",
+    "any_value": "first_value",
+}
 WINDOW_ONLY = frozenset({*RANKS, *MOVED, "ntile", "nth_value"})
 NAMES = frozenset(
     {
-        *REAL, *PAIRS, *WINDOW_ONLY, *PICKED, "count", "count_if", "sum", "avg", "mean", "min", "max", "bool_and", "every",
-        "bool_or", "some", "any", "bit_and", "bit_or", "bit_xor", "max_by", "min_by", "mode", "median", "percentile",
-        "percentile_approx", "approx_percentile", "approx_count_distinct", "collect_list", "collect_set", "array_agg",
+        *REAL, *PAIRS, *WINDOW_ONLY, *PICKED, "count", "count_if", "sum", "avg", "mean", "min", "max", "bool_and",
+        "every", "bool_or", "some", "any", "bit_and", "bit_or", "bit_xor", "max_by", "min_by", "mode", "median",
+        "percentile", "percentile_approx", "approx_percentile", "approx_count_distinct", "collect_list",
+        "collect_set", "array_agg",
         "try_sum", "try_avg", "string_agg", "listagg", "percentile_cont", "percentile_disc", "regr_count", "skewness",
         "grouping", "grouping_id",
     }
@@ -79,7 +98,9 @@ def aggregate(name: str, values: Sequence[Typed], *, distinct: bool = False, win
     if name == "count_if":
         return Aggregate(f"count(CASE WHEN {condition(value).sql} THEN 1 END)", BIGINT)
     if name in ("bool_and", "every", "bool_or", "some", "any"):
-        return Aggregate(f"{'bool_and' if name in ('bool_and', 'every') else 'bool_or'}({condition(value).sql})", BOOLEAN)
+        return Aggregate(
+            f"{'bool_and' if name in ('bool_and', 'every') else 'bool_or'}({condition(value).sql})", BOOLEAN
+        )
     if name in ("bit_and", "bit_or", "bit_xor"):
         return Aggregate(f"{name}({value.sql})", value.type)
     if name in REAL:
@@ -89,7 +110,9 @@ def aggregate(name: str, values: Sequence[Typed], *, distinct: bool = False, win
     if name in PAIRS:
         return Aggregate(f"{name}({cast(value, DOUBLE).sql}, {cast(values[1], DOUBLE).sql})", DOUBLE)
     if name == "regr_count":
-        return Aggregate(f"regr_count({cast(value, DOUBLE).sql}, {cast(values[1], DOUBLE).sql})", BIGINT, cast_to(BIGINT))
+        return Aggregate(
+            f"regr_count({cast(value, DOUBLE).sql}, {cast(values[1], DOUBLE).sql})", BIGINT, cast_to(BIGINT)
+        )
     if name in ("max_by", "min_by"):
         return Aggregate(f"arg_{name[:3]}_null({value.sql}, {values[1].sql})", value.type)
     if name == "mode":
@@ -147,7 +170,8 @@ def _total(name: str, value: Typed, every: str) -> Aggregate:
 
 
 def _mean(total: str, count: str, returns: Type) -> str:
-    divided = f"spark_decimal('/', CAST({total} AS VARCHAR), CAST({count} AS VARCHAR), {returns.scale}, {returns.precision}, false)"
+    digits = f"{returns.scale}, {returns.precision}"
+    divided = f"spark_decimal('/', CAST({total} AS VARCHAR), CAST({count} AS VARCHAR), {digits}, false)"
     return f"CAST((CASE WHEN {count} = 0 THEN NULL ELSE {divided} END) AS {returns.duck})"
 
 
@@ -169,7 +193,11 @@ def _percentile(name: str, values: Sequence[Typed]) -> Aggregate:
         if not values[1].is_constant and values[1].type.name != "ARRAY":
             raise unsupported(f"{name}() of a share that is not constant")
     exact = name in ("percentile", "median")
-    share = f"CAST({wanted} AS DOUBLE[])" if len(values) > 1 and values[1].type.name == "ARRAY" else f"CAST({wanted} AS DOUBLE)"
+    share = (
+        f"CAST({wanted} AS DOUBLE[])"
+        if len(values) > 1 and values[1].type.name == "ARRAY"
+        else f"CAST({wanted} AS DOUBLE)"
+    )
     if exact:
         call = f"quantile_cont({cast(value, DOUBLE).sql}, {share})"
     else:

@@ -10,8 +10,9 @@ from lakemesh.lakehouse.embedded.sql.types import (
     Type,
     common,
     quoted,
+    text_literal,
 )
-from lakemesh.lakehouse.embedded.sql.values import Typed, mismatch, text_literal, unsupported
+from lakemesh.lakehouse.embedded.sql.values import Typed, mismatch, unsupported
 
 WHOLE = r"[+-]?[0-9]+"
 NUMBER = r"(?i)[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?"
@@ -32,8 +33,10 @@ def cast(value: Typed, to: Type, *, safe: bool = False) -> Typed:
         return Typed(f"CAST(NULL AS {to.duck})", to, None)
     sql = _cast(value, to, safe)
     constant = value.value if value.is_constant and value.type.is_integer and to.is_number and not safe else None
-    return Typed(sql, to, volatile=value.volatile, aggregate=value.aggregate) if constant is None else Typed(
-        sql, to, constant
+    return (
+        Typed(sql, to, volatile=value.volatile, aggregate=value.aggregate)
+        if constant is None
+        else Typed(sql, to, constant)
     )
 
 
@@ -41,7 +44,7 @@ def implicit(value: Typed, to: Type, what: str = "The expression") -> Typed:
     """What Spark converts by itself."""
     if value.type == to:
         return value
-    if value.type != VOID and common(value.type, to) is None and to != STRING:
+    if value.type != VOID and common(value.type, to) is None and to != STRING and value.type.name != "VARIANT":
         raise mismatch(what, value.type, to)
     return cast(value, to)
 
@@ -127,9 +130,8 @@ def _from_text(sql: str, to: Type, safe: bool) -> str:
         made = f"CASE WHEN {day} = '' THEN {padded} ELSE {day} END"
         return _checked(sql, trimmed, DAY, made, to, safe)
     if to.is_time:
-        padded = (
-            f"CASE length({trimmed}) WHEN 4 THEN {trimmed} || '-01-01' WHEN 7 THEN {trimmed} || '-01' ELSE {trimmed} END"
-        )
+        short = f"WHEN 4 THEN {trimmed} || '-01-01' WHEN 7 THEN {trimmed} || '-01'"
+        padded = f"CASE length({trimmed}) {short} ELSE {trimmed} END"
         return _checked(sql, trimmed, MOMENT, padded, to, safe)
     if to.name == "BOOLEAN":
         lowered = f"lower({trimmed})"
@@ -156,7 +158,7 @@ def _checked(sql: str, trimmed: str, pattern: str, made: str, to: Type, safe: bo
 
 def _invalid(sql: str, to: Type) -> str:
     after = text_literal(
-        f"' of the type \"STRING\" cannot be cast to \"{to.text}\" because it is malformed. Use `try_cast`."
+        f'\' of the type "STRING" cannot be cast to "{to.text}" because it is malformed. Use `try_cast`.'
     )
     return f"error('[CAST_INVALID_INPUT] The value ''' || left({sql}, 100) || {after})"
 
@@ -196,7 +198,10 @@ def _nested(value: Typed, to: Type, safe: bool) -> str:
         item = cast(Typed("x_", source.item), to.item, safe=safe)
         return f"list_transform({value.sql}, lambda x_: {item.sql})"
     if source.name == "MAP":
-        key, item = cast(Typed("x_.key", source.args[0]), to.args[0]), cast(Typed("x_.value", source.args[1]), to.args[1])
+        key, item = (
+            cast(Typed("x_.key", source.args[0]), to.args[0]),
+            cast(Typed("x_.value", source.args[1]), to.args[1]),
+        )
         entries = f"list_transform(map_entries({value.sql}), lambda x_: {{'key': {key.sql}, 'value': {item.sql}}})"
         return f"map_from_entries({entries})"
     members = [
@@ -224,7 +229,9 @@ def text_of(value: Typed) -> str:
         case "VARIANT":
             return f"spark_variant_text({sql})"
         case "DECIMAL":
-            wide = f"DECIMAL({min(kind.precision + 1, 38)},{kind.scale})"  # DuckDB writes .5 when all digits are fraction
+            wide = (
+                f"DECIMAL({min(kind.precision + 1, 38)},{kind.scale})"  # DuckDB writes .5 when all digits are fraction
+            )
             return f"CAST(CAST({sql} AS {wide}) AS VARCHAR)"
         case "FLOAT":
             return f"spark_real_text(CAST(CAST({sql} AS VARCHAR) AS DOUBLE))"

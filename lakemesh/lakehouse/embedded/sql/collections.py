@@ -13,7 +13,6 @@ from lakemesh.lakehouse.embedded.sql.types import (
     STRING,
     TIMESTAMP,
     VOID,
-    Type,
     array,
     common,
     map_of,
@@ -224,7 +223,9 @@ def arrays_overlap(values: Sequence[Typed]) -> Typed:
 def arrays_zip(values: Sequence[Typed]) -> Typed:
     lists = [listed(value, "arrays_zip") for value in values]
     kind = struct([(str(place), each.type.item) for place, each in enumerate(lists)])
-    longest = f"greatest({', '.join(f'len({each.sql})' for each in lists)})" if len(lists) > 1 else f"len({lists[0].sql})"
+    longest = (
+        f"greatest({', '.join(f'len({each.sql})' for each in lists)})" if len(lists) > 1 else f"len({lists[0].sql})"
+    )
     fields = ", ".join(f"'{place}': {each.sql}[i_]" for place, each in enumerate(lists))
     return Typed(f"list_transform(range(1, {longest} + 1), lambda i_: {{{fields}}})", array(kind))
 
@@ -233,10 +234,14 @@ def arrays_zip(values: Sequence[Typed]) -> Typed:
 def array_join(values: Sequence[Typed]) -> Typed:
     items, separator, *rest = values
     texts = cast(listed(items, "array_join"), array(STRING)).sql
-    put = f"list_transform({texts}, lambda x_: coalesce(x_, {cast(rest[0], STRING).sql}))" if rest else (
-        f"list_filter({texts}, lambda x_: x_ IS NOT NULL)"
+    put = (
+        f"list_transform({texts}, lambda x_: coalesce(x_, {cast(rest[0], STRING).sql}))"
+        if rest
+        else (f"list_filter({texts}, lambda x_: x_ IS NOT NULL)")
     )
-    return Typed(f"(CASE WHEN {texts} IS NULL THEN NULL ELSE coalesce(array_to_string({put}, {separator.sql}), '') END)", STRING)
+    return Typed(
+        f"(CASE WHEN {texts} IS NULL THEN NULL ELSE coalesce(array_to_string({put}, {separator.sql}), '') END)", STRING
+    )
 
 
 def simple(text: str, *names: str) -> None:
@@ -347,8 +352,11 @@ def sequence(values: Sequence[Typed]) -> Typed:
     count = f"abs((CAST({other} AS HUGEINT) - {one}) // {step})"
     wrong = f"({step} = 0 AND {one} <> {other}) OR ({step} > 0 AND {one} > {other}) OR ({step} < 0 AND {one} < {other})"
     illegal = error_call("ILLEGAL_SEQUENCE_BOUNDARIES", "The step of sequence() does not lead to its end.")
-    made = f"CAST(generate_series(CAST({one} AS BIGINT), CAST({other} AS BIGINT), CAST({step} AS BIGINT)) AS {array(kind).duck})"
-    return Typed(f"(CASE WHEN {wrong} THEN {illegal} WHEN {count} > {MAX_ITEMS} THEN {TOO_MANY} ELSE {made} END)", array(kind))
+    series = ", ".join(f"CAST({each} AS BIGINT)" for each in (one, other, step))
+    made = f"CAST(generate_series({series}) AS {array(kind).duck})"
+    return Typed(
+        f"(CASE WHEN {wrong} THEN {illegal} WHEN {count} > {MAX_ITEMS} THEN {TOO_MANY} ELSE {made} END)", array(kind)
+    )
 
 
 def _sequence_of_times(start: Typed, stop: Typed, rest: Sequence[Typed]) -> Typed:
@@ -360,7 +368,9 @@ def _sequence_of_times(start: Typed, stop: Typed, rest: Sequence[Typed]) -> Type
     # Calendar steps count from the start, and DuckDB's from the item before: 31 January, 29 February, 31 March.
     if rest and rest[0].type.unit in ("MONTH", "YEAR", "YEAR TO MONTH"):
         months = f"date_diff('month', {one.sql}, {other.sql})"
-        items = f"list_transform(range(0, greatest({months}, 0) + 1), lambda n_: {one.sql} + {step} * CAST(n_ AS INTEGER))"
+        items = (
+            f"list_transform(range(0, greatest({months}, 0) + 1), lambda n_: {one.sql} + {step} * CAST(n_ AS INTEGER))"
+        )
         made = f"list_filter({items}, lambda t_: t_ <= {other.sql})"
     else:
         made = f"generate_series({one.sql}, {other.sql}, {step})"
@@ -400,7 +410,9 @@ def map_values(values: Sequence[Typed]) -> Typed:
 @built("map_entries")
 def map_entries(values: Sequence[Typed]) -> Typed:
     value = mapped(values[0], "map_entries")
-    return Typed(f"map_entries({value.sql})", array(struct([("key", value.type.args[0]), ("value", value.type.args[1])])))
+    return Typed(
+        f"map_entries({value.sql})", array(struct([("key", value.type.args[0]), ("value", value.type.args[1])]))
+    )
 
 
 @built("map_contains_key")

@@ -25,8 +25,9 @@ from lakemesh.lakehouse.embedded.sql.types import (
     VOID,
     Type,
     interval,
+    text_literal,
 )
-from lakemesh.lakehouse.embedded.sql.values import Typed, string, text_literal, unsupported
+from lakemesh.lakehouse.embedded.sql.values import Typed, string, unsupported
 
 MAX_INT, MAX_LONG = 2**31 - 1, 2**63 - 1
 SUFFIXES = {"L": BIGINT, "S": SMALLINT, "Y": TINYINT, "D": DOUBLE, "F": FLOAT}
@@ -78,7 +79,13 @@ def typed_literal(node: exp.Cast) -> Typed | None:
     """DATE'...', TIMESTAMP'...' and TIMESTAMP_NTZ'...', which the parser gives as casts of text, and their casts."""
     name = node.to.this.value if isinstance(node.to.this, exp.DType) else ""
     text = str(node.this.this)
-    if isinstance(node, exp.TryCast) or name not in ("DATE", "TIMESTAMPTZ", "TIMESTAMPLTZ", "TIMESTAMP", "TIMESTAMPNTZ"):
+    if isinstance(node, exp.TryCast) or name not in (
+        "DATE",
+        "TIMESTAMPTZ",
+        "TIMESTAMPLTZ",
+        "TIMESTAMP",
+        "TIMESTAMPNTZ",
+    ):
         return None
     try:
         if name == "DATE":
@@ -88,7 +95,7 @@ def typed_literal(node: exp.Cast) -> Typed | None:
     except InvalidRequest as error:
         kind = "DATE" if name == "DATE" else "TIMESTAMP"
         raise InvalidRequest(
-            f"[CAST_INVALID_INPUT] The value {text!r:.60} of the type \"STRING\" cannot be cast to \"{kind}\"."
+            f'[CAST_INVALID_INPUT] The value {text!r:.60} of the type "STRING" cannot be cast to "{kind}".'
         ) from error
     del zoned
     return moment_literal(moment, TIMESTAMP_NTZ if name == "TIMESTAMPNTZ" else TIMESTAMP)
@@ -154,5 +161,3 @@ def type_of_value(name: str, value: Any) -> Type:
         case str():
             return STRING
     raise InvalidRequest(f"The parameter :{name} is a {type(value).__name__}, which SQL has no type for.")
-
-

@@ -8,7 +8,8 @@ from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql.values import unsupported
 
 MOMENT = re.compile(
-    r"(?P<y>\d{4})(-(?P<m>\d{1,2})(-(?P<d>\d{1,2})([ T](?P<H>\d{1,2}):(?P<M>\d{1,2})(:(?P<S>\d{1,2})(\.(?P<f>\d{0,9}))?)?)?)?)?"
+    r"(?P<y>\d{4})(-(?P<m>\d{1,2})(-(?P<d>\d{1,2})([ T](?P<H>\d{1,2}):"
+    r"(?P<M>\d{1,2})(:(?P<S>\d{1,2})(\.(?P<f>\d{0,9}))?)?)?)?)?"
     r"\s*(?P<zone>Z|UTC|[+-]\d{1,2}(:\d{2})?|[A-Za-z_]+/[A-Za-z_/]+)?"
 )
 OFFSET = re.compile(r"([+-])(\d{1,2})(?::(\d{2}))?")
@@ -31,7 +32,7 @@ def parse_moment(text: str) -> tuple[datetime, bool]:
         if found:
             parts = [int(found[key] or default) for key, default in zip("ymdHMS", (0, 1, 1, 0, 0, 0), strict=True)]
             micros = int((found["f"] or "").ljust(6, "0")[:6])
-            naive = datetime(*parts, micros)  # type: ignore[arg-type, misc]
+            naive = datetime(*parts, micros)  # type: ignore[arg-type, call-arg]
             return (in_utc(naive, found["zone"]), True) if found["zone"] else (naive, False)
     except (ValueError, ZoneInfoNotFoundError):
         pass
@@ -48,7 +49,8 @@ def in_utc(naive: datetime, zone: str) -> datetime:
 
 
 LETTERS = {
-    "yyyy": "%Y", "y": "%Y", "uuuu": "%Y", "yy": "%y", "MM": "%m", "M": "%-m", "MMM": "%b", "MMMM": "%B", "dd": "%d", "d": "%-d",
+    "yyyy": "%Y", "y": "%Y", "uuuu": "%Y", "yy": "%y", "MM": "%m", "M": "%-m", "MMM": "%b", "MMMM": "%B", "dd": "%d",
+    "d": "%-d",
     "D": "%-j", "DDD": "%j", "HH": "%H", "H": "%-H", "hh": "%I", "h": "%-I", "mm": "%M", "m": "%-M", "ss": "%S",
     "s": "%-S", "SSS": "%g", "SSSSSS": "%f", "a": "%p", "E": "%a", "EE": "%a", "EEE": "%a", "EEEE": "%A",
 }  # fmt: skip
@@ -87,7 +89,9 @@ def interval_text(value: str, unit: str) -> tuple[int, int]:
     fault = InvalidRequest(f"[INVALID_INTERVAL_FORMAT] {value!r:.60} is not an interval of {unit}.")
     try:
         if first in ("YEAR", "MONTH"):
-            years, _, months = text.partition("-") if last else ((text, "", "0") if first == "YEAR" else ("0", "", text))
+            years, _, months = (
+                text.partition("-") if last else ((text, "", "0") if first == "YEAR" else ("0", "", text))
+            )
             return sign * (int(years) * 12 + int(months or 0)), 0
         return 0, sign * _micros(text, first, last)
     except (ValueError, IndexError):

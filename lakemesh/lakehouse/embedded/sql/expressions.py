@@ -7,7 +7,7 @@ from sqlglot import exp
 
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql import aggregates, lambdas, operators
-from lakemesh.lakehouse.embedded.sql.casts import cast, text_of, unify
+from lakemesh.lakehouse.embedded.sql.casts import cast, unify
 from lakemesh.lakehouse.embedded.sql.collections import item_at, packed, value_of
 from lakemesh.lakehouse.embedded.sql.constants import interval_literal, number_literal, parameter_value, typed_literal
 from lakemesh.lakehouse.embedded.sql.functions import call_scalar, get_json_object, rlike
@@ -23,8 +23,9 @@ from lakemesh.lakehouse.embedded.sql.types import (
     VOID,
     array,
     convert,
+    text_literal,
 )
-from lakemesh.lakehouse.embedded.sql.values import Typed, mismatch, string, text_literal, unsupported
+from lakemesh.lakehouse.embedded.sql.values import Typed, mismatch, string, unsupported
 
 if TYPE_CHECKING:
     from lakemesh.lakehouse.embedded.sql.scopes import Scope
@@ -41,6 +42,7 @@ class Queries(Protocol):
     """What an expression asks of the queries around it."""
 
     parameters: Mapping[str, Any]
+    used_parameters: set[str]
 
     def scalar(self, query: exp.Expr, scope: "Scope") -> Typed: ...
 
@@ -54,10 +56,14 @@ class Expressions:
         self._queries = queries
 
     def compile(self, node: exp.Expr, scope: "Scope") -> Typed:
-        for kind in type(node).__mro__:
-            handler = HANDLERS.get(kind)
-            if handler is not None:
-                return handler(self, node, scope)
+        handler = next((HANDLERS[kind] for kind in type(node).__mro__ if kind in HANDLERS), None)
+        if handler is not None:
+            for key, value in node.args.items():
+                if value and key not in PARTS.get(type(node), USUAL_PARTS):
+                    raise unsupported(
+                        f"{key.strip('_').upper()} of {type(node).__name__} ({node.sql('databricks')!r:.100})"
+                    )
+            return handler(self, node, scope)
         raise unsupported(f"{type(node).__name__} ({node.sql('databricks')!r:.100})")
 
     def all(self, nodes: Sequence[exp.Expr], scope: "Scope") -> list[Typed]:
@@ -87,7 +93,10 @@ class Expressions:
         return field_of(self.compile(node.this, scope), node.expression.name)
 
     def placeholder(self, node: exp.Placeholder, scope: "Scope") -> Typed:
-        return parameter_value(node.name, self._queries.parameters)
+        found = parameter_value(node.name, self._queries.parameters)
+        if found.sql.startswith("CAST($"):
+            self._queries.used_parameters.add(node.name)
+        return found
 
     def current(self, node: exp.Expr, scope: "Scope") -> Typed:
         return Typed("current_date", DATE) if isinstance(node, exp.CurrentDate) else Typed("now()", TIMESTAMP)
@@ -146,7 +155,9 @@ class Expressions:
 
     def is_(self, node: exp.Is, scope: "Scope") -> Typed:
         value, other = self.compile(node.this, scope), node.expression
-        word = "NULL" if isinstance(other, exp.Null) else str(other.this).lower() if isinstance(other, exp.Boolean) else ""
+        word = (
+            "NULL" if isinstance(other, exp.Null) else str(other.this).lower() if isinstance(other, exp.Boolean) else ""
+        )
         if not word:
             raise unsupported(f"IS {other.sql('databricks')}")
         tested = value.sql if word == "NULL" else operators.condition(value).sql
@@ -181,20 +192,23 @@ class Expressions:
             choices = inside.expressions if isinstance(inside, exp.Tuple) else [inside.unnest()]
             joined = " OR " if isinstance(pattern, exp.Any) else " AND "
             tests = (f"{text.sql} {word} {cast(self.compile(each, scope), STRING).sql} ESCAPE '\\'" for each in choices)
-            return Typed(f"({joined.join(tests)})", BOOLEAN, aggregate=text.aggregate)
-        wanted = cast(self.compile(pattern, scope), STRING)
-        return Typed(f"({text.sql} {word} {wanted.sql} ESCAPE {text_literal(escape)})", BOOLEAN, aggregate=text.aggregate)
+            found = f"({joined.join(tests)})"
+        else:
+            wanted = cast(self.compile(pattern, scope), STRING)
+            found = f"({text.sql} {word} {wanted.sql} ESCAPE {text_literal(escape)})"
+        return Typed(f"(NOT {found})" if node.args.get("negate") else found, BOOLEAN, aggregate=text.aggregate)
 
     def escape(self, node: exp.Escape, scope: "Scope") -> Typed:
         return self.compile(node.this, scope)
 
     def matches(self, node: exp.RegexpLike, scope: "Scope") -> Typed:
-        found = rlike(self.sides(node, scope))
-        return found
+        return rlike(self.sides(node, scope))
 
     def case(self, node: exp.Case, scope: "Scope") -> Typed:
         operand = self.compile(node.this, scope) if node.this else None
-        branches = [(self.compile(each.this, scope), self.compile(each.args["true"], scope)) for each in node.args["ifs"]]
+        branches = [
+            (self.compile(each.this, scope), self.compile(each.args["true"], scope)) for each in node.args["ifs"]
+        ]
         default = [self.compile(node.args["default"], scope)] if node.args.get("default") else []
         results = unify([result for _, result in branches] + default, "CASE")
         sql = "(CASE"
@@ -203,7 +217,9 @@ class Expressions:
             sql += f" WHEN {tested.sql} THEN {result.sql}"
         sql += f" ELSE {results[-1].sql} END)" if default else " END)"
         parts = [*(part for branch in branches for part in branch), *default, *([operand] if operand else [])]
-        return Typed(sql, results[0].type, aggregate=any(p.aggregate for p in parts), volatile=any(p.volatile for p in parts))
+        return Typed(
+            sql, results[0].type, aggregate=any(p.aggregate for p in parts), volatile=any(p.volatile for p in parts)
+        )
 
     # Casts and literals with a type
 
@@ -263,7 +279,7 @@ class Expressions:
 
     def anonymous(self, node: exp.Anonymous, scope: "Scope") -> Typed:
         name = str(node.this.name if isinstance(node.this, exp.Identifier) else node.this).lower()
-        if isinstance(node.parent, exp.Dot):
+        if isinstance(node.parent, exp.Dot) and node.parent.expression is node:
             raise unsupported(f"the function {node.parent.sql('databricks')!r:.60}")
         if name in aggregates.NAMES and not (name in ("any", "some", "every") and scope.in_lambda):
             return self.aggregate(name, node, scope)
@@ -282,7 +298,8 @@ class Expressions:
         found = call_scalar(name, values)
         if found is None:
             raise InvalidRequest(
-                f"[UNRESOLVED_ROUTINE] The embedded warehouse has no function {name!r:.60}; see docs/sql.md for those it has."
+                f"[UNRESOLVED_ROUTINE] The embedded warehouse has no function {name!r:.60};"
+                " docs/sql.md lists those it has."
             )
         return found
 
@@ -336,8 +353,7 @@ class Expressions:
             values = [*values[:1], Typed("true", BOOLEAN, True)]
         found = self._found(name, values, distinct, extra, inner)
         ends = f"{extra.filter}{extra.over}"
-        calls = (call if name != "grouping_id" else call for call in found.calls)
-        sql = found.finish(*(f"{call}{ends}" for call in calls))
+        sql = found.finish(*(f"{call}{ends}" for call in found.calls))
         if name in aggregates.WINDOW_ONLY and not extra.over:
             raise InvalidRequest(f"[WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE] {name}() needs an OVER clause.")
         return Typed(sql, found.kind, aggregate=not extra.over or any(value.aggregate for value in values))
@@ -349,7 +365,9 @@ class Expressions:
             if extra.within is None:
                 raise InvalidRequest(f"{name}() needs WITHIN GROUP (ORDER BY ...).")
             ordered = extra.within.expressions[0]
-            return aggregates.within_group(name, values[0], self.compile(ordered.this, scope), bool(ordered.args.get("desc")))
+            return aggregates.within_group(
+                name, values[0], self.compile(ordered.this, scope), bool(ordered.args.get("desc"))
+            )
         if name in ("string_agg", "listagg"):
             order = f" {self.order(extra.within, scope)}" if extra.within is not None else ""
             separator = values[1].sql if len(values) > 1 else "''"
@@ -358,7 +376,9 @@ class Expressions:
 
     def order(self, order: exp.Expr, scope: "Scope") -> str:
         """ORDER BY with the place of NULL said: first when ascending, last when descending."""
-        return "ORDER BY " + ", ".join(f"{self.compile(item.this, scope).sql}{direction(item)}" for item in order.expressions)
+        return "ORDER BY " + ", ".join(
+            f"{self.compile(item.this, scope).sql}{direction(item)}" for item in order.expressions
+        )
 
     def filter(self, node: exp.Filter, scope: "Scope") -> Typed:
         return self.extended(node, scope, Extra())
@@ -427,6 +447,36 @@ class Extra:
         self.ignore_nulls = False
 
 
+USUAL_PARTS = frozenset({"this", "expression", "expressions"})
+PARTS: dict[type[exp.Expr], frozenset[str]] = {
+    kind: USUAL_PARTS | set(parts.split())
+    for kind, parts in {
+        exp.Literal: "is_string",
+        exp.Column: "table db catalog",
+        exp.Placeholder: "kind",
+        exp.Like: "negate",
+        exp.ILike: "negate",
+        exp.In: "query",
+        exp.Between: "low high",
+        exp.Case: "ifs default",
+        exp.Cast: "to",
+        exp.TryCast: "to",
+        exp.Interval: "unit",
+        exp.JSONExtract: "variant_extract only_json_types requires_json",
+        exp.Trim: "position",
+        exp.Substring: "start length",
+        exp.StrPosition: "substr position",
+        exp.Overlay: "from_ for_",
+        exp.Window: "partition_by order spec alias over",
+        exp.Identifier: "quoted",
+        exp.Select: "hint distinct from_ joins laterals where group having qualify windows order limit offset with_",
+        exp.Subquery: "alias order limit offset with_",
+        exp.Concat: "safe coalesce",
+        exp.Div: "typed safe",
+        exp.Bracket: "offset safe returns_list_for_maps",
+    }.items()
+}
+"""What of a node its handler reads; anything else that is there is refused."""
 UNIT_FIRST = frozenset({"dateadd", "date_add", "timestampadd", "datediff", "date_diff", "timestampdiff"})
 
 
@@ -453,7 +503,9 @@ def field_of(value: Typed, name: str) -> Typed:
     """A field of a struct, or of every struct of an array."""
     if value.type.name == "ARRAY":
         inner = field_of(Typed("x_", value.type.item), name)
-        return Typed(f"list_transform({value.sql}, lambda x_: {inner.sql})", array(inner.type), aggregate=value.aggregate)
+        return Typed(
+            f"list_transform({value.sql}, lambda x_: {inner.sql})", array(inner.type), aggregate=value.aggregate
+        )
     if value.type == VARIANT:
         return variant_field(value, f"$['{name}']")
     if value.type.name == "MAP":

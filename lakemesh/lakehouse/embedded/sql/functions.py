@@ -21,6 +21,7 @@ from lakemesh.lakehouse.embedded.sql.types import (
     VOID,
     Type,
     decimal,
+    text_literal,
     type_of,
 )
 from lakemesh.lakehouse.embedded.sql.values import (
@@ -30,7 +31,6 @@ from lakemesh.lakehouse.embedded.sql.values import (
     error_call,
     mismatch,
     string,
-    text_literal,
     unsupported,
 )
 
@@ -87,7 +87,7 @@ def convert(value: Typed, kind: Type, name: str) -> Typed:
         return cast(value, INT)
     if kind == BIGINT and value.type.is_float:
         raise mismatch(f"{name}()", value.type)
-    if kind == STRING and (value.type.args or value.type.name == "VARIANT"):
+    if kind == STRING and (value.type.args or (value.type == VARIANT and name == "get_json_object")):
         raise mismatch(f"{name}()", value.type)
     return implicit(value, kind, f"{name}()")
 
@@ -194,7 +194,9 @@ def assert_true(values: Sequence[Typed]) -> Typed:
 
 @built("raise_error")
 def raise_error(values: Sequence[Typed]) -> Typed:
-    return Typed(f"CAST(error('[USER_RAISED_EXCEPTION] ' || {cast(values[0], STRING).sql}) AS INTEGER)", VOID, volatile=True)
+    return Typed(
+        f"CAST(error('[USER_RAISED_EXCEPTION] ' || {cast(values[0], STRING).sql}) AS INTEGER)", VOID, volatile=True
+    )
 
 
 @built("typeof")
@@ -219,7 +221,9 @@ def round_(values: Sequence[Typed]) -> Typed:
     if value.type.name == "DECIMAL":
         kind = rounded_type(value.type, places)
         return Typed(f"CAST(round({value.sql}, {places}) AS {kind.duck})", kind)
-    return Typed(f"(CASE WHEN isfinite({value.sql}) THEN {rounded_real(value, places)} ELSE {value.sql} END)", value.type)
+    return Typed(
+        f"(CASE WHEN isfinite({value.sql}) THEN {rounded_real(value, places)} ELSE {value.sql} END)", value.type
+    )
 
 
 def rounded_real(value: Typed, places: int) -> str:
@@ -370,7 +374,10 @@ def concat(values: Sequence[Typed]) -> Typed:
 def concat_ws(values: Sequence[Typed]) -> Typed:
     separator, *rest = values
     if any(value.type.name == "ARRAY" for value in rest):
-        lists = [cast(value, Type("ARRAY", (STRING,))).sql if value.type.name == "ARRAY" else f"[{text_of(value)}]" for value in rest]
+        lists = [
+            cast(value, Type("ARRAY", (STRING,))).sql if value.type.name == "ARRAY" else f"[{text_of(value)}]"
+            for value in rest
+        ]
         present = " || ".join(f"coalesce({each}, [])" for each in lists)
         joined = f"coalesce(array_to_string(list_filter({present}, lambda x_: x_ IS NOT NULL), {separator.sql}), '')"
         return Typed(f"(CASE WHEN {separator.sql} IS NULL THEN NULL ELSE {joined} END)", STRING)
@@ -418,7 +425,10 @@ def padding(name: str) -> Build:
         fill_with = convert(rest[0], STRING, name).sql if rest else "' '"
         bounded = f"(CASE WHEN {width} > {MAX_REPEAT_BYTES} THEN {too_large(name)} ELSE greatest({width}, 0) END)"
         sql = convert(text, STRING, name).sql
-        return Typed(f"(CASE WHEN {fill_with} = '' THEN left({sql}, {width}) ELSE {name}({sql}, {bounded}, {fill_with}) END)", STRING)
+        return Typed(
+            f"(CASE WHEN {fill_with} = '' THEN left({sql}, {width}) ELSE {name}({sql}, {bounded}, {fill_with}) END)",
+            STRING,
+        )
 
     return build
 
@@ -481,13 +491,18 @@ def elt(values: Sequence[Typed]) -> Typed:
     place = convert(index, INT, "elt").sql
     outside = error_call("INVALID_ARRAY_INDEX", "The index of elt() is out of bounds.")
     inside = f"{place} BETWEEN 1 AND {len(same)}"
-    return Typed(f"(CASE WHEN {place} IS NULL THEN NULL WHEN {inside} THEN [{', '.join(same)}][{place}] ELSE {outside} END)", STRING)
+    return Typed(
+        f"(CASE WHEN {place} IS NULL THEN NULL WHEN {inside} THEN [{', '.join(same)}][{place}] ELSE {outside} END)",
+        STRING,
+    )
 
 
 @built("format_number")
 def format_number(values: Sequence[Typed]) -> Typed:
     value, places = values
-    return Typed(f"spark_format_number(CAST({value.sql} AS VARCHAR), {convert(places, INT, 'format_number').sql})", STRING)
+    return Typed(
+        f"spark_format_number(CAST({value.sql} AS VARCHAR), {convert(places, INT, 'format_number').sql})", STRING
+    )
 
 
 # Patterns
@@ -525,7 +540,9 @@ def regexp_extract_all(values: Sequence[Typed]) -> Typed:
     text, pattern, *rest = values
     group = constant_integer(rest[0], "regexp_extract_all() of a group") if rest else 1
     sql = convert(text, STRING, "regexp_extract_all").sql
-    return Typed(f"regexp_extract_all({sql}, {regex(pattern, 'regexp_extract_all')}, {group})", Type("ARRAY", (STRING,)))
+    return Typed(
+        f"regexp_extract_all({sql}, {regex(pattern, 'regexp_extract_all')}, {group})", Type("ARRAY", (STRING,))
+    )
 
 
 @built("regexp_replace")
@@ -580,10 +597,13 @@ def get_json_object(values: Sequence[Typed]) -> Typed:
     where, many = json_path(constant_text(path, "get_json_object() by a path"))
     if where is None:
         return Typed("CAST(NULL AS VARCHAR)", STRING, None)
-    sql = text.sql if text.type == VARIANT else convert(text, STRING, "get_json_object").sql
+    sql = convert(text, STRING, "get_json_object").sql
     if many:
         found = f"json_extract({sql}, {text_literal(where)})"
-        several = f"CASE len({found}) WHEN 0 THEN NULL WHEN 1 THEN json_extract_string({found}[1], '$') ELSE CAST(to_json({found}) AS VARCHAR) END"
+        listed = f"CAST(to_json({found}) AS VARCHAR)"
+        several = (
+            f"CASE len({found}) WHEN 0 THEN NULL WHEN 1 THEN json_extract_string({found}[1], '$') ELSE {listed} END"
+        )
         return Typed(f"(CASE WHEN json_valid({sql}) THEN {several} END)", STRING)
     return Typed(f"TRY(json_extract_string({sql}, {text_literal(where)}))", STRING)
 
@@ -615,7 +635,8 @@ def from_json(values: Sequence[Typed]) -> Typed:
     made = f"TRY_CAST({parsed} AS {kind.duck})"
     if kind.name == "STRUCT":
         nothing = ", ".join(f"CAST(NULL AS {item.duck})" for item in kind.args)
-        made = f"(CASE WHEN {sql} IS NULL THEN NULL WHEN json_valid({sql}) THEN {made} ELSE CAST(row({nothing}) AS {kind.duck}) END)"
+        otherwise = f"CAST(row({nothing}) AS {kind.duck})"
+        made = f"(CASE WHEN {sql} IS NULL THEN NULL WHEN json_valid({sql}) THEN {made} ELSE {otherwise} END)"
     return Typed(made, kind)
 
 
@@ -661,6 +682,18 @@ def by_type(kind: Type) -> Build:
     return build
 
 
-for _kind in (Type("TINYINT"), Type("SMALLINT"), INT, BIGINT, Type("FLOAT"), DOUBLE, BOOLEAN, STRING, BINARY, DATE, TIMESTAMP):
+for _kind in (
+    Type("TINYINT"),
+    Type("SMALLINT"),
+    INT,
+    BIGINT,
+    Type("FLOAT"),
+    DOUBLE,
+    BOOLEAN,
+    STRING,
+    BINARY,
+    DATE,
+    TIMESTAMP,
+):
     BUILT[_kind.name.lower()] = by_type(_kind)
 BUILT["decimal"] = by_type(decimal(10, 0))

@@ -6,8 +6,8 @@ from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql.casts import cast, unify
 from lakemesh.lakehouse.embedded.sql.functions import get_json_object
 from lakemesh.lakehouse.embedded.sql.scopes import Relation
-from lakemesh.lakehouse.embedded.sql.types import BIGINT, INT, STRING, Type, quoted
-from lakemesh.lakehouse.embedded.sql.values import Typed, constant_integer, mismatch, string, text_literal
+from lakemesh.lakehouse.embedded.sql.types import BIGINT, INT, STRING, Type, quoted, text_literal
+from lakemesh.lakehouse.embedded.sql.values import Typed, constant_integer, mismatch, string
 
 GENERATORS = frozenset(
     {"explode", "explode_outer", "posexplode", "posexplode_outer", "inline", "inline_outer", "stack", "json_tuple"}
@@ -66,7 +66,10 @@ def _stack(values: Sequence[Typed]) -> Relation:
     kinds: list[Type] = []
     columns = []
     for place in range(width):
-        given = [items[n] if n < len(items) else Typed("NULL", Type("VOID"), None) for n in range(place, count * width, width)]
+        given = [
+            items[n] if n < len(items) else Typed("NULL", Type("VOID"), None)
+            for n in range(place, count * width, width)
+        ]
         same = unify(given, "stack()")
         kinds.append(same[0].type)
         columns.append([value.sql for value in same])

@@ -3,8 +3,8 @@
 import re
 
 from lakemesh.errors import InvalidRequest
-from lakemesh.lakehouse.embedded.sql.types import VARIANT
-from lakemesh.lakehouse.embedded.sql.values import Typed, mismatch, text_literal
+from lakemesh.lakehouse.embedded.sql.types import VARIANT, text_literal
+from lakemesh.lakehouse.embedded.sql.values import Typed, mismatch
 
 STEP = re.compile(r"""\.(?P<name>[^.\[\]'"]+)|\[(?P<index>\d+)\]|\['(?P<quoted>[^']+)'\]|(?P<many>\[\*\])""")
 VARIANT_STEP = re.compile(
@@ -28,7 +28,12 @@ def variant_field(value: Typed, path: str) -> Typed:
     steps = steps_of(path, VARIANT_STEP)
     if steps is None:
         raise InvalidRequest(f"[INVALID_VARIANT_GET_PATH] {path!r:.100} is not a path into a VARIANT.")
-    return Typed(f"json_extract({value.sql}, {text_literal('$' + ''.join(steps))})", VARIANT, volatile=value.volatile, aggregate=value.aggregate)
+    return Typed(
+        f"json_extract({value.sql}, {text_literal('$' + ''.join(steps))})",
+        VARIANT,
+        volatile=value.volatile,
+        aggregate=value.aggregate,
+    )
 
 
 def steps_of(path: str, step: "re.Pattern[str]") -> list[str] | None:

@@ -17,8 +17,9 @@ from lakemesh.lakehouse.embedded.sql.types import (
     Type,
     decimal,
     interval,
+    text_literal,
 )
-from lakemesh.lakehouse.embedded.sql.values import Typed, constant_text, mismatch, text_literal, unsupported
+from lakemesh.lakehouse.embedded.sql.values import Typed, constant_text, unsupported
 
 UNITS = {
     "YEAR": "year", "YEARS": "year", "QUARTER": "quarter", "MONTH": "month", "MONTHS": "month", "WEEK": "week",
@@ -35,8 +36,9 @@ MICROS = {"microsecond": 1, "millisecond": 1_000, "second": 10**6, "minute": 60 
           "day": 86_400 * 10**6, "week": 7 * 86_400 * 10**6}  # fmt: skip
 EXTRACTED = {
     "YEAR": "year", "YEARS": "year", "Y": "year", "YEAROFWEEK": "isoyear", "QUARTER": "quarter", "MONTH": "month",
-    "MONTHS": "month", "MON": "month", "WEEK": "week", "WEEKS": "week", "W": "week", "DAY": "day", "DAYS": "day", "D": "day",
-    "DOY": "dayofyear", "HOUR": "hour", "HOURS": "hour", "MINUTE": "minute", "MINUTES": "minute",
+    "MONTHS": "month", "MON": "month", "WEEK": "week", "WEEKS": "week", "W": "week", "DAY": "day",
+    "DAYS": "day", "D": "day", "DOY": "dayofyear", "HOUR": "hour", "HOURS": "hour", "MINUTE": "minute",
+    "MINUTES": "minute",
 }  # fmt: skip
 
 
@@ -79,7 +81,9 @@ def dateadd(values: Sequence[Typed]) -> Typed:
             from lakemesh.lakehouse.embedded.sql.operators import add_interval
 
             return add_interval(convert(day, DATE, "date_add"), count, "+")
-        return Typed(f"CAST({convert(day, DATE, 'date_add').sql} + {convert(count, INT, 'date_add').sql} AS DATE)", DATE)
+        return Typed(
+            f"CAST({convert(day, DATE, 'date_add').sql} + {convert(count, INT, 'date_add').sql} AS DATE)", DATE
+        )
     unit, count, start = values
     name = unit_of(unit)
     number = convert(count, BIGINT, "dateadd").sql
@@ -89,10 +93,6 @@ def dateadd(values: Sequence[Typed]) -> Typed:
         span = f"to_{name}s(CAST({number} AS INTEGER))"
     else:
         span = f"to_{name}s({number})"
-    if start.type == DATE and name in ("year", "quarter", "month", "week", "day"):
-        return Typed(f"CAST(({start.sql} + {span}) AS TIMESTAMPTZ)", TIMESTAMP) if unit.type != STRING and False else Typed(
-            f"CAST(({cast(start, TIMESTAMP).sql} + {span}) AS TIMESTAMPTZ)", TIMESTAMP
-        )
     value = moment(start, "dateadd")
     return Typed(f"({value.sql} + {span})", value.type)
 
@@ -102,7 +102,9 @@ def datediff(values: Sequence[Typed]) -> Typed:
     """Whole units between two moments, cut towards zero."""
     if len(values) == 2:
         end, start = values
-        return Typed(f"CAST({convert(end, DATE, 'datediff').sql} - {convert(start, DATE, 'datediff').sql} AS INTEGER)", INT)
+        return Typed(
+            f"CAST({convert(end, DATE, 'datediff').sql} - {convert(start, DATE, 'datediff').sql} AS INTEGER)", INT
+        )
     unit, start, end = values
     name, one, other = unit_of(unit), moment(start, "datediff"), moment(end, "datediff")
     if one.type != other.type:
@@ -132,7 +134,10 @@ def months_between(values: Sequence[Typed]) -> Typed:
     one, other = (f"CAST({convert(value, TIMESTAMP, 'months_between').sql} AS TIMESTAMP)" for value in values)
     months = f"((year({one}) - year({other})) * 12 + month({one}) - month({other}))"
     last = " AND ".join(f"CAST({sql} AS DATE) = last_day({sql})" for sql in (one, other))
-    seconds = [f"((day({sql}) - 1) * 86400 + hour({sql}) * 3600 + minute({sql}) * 60 + floor(second({sql})))" for sql in (one, other)]
+    seconds = [
+        f"((day({sql}) - 1) * 86400 + hour({sql}) * 3600 + minute({sql}) * 60 + floor(second({sql})))"
+        for sql in (one, other)
+    ]
     fraction = f"({seconds[0]} - {seconds[1]}) / 2678400.0"
     return Typed(
         f"(CASE WHEN day({one}) = day({other}) OR ({last}) THEN CAST({months} AS DOUBLE)"
@@ -149,7 +154,9 @@ def next_day(values: Sequence[Typed]) -> Typed:
     if wanted not in days:
         raise InvalidRequest(f"[ILLEGAL_DAY_OF_WEEK] {name.value!r:.40} is not a day of the week.")
     sql = convert(day, DATE, "next_day").sql
-    return Typed(f"CAST({sql} + CAST((({days.index(wanted)} - (isodow({sql}) - 1) + 6) % 7) + 1 AS INTEGER) AS DATE)", DATE)
+    return Typed(
+        f"CAST({sql} + CAST((({days.index(wanted)} - (isodow({sql}) - 1) + 6) % 7) + 1 AS INTEGER) AS DATE)", DATE
+    )
 
 
 @built("trunc")
@@ -255,9 +262,8 @@ def unix_timestamp(values: Sequence[Typed]) -> Typed:
 
 @built("make_timestamp")
 def make_timestamp(values: Sequence[Typed]) -> Typed:
-    year, month, day, hour, minute, second = (cast(value, INT).sql for value in values[:5] + [values[5]])  # type: ignore[operator]
+    year, month, day, hour, minute = (cast(value, INT).sql for value in values[:5])
     exact = cast(values[5], DOUBLE).sql
-    del second
     return Typed(f"CAST(make_timestamp({year}, {month}, {day}, {hour}, {minute}, {exact}) AS TIMESTAMPTZ)", TIMESTAMP)
 
 

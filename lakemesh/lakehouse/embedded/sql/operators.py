@@ -180,7 +180,8 @@ def comparable(left: Typed, right: Typed) -> tuple[Typed, Typed]:
     kind = common(left.type, right.type)
     if kind is None or {left.type.name, right.type.name} & {"MAP", "VARIANT"}:
         raise InvalidRequest(
-            f"[DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES] {left.type.text:.100} and {right.type.text:.100} cannot be compared."
+            f"[DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES] {left.type.text:.100} and {right.type.text:.100} cannot be"
+            " compared; CAST one of them (`body::string`)."
         )
     return cast(left, kind), cast(right, kind)
 

@@ -18,8 +18,10 @@ from lakemesh.lakehouse.embedded.sql.types import STRING, Type, array, common, q
 from lakemesh.lakehouse.embedded.sql.values import Typed, unsupported
 
 CLAUSES = frozenset(
-    "with_ with kind expressions hint distinct from_ joins laterals where group having qualify windows order limit offset"
-    " operation_modifiers".split()
+    """
+    with_ with kind expressions hint distinct from_ joins laterals where group having qualify windows order limit
+    offset operation_modifiers
+    """.split()  # noqa: SIM905
 )
 
 
@@ -35,6 +37,7 @@ class Compiler:
 
     def __init__(self, lookup: Lookup, parameters: Mapping[str, Any]) -> None:
         self.parameters = parameters
+        self.used_parameters: set[str] = set()
         self.lookup = lookup
         self.expressions = Expressions(self)
         self.relations = Relations(self)
@@ -155,7 +158,7 @@ class Compiler:
         sql = f"SELECT {'DISTINCT ' if node.args.get('distinct') else ''}"
         names = unique([item.name for item in projections])
         sql += ", ".join(f"{item.value.sql} AS {quoted(name)}" for item, name in zip(projections, names, strict=True))
-        sql += (f" FROM {from_sql}{more}" if from_sql else f" FROM (SELECT 1) AS one_{more}" if more else "")
+        sql += f" FROM {from_sql}{more}" if from_sql else f" FROM (SELECT 1) AS one_{more}" if more else ""
         sql += f" WHERE {' AND '.join(where)}" if where else ""
         sql += self._group(node, scope, projections)
         if clause := node.args.get("having"):
@@ -296,9 +299,8 @@ def refuse_unknown(node: exp.Select) -> None:
             raise unsupported(f"the clause {key.strip('_').upper()}")
     if node.args.get("kind"):
         raise unsupported(f"SELECT AS {node.args['kind']}")
-    if distinct := node.args.get("distinct"):
-        if distinct.args.get("on"):
-            raise unsupported("DISTINCT ON")
+    if (distinct := node.args.get("distinct")) and distinct.args.get("on"):
+        raise unsupported("DISTINCT ON")
 
 
 def ordinal(item: exp.Expr, projections: Sequence[Projection]) -> int | None:
@@ -311,7 +313,7 @@ def ordinal(item: exp.Expr, projections: Sequence[Projection]) -> int | None:
 
 
 def is_all(clause: exp.Expr) -> bool:
-    return clause.expression.name.upper() == "ALL"
+    return str(clause.expression.name).upper() == "ALL"
 
 
 def unaliased(item: exp.Expr) -> tuple[exp.Expr, str, list[str]]:
@@ -334,7 +336,9 @@ def contains_aggregate(node: exp.Expr) -> bool:
         return any(contains_aggregate(part) for part in [*parts, *(order.expressions if order else [])])
     if isinstance(node, exp.Anonymous) and not isinstance(node.parent, exp.Dot):
         name = str(node.this).lower()
-        if name in aggregates.NAMES - aggregates.WINDOW_ONLY and not any(isinstance(a, exp.Lambda) for a in node.expressions):
+        if name in aggregates.NAMES - aggregates.WINDOW_ONLY and not any(
+            isinstance(a, exp.Lambda) for a in node.expressions
+        ):
             return True
     return any(contains_aggregate(part) for part in node.iter_expressions())
 

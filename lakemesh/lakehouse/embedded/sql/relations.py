@@ -12,13 +12,13 @@ from lakemesh.lakehouse.embedded.sql.casts import unify
 from lakemesh.lakehouse.embedded.sql.generators import GENERATORS, generated, number_range
 from lakemesh.lakehouse.embedded.sql.naming import column_name
 from lakemesh.lakehouse.embedded.sql.scopes import Relation, Scope, Source, unique
-from lakemesh.lakehouse.embedded.sql.types import STRING, Type, quoted
-from lakemesh.lakehouse.embedded.sql.values import Typed, text_literal, unsupported
+from lakemesh.lakehouse.embedded.sql.types import STRING, Type, quoted, text_literal
+from lakemesh.lakehouse.embedded.sql.values import Typed, unsupported
 
 if TYPE_CHECKING:
     from lakemesh.lakehouse.embedded.sql.queries import Compiler
 
-FROM_ITEM = frozenset("this db catalog alias joins laterals pivots version expressions".split())
+FROM_ITEM = frozenset(["this", "db", "catalog", "alias", "joins", "laterals", "pivots", "version", "expressions"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ class Relations:
         """What the item is, and the path of names it is known by."""
         alias = node.alias.lower() if node.alias else ""
         if isinstance(node, exp.Subquery):
+            refuse_parts(node, "this alias joins laterals pivots")
             return self._compiler.query(node.this, Scope(None, scope.ctes) if not in_lateral(node) else scope), (alias,)
         if isinstance(node, exp.Values):
             return self.values(node, scope), (alias,)
@@ -140,7 +141,9 @@ class Relations:
             for row in node.expressions
         ]
         if len({len(row) for row in rows}) != 1:
-            raise InvalidRequest("[INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH] The rows of VALUES are not of one length.")
+            raise InvalidRequest(
+                "[INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH] The rows of VALUES are not of one length."
+            )
         columns = [unify([row[place] for row in rows], "VALUES") for place in range(len(rows[0]))]
         names = [f"col{place}" for place in range(1, len(columns) + 1)]
         text = ", ".join(f"({', '.join(column[n].sql for column in columns)})" for n in range(len(rows)))
@@ -151,6 +154,7 @@ class Relations:
     # Joins
 
     def _join(self, join: exp.Join, scope: Scope) -> str:
+        refuse_parts(join, "this side kind method on using")
         side, kind = (join.args.get("side") or "").upper(), (join.args.get("kind") or "").upper()
         natural = (join.args.get("method") or "").upper() == "NATURAL"
         if (join.args.get("method") and not natural) or kind == "STRAIGHT" or join.args.get("match_condition"):
@@ -160,7 +164,7 @@ class Relations:
         added = [source for source in scope.sources if source not in before]
         plain = not (side or kind or natural or join.args.get("on") or join.args.get("using"))
         if plain and not join.args.get("kind"):
-            return f", {item}" if not isinstance(join.this, exp.Lateral) else f", {item}"
+            return f", {item}"
         condition = self._join_condition(join, before, added, side, natural, scope)
         if kind in ("SEMI", "ANTI"):
             scope.sources[:] = [source for source in scope.sources if source not in added]
@@ -217,6 +221,7 @@ class Relations:
 
     def _pivot(self, pivot: exp.Pivot, sql: str, scope: Scope) -> str:
         """The item before it, turned: grouped by the columns that are left, or with a row for each column."""
+        refuse_parts(pivot, "this expressions fields unpivot include_nulls alias columns")
         source = scope.sources.pop()
         inner = Scope(scope.outer, scope.ctes)
         inner.sources = [source]
@@ -268,7 +273,8 @@ class Relations:
         if isinstance(pivot.expressions[0], exp.Tuple) or len(pivot.expressions) > 1:
             raise unsupported("UNPIVOT into several columns")
         chosen = [
-            (item.this, alias_name(item)) if item.args.get("alias") else (item, item.name) for item in fields.expressions
+            (item.this, alias_name(item)) if item.args.get("alias") else (item, item.name)
+            for item in fields.expressions
         ]
         values = [compiler.compile(column, scope) for column, _ in chosen]
         taken = {value.sql for value in values}
@@ -283,7 +289,16 @@ class Relations:
         items = [*(value.sql for _, value in kept), "u_.e_.n", "u_.e_.v"]
         listed = ", ".join(f"{item} AS {quoted(name)}" for item, name in zip(items, names, strict=True))
         nulls = "" if pivot.args.get("include_nulls") else " WHERE u_.e_.v IS NOT NULL"
-        return Relation(f"SELECT {listed} FROM {sql}, LATERAL (SELECT unnest([{pairs}]) AS e_) AS u_{nulls}", columns, names)
+        return Relation(
+            f"SELECT {listed} FROM {sql}, LATERAL (SELECT unnest([{pairs}]) AS e_) AS u_{nulls}", columns, names
+        )
+
+
+def refuse_parts(node: exp.Expr, known: str) -> None:
+    """Raises `InvalidRequest` for a part that nothing here reads."""
+    for key, value in node.args.items():
+        if value and key not in known.split():
+            raise unsupported(f"{key.strip('_').upper()} of {type(node).__name__}")
 
 
 def alias_name(item: exp.Expr) -> str:
@@ -310,5 +325,3 @@ def version_of(node: exp.Expr | None, compiler: "Compiler") -> dict[str, Any]:
     if value.is_constant and value.value is not None:
         return {"moment": str(value.value)}
     raise unsupported("a version that is not a constant")
-
-

@@ -48,8 +48,9 @@ PARTS = {
     "weekofyear": "week",
 }  # fmt: skip
 MATH = (
-    "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh cbrt degrees radians cot exp"
-).split()  # fmt: skip
+    "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "cbrt", "degrees",
+    "radians", "cot", "exp",
+)  # fmt: skip
 
 SCALARS: dict[str, tuple[Scalar, ...]] = {
     # Text
@@ -200,9 +201,7 @@ SCALARS: dict[str, tuple[Scalar, ...]] = {
     "current_timestamp": (Scalar("", TIMESTAMP, "now()"),),
     "now": (Scalar("", TIMESTAMP, "now()"),),
     "current_timezone": (Scalar("", STRING, "'Etc/UTC'"),),
-    "from_utc_timestamp": (
-        Scalar("Ts", TIMESTAMP, "CAST(timezone({1}, {0}) AS TIMESTAMPTZ)"),
-    ),
+    "from_utc_timestamp": (Scalar("Ts", TIMESTAMP, "CAST(timezone({1}, {0}) AS TIMESTAMPTZ)"),),
     "to_utc_timestamp": (Scalar("Ts", TIMESTAMP, "timezone({1}, CAST({0} AS TIMESTAMP))"),),
     "convert_timezone": (
         Scalar("ssN", TIMESTAMP_NTZ, "timezone({1}, timezone({0}, {2}))"),
@@ -216,21 +215,32 @@ SCALARS: dict[str, tuple[Scalar, ...]] = {
     ),
     # JSON
     "json_array_length": (
-        Scalar("s", INT, "(CASE WHEN json_valid({0}) AND json_type({0}) = 'ARRAY'"
-               " THEN CAST(json_array_length({0}) AS INTEGER) END)"),
+        Scalar(
+            "s",
+            INT,
+            "(CASE WHEN json_valid({0}) AND json_type({0}) = 'ARRAY' THEN CAST(json_array_length({0}) AS INTEGER) END)",
+        ),
     ),
     "json_object_keys": (
         Scalar("s", array(STRING), "(CASE WHEN json_valid({0}) AND json_type({0}) = 'OBJECT' THEN json_keys({0}) END)"),
     ),
     "parse_json": (
-        Scalar("s", VARIANT, "(CASE WHEN {0} IS NULL THEN NULL WHEN json_valid({0}) THEN CAST({0} AS JSON) ELSE"
-               " error('[MALFORMED_RECORD_IN_PARSING] The text is not JSON: ' || left({0}, 100)) END)"),
+        Scalar(
+            "s",
+            VARIANT,
+            "(CASE WHEN {0} IS NULL THEN NULL WHEN json_valid({0}) THEN CAST({0} AS JSON) ELSE"
+            " error('[MALFORMED_RECORD_IN_PARSING] The text is not JSON: ' || left({0}, 100)) END)",
+        ),
     ),
     "try_parse_json": (Scalar("s", VARIANT, "(CASE WHEN json_valid({0}) THEN CAST({0} AS JSON) END)"),),
     "is_variant_null": (Scalar("v", BOOLEAN, "coalesce(json_type({0}) = 'NULL', false)"),),
     "str_to_map": (
-        Scalar("sss", map_of(STRING, STRING), "map_from_entries(list_transform(string_split_regex({0}, {1}), lambda x_:"
-               " {{'k': string_split_regex(x_, {2})[1], 'v': string_split_regex(x_, {2})[2]}}))"),
+        Scalar(
+            "sss",
+            map_of(STRING, STRING),
+            "map_from_entries(list_transform(string_split_regex({0}, {1}), lambda x_:"
+            " {{'k': string_split_regex(x_, {2})[1], 'v': string_split_regex(x_, {2})[2]}}))",
+        ),
     ),
     "xxhash64": (Scalar("s", BIGINT, "spark_xxhash64({0})"),),
     "monotonically_increasing_id": (Scalar("", BIGINT, "(row_number() OVER () - 1)", True),),

@@ -62,7 +62,7 @@ class Scope:
         self.aliases: dict[str, Typed] = {}
         self.aliases_first = False
         self.windows: dict[str, exp.Window] = {}
-        self.depth = outer.depth if outer else 0
+        self.depth: int = outer.depth if outer else 0
         self.in_lambda = False
 
     def _copy(self) -> "Scope":
@@ -167,7 +167,9 @@ class Scope:
             if column.name.lower() == name.lower() and not column.hidden
         ]
         if len(found) != 1:
-            raise InvalidRequest(f"[UNRESOLVED_USING_COLUMN_FOR_JOIN] The column {name!r:.60} is not once in each table.")
+            raise InvalidRequest(
+                f"[UNRESOLVED_USING_COLUMN_FOR_JOIN] The column {name!r:.60} is not once in each table."
+            )
         return found[0]
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 EXACT = Context(prec=100)
 
 
-def decimal_operation(operator: str, left: str | None, right: str | None, scale: int, precision: int, safe: bool) -> str | None:
+def decimal_operation(
+    operator: str, left: str | None, right: str | None, scale: int, precision: int, safe: bool
+) -> str | None:
     """`left operator right` rounded half up to the scale. Raises for what does not fit, or gives None when safe."""
     if left is None or right is None:
         return None
@@ -163,7 +165,9 @@ def split(text: str | None, pattern: str | None, limit: int | None) -> list[str]
         return None
     if not pattern:
         return list(text)[: limit if limit > 0 else None]
-    return re.split(pattern, text, maxsplit=limit - 1) if limit > 1 else [text] if limit == 1 else re.split(pattern, text)
+    return (
+        re.split(pattern, text, maxsplit=limit - 1) if limit > 1 else [text] if limit == 1 else re.split(pattern, text)
+    )
 
 
 def xxhash64(content: bytes, seed: int) -> int:
@@ -197,7 +201,9 @@ def xxhash64(content: bytes, seed: int) -> int:
         found = (rotate(found ^ mix(0, int.from_bytes(content[place : place + 8], "little")), 27) * p1 + p4) & mask64
         place += 8
     if place + 4 <= length:
-        found = (rotate(found ^ int.from_bytes(content[place : place + 4], "little") * p1 & mask64, 23) * p2 + p3) & mask64
+        found = (
+            rotate(found ^ int.from_bytes(content[place : place + 4], "little") * p1 & mask64, 23) * p2 + p3
+        ) & mask64
         place += 4
     for byte in content[place:]:
         found = rotate(found ^ byte * p5 & mask64, 11) * p1 & mask64
@@ -250,6 +256,6 @@ MACROS = (
 def register(connection: "duckdb.DuckDBPyConnection") -> None:
     """Make the functions known to a database."""
     for name, function, parameters, returns in FUNCTIONS:
-        connection.create_function(name, function, parameters, returns, null_handling="special")  # type: ignore[arg-type]
+        connection.create_function(name, function, parameters, returns, null_handling="special")  # type: ignore[call-overload]
     for macro in MACROS:
         connection.execute(f"CREATE MACRO {macro}")
