@@ -129,7 +129,11 @@ def column_of(item: "exp.Expr") -> Column:
 
     from lakemesh.lakehouse.embedded.sql.types import type_of
 
-    if not isinstance(item, exp.ColumnDef) or not isinstance(item.this, exp.Identifier) or item.args.get("kind") is None:
+    if (
+        not isinstance(item, exp.ColumnDef)
+        or not isinstance(item.this, exp.Identifier)
+        or item.args.get("kind") is None
+    ):
         raise unsupported(f"the table constraint {item.sql('databricks')!r:.100}")
     comment = None
     for constraint in item.args.get("constraints") or []:

@@ -147,7 +147,9 @@ class DuckDBWarehouse:
             compiler = Compiler(partial(self._catalog.relation, session=session, cursor=cursor), parameters)
             found = compiler.query(query, Scope())
             text = found.sql if limit is None else f"SELECT * FROM ({found.sql}) LIMIT {limit + 1}"
-            used = {name: parameters[name] for name in compiler.used_parameters}
+            # A parameter that is a path or a format is compiled in, and DuckDB takes none that its text does not name.
+            named = cursor.extract_statements(text)[0].named_parameters if compiler.used_parameters else ()
+            used = {name: parameters[name] for name in named}
             return fetch(cursor.sql(text, params=used).to_arrow_reader(100_000), found, run)
         except RecursionError:
             raise InvalidRequest("The statement is nested too deeply.") from None
