@@ -26,11 +26,22 @@ def choose_skill(request: SendMessage, agents: Sequence[AgentDescription], defau
     name = request.message.metadata.get(SKILL_KEY) or request.metadata.get(SKILL_KEY) or default
     if isinstance(name, str) and name in by_name:
         return by_name[name]
-    fitting = agents if len(agents) == 1 else [agent for agent in agents if fits(request.message, agent.input_schema)]
+    fitting = agents if len(agents) == 1 else fitting_agents(request.message, agents)
     if not name and len(fitting) == 1:
         return fitting[0]
     known = ", ".join(by_name) or "none"
     raise InvalidParams(f"Name a skill in the message's metadata as {SKILL_KEY!r}; there are: {known}.")
+
+
+def fitting_agents(message: Message, agents: Sequence[AgentDescription]) -> list[AgentDescription]:
+    """The agents whose input the message is; where its text is JSON that some of them know, these alone."""
+    fitting = [agent for agent in agents if fits(message, agent.input_schema)]
+    knowing = [
+        agent
+        for agent in fitting
+        if any(json_of(part, agent.input_schema.get("properties", {})) is not None for part in message.parts)
+    ]
+    return knowing or fitting
 
 
 def fits(message: Message, schema: Mapping[str, Any]) -> bool:
