@@ -84,13 +84,13 @@ def serve(home: Path, **options: Any) -> Iterator[Emulator]:
 
 
 @contextlib.contextmanager
-def serve_by_command(home: Path, **environment: str) -> Iterator[Emulator]:
+def serve_by_command(home: Path, *, port: int = 0, **environment: str) -> Iterator[Emulator]:
     """`lakemesh workspace`, in a process of its own; what it says goes to a file beside its home."""
-    command = [sys.executable, "-m", "lakemesh.cli", "workspace", "--home", str(home), "--port", "0"]
+    command = [sys.executable, "-m", "lakemesh.cli", "workspace", "--home", str(home), "--port", str(port)]
     own = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "LAKEMESH_EMULATOR_TOKEN": TOKEN, **environment}
     said = home.with_name(f"{home.name}.log")
     with said.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=own)
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=own, cwd=home.parent)
     try:
         while (found := re.search(r"running on (http://[\d.:]+)", said.read_text())) is None:
             assert process.poll() is None, said.read_text()
