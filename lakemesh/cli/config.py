@@ -50,14 +50,14 @@ def check(
 
 def read(base: Path, environment: str) -> "tuple[Config, list[str]]":
     """The configuration and the files that made it. Raises `ConfigurationInvalid`."""
-    from lakemesh.config.loader import ConfigFile, parse_config
+    from lakemesh.config.loader import ConfigFile, parse_config, placeholders
     from lakemesh.config.store import require_optional
 
     over = base.with_name(f"{base.stem}.{environment}{base.suffix}")
     if not over.is_file():
         require_optional(environment, over.name)
     files = [ConfigFile(file.name, file.read_bytes()) for file in (base, over) if file.is_file()]
-    return parse_config(files, os.environ), [file.name for file in files]
+    return parse_config(files, {**os.environ, **placeholders(files)}), [file.name for file in files]
 
 
 async def faults_of(parsed: "Config", prompts: Path | None) -> list[str]:

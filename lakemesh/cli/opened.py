@@ -21,7 +21,13 @@ async def opened_configuration(deployed: Deployment | None = None) -> AsyncItera
     settings, variables = deployed or (Settings(), os.environ)
     workspace = await open_workspace(settings)
     try:
-        store = ConfigStore(settings.config, settings.environment, read=workspace.volumes.read, variables=variables)
+        store = ConfigStore(
+            settings.config,
+            settings.environment,
+            read=workspace.volumes.read,
+            variables=variables,
+            secrets=workspace.read_secret,
+        )
         yield workspace, await store.load()
     finally:
         await workspace.close()

@@ -76,7 +76,13 @@ async def clean_tables() -> list[dict[str, Any]]:
     settings = Settings()
     workspace = await open_workspace(settings)
     try:
-        store = ConfigStore(settings.config, settings.environment, read=workspace.volumes.read, variables=os.environ)
+        store = ConfigStore(
+            settings.config,
+            settings.environment,
+            read=workspace.volumes.read,
+            variables=os.environ,
+            secrets=workspace.read_secret,
+        )
         return await Maintenance((await store.load()).telemetry, workspace).clean_all()
     finally:
         await workspace.close()

@@ -163,7 +163,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         workspace = await open_workspace(settings)
         stack.push_async_callback(workspace.close)
         config_store = ConfigStore(
-            settings.config, settings.environment, read=workspace.volumes.read, variables=os.environ
+            settings.config,
+            settings.environment,
+            read=workspace.volumes.read,
+            variables=os.environ,
+            secrets=workspace.read_secret,
         )
         config = await load(config_store, settings)
         stack.push_async_callback(config_store.close)

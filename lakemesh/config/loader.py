@@ -1,7 +1,7 @@
 """From YAML files to a `Config`, with every fault named by file and key.
 
 `lakemesh.yaml` and `lakemesh.<environment>.yaml` are merged (mappings key by key, anything else replaces), then
-`${VAR}` and `${VAR:-default}` are filled in, then the strict schema decides.
+`${VAR}`, `${VAR:-default}` and `${secrets.scope.key}` are filled in, then the strict schema decides.
 """
 
 import re
@@ -17,7 +17,8 @@ from lakemesh.errors import ConfigurationInvalid
 from lakemesh.suggestions import did_you_mean
 
 MAX_FILE_BYTES = 1024 * 1024
-VARIABLE = re.compile(r"\$(?:(\$)|\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?)")
+VARIABLE = re.compile(r"\$(?:(\$)|\{(?:([A-Za-z_][A-Za-z0-9_]*|secrets\.[\w-]+\.[\w.-]+)(?::-([^}]*))?\})?)")
+SECRET = re.compile(r"(?<!\$)\$\{(secrets\.[\w-]+\.[\w.-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,16 @@ class ConfigFile:
 
     name: str
     content: bytes
+
+
+def secret_names(files: Sequence[ConfigFile]) -> set[str]:
+    """The secrets that files refer to, as `secrets.<scope>.<key>`."""
+    return {name for file in files for name in SECRET.findall(file.content.decode(errors="replace"))}
+
+
+def placeholders(files: Sequence[ConfigFile]) -> dict[str, str]:
+    """Where secrets cannot be read, and the rest is to be looked at: each stands for itself."""
+    return {name: name for name in secret_names(files)}
 
 
 def parse_config(files: Sequence[ConfigFile], variables: Mapping[str, str]) -> Config:
@@ -153,12 +164,16 @@ def interpolate(
         found = variables.get(name) or default
         if found is None:
             problem = "is empty" if name in variables else "is not set"
-            faults.append(f"{located(path, origins)}: the environment variable {name} {problem}")
+            faults.append(f"{located(path, origins)}: the {kind_of(name)} {name} {problem}")
         return found or ""
 
     filled = VARIABLE.sub(fill, value)
     whole = VARIABLE.fullmatch(value)
-    return scalar(filled) if whole is not None and whole[2] else filled
+    return scalar(filled) if whole is not None and whole[2] and "." not in whole[2] else filled
+
+
+def kind_of(name: str) -> str:
+    return "secret" if "." in name else "environment variable"
 
 
 def scalar(text: str) -> Any:

@@ -3,18 +3,22 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from lakemesh.config.change import Change
 from lakemesh.config.live import waiting_for_restart
-from lakemesh.config.loader import ConfigFile, parse_config
+from lakemesh.config.loader import ConfigFile, parse_config, secret_names
 from lakemesh.config.schema import Config
 from lakemesh.errors import ConfigurationInvalid, LakemeshError, NotFound
 
 logger = structlog.get_logger(__name__)
+
+ReadSecret = Callable[[str, str], Awaitable[str]]
+"""By scope and key."""
 
 DEFAULT_ENVIRONMENT = "dev"
 """The only one that needs no file."""
@@ -35,12 +39,14 @@ class ConfigStore:
         *,
         read: Callable[[str], Awaitable[bytes]],
         variables: Mapping[str, str],
+        secrets: ReadSecret | None = None,
     ) -> None:
         stem, dot, suffix = path.rpartition(".")
         self._environment = environment
         self._paths = (path, f"{stem}.{environment}{dot}{suffix}")
         self._read = read
         self._variables = variables
+        self._secrets = secrets
         self._parts: list[Prepare] = []
         self._listeners: list[Listener] = []
         self._wake = asyncio.Event()
@@ -60,7 +66,7 @@ class ConfigStore:
     async def load(self) -> Config:
         """Read the files for the first time. Raises `ConfigurationInvalid`, or the volume's error."""
         files = await self._read_files()
-        self._accept(parse_config(files, self._variables), digest_of(files))
+        self._accept(parse_config(files, await self._values(files)), digest_of(files))
         self._started_with = self.current
         return self.current
 
@@ -90,7 +96,7 @@ class ConfigStore:
                 if digest == self._digest:
                     self._faults = []  # the volume was away and is back
                 return False
-            config = parse_config(files, self._variables)
+            config = parse_config(files, await self._values(files))
             changes = await self._prepare(config)
         except ConfigurationInvalid as error:
             self._seen_digest = digest
@@ -107,6 +113,18 @@ class ConfigStore:
         for listener in self._listeners:
             listener(config)
         return True
+
+    async def _values(self, files: Sequence[ConfigFile]) -> Mapping[str, str]:
+        """Variables, and the secrets the files refer to, read anew with every version of them. One that cannot be read
+        is left out: its default counts, or it is a fault by file and key."""
+        found: dict[str, str] = {}
+        for name in sorted(secret_names(files) - set(self._variables)):
+            if self._secrets is None:
+                break
+            _, scope, key = name.split(".", 2)
+            with suppress(NotFound):
+                found[name] = await self._secrets(scope, key)
+        return {**self._variables, **found}
 
     async def _prepare(self, config: Config) -> list[Change]:
         """Every part's change. When one refuses, what the others prepared is let go of; their faults are named too."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from lakemesh.config.loader import ConfigFile, parse_config
+from lakemesh.config.loader import ConfigFile, parse_config, placeholders
 from lakemesh.config.schema import Config
 from lakemesh.deploy.resources.access import Permissions, SecretAcls, SecretScope
 from lakemesh.deploy.resources.app import App, AppDeployment, AppSource, find_app, running_folder
@@ -144,9 +144,24 @@ def access(target: Target) -> Iterator[Resource]:
         if body.get("permissions"):
             model = ServingEndpoint(key, body, target)
             yield Permissions("serving-endpoints", f"model_serving_endpoints.{key}", body, model.identifier, target)
+    yield from zerobus_grants(target)
     for key, body in each("apps"):
         if body.get("permissions"):
             yield Permissions("apps", f"apps.{key}", body, partial(str, body["name"]), target)
+
+
+def zerobus_grants(target: Target) -> Iterator[Resource]:
+    """Zerobus asks for MODIFY and SELECT on the very table: what is granted on its schema does not count (Zerobus
+    documentation, "configure service principal")."""
+    config = read_config(target).telemetry
+    (key,) = target.bundle.resources["apps"]
+    grant = {
+        "principal": f"${{resources.apps.{key}.service_principal_client_id}}",
+        "privileges": ["MODIFY", "SELECT"],
+    }
+    for spec in table_specs(config).values() if "zerobus" in config.sink_names else ():
+        address = f"tables.{spec.name.rpartition('.')[2]}"
+        yield Grants("table", address, {"name": spec.name, "grants": [grant]}, target)
 
 
 def read_config(target: Target) -> Config:
@@ -158,7 +173,7 @@ def read_config(target: Target) -> Config:
     if not found[0].is_file():
         raise ConfigurationInvalid([f"{CONFIG_FOLDER}/lakemesh.yaml: there is no such file"])
     files = [ConfigFile(file.name, file.read_bytes()) for file in found if file.is_file()]
-    return parse_config(files, {**os.environ, **environment})
+    return parse_config(files, {**os.environ, **placeholders(files), **environment})
 
 
 def app_environment(target: Target) -> dict[str, str]:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from lakemesh.config.loader import ConfigFile, placeholders
 from lakemesh.errors import ConfigurationInvalid, DeadlineExceeded, LakemeshError
 
 SECONDS = 120.0
@@ -28,7 +29,7 @@ class Rehearsal:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lakemesh.deploy.rehearsal"],
             cwd=folder,
-            env={**kept, **environment, **places, "LAKEMESH_WORKSPACE": "embedded"},
+            env={**kept, **secrets_in(folder / "config"), **environment, **places, "LAKEMESH_WORKSPACE": "embedded"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -54,6 +55,11 @@ class Rehearsal:
             self._process.kill()
             self._process.communicate()
         self._home.cleanup()
+
+
+def secrets_in(folder: Path) -> dict[str, str]:
+    """Stand-ins for the secrets the configuration refers to: the real ones are not for this machine."""
+    return placeholders([ConfigFile(file.name, file.read_bytes()) for file in folder.glob("*.yaml")])
 
 
 async def start() -> None:

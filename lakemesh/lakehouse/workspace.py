@@ -41,6 +41,11 @@ class Workspace:
     database: Database | None = None
     bind: "Callable[[Identity], Awaitable[Workspace]] | None" = None
 
+    @property
+    def read_secret(self) -> Callable[[str, str], Awaitable[str]] | None:
+        """By scope and key; None where there are no secrets."""
+        return self.secrets.get if self.secrets else None
+
     async def on_behalf_of(self, identity: Identity) -> "Workspace":
         """The workspace as `identity` may see it; not to be closed by who asks. Raises `Unauthenticated` when the
         build needs the user's token and the identity carries none."""

@@ -2,9 +2,11 @@
 
 import pytest
 
-from lakemesh.errors import Cancelled, InvalidRequest, NotFound, Unavailable
+from lakemesh.config.store import ConfigStore
+from lakemesh.errors import Cancelled, ConfigurationInvalid, InvalidRequest, NotFound, Unavailable
 from lakemesh.lakehouse.workspace import Workspace
 from tests.emulator.served import Emulator
+from tests.server import MODELS
 
 pytestmark = pytest.mark.anyio
 
@@ -101,3 +103,23 @@ async def test_catalogs_schemas_and_volumes_through_the_sdk(emulator: Emulator) 
         client.schemas.get("shop.nothing")
     with pytest.raises(NotFound):
         client.schemas.create("s", "no_such_catalog")
+
+
+async def test_configuration_names_secrets(workspace: Workspace, emulator: Emulator) -> None:
+    """`${secrets.scope.key}`, read through the port: as text, and a fault that names no value when it is not there."""
+    for call, body in (
+        ("scopes/create", {"scope": "config"}),
+        ("put", {"scope": "config", "key": "name", "string_value": "0042"}),
+    ):
+        emulator.call("POST", f"/api/2.0/secrets/{call}", body).raise_for_status()
+    path = "/Volumes/main/secrets/configs/lakemesh.yaml"
+    text = "agents: {echo: {class: 'lakemesh.agents.echo:EchoAgent'}}\n" + MODELS
+    text += "\ntelemetry: {service_name: '${secrets.config.name}', schema: '${secrets.config.none:-agents}'}\n"
+    await workspace.volumes.write(path, text.encode(), overwrite=True)
+    store = ConfigStore(path, "dev", read=workspace.volumes.read, variables={}, secrets=workspace.read_secret)
+    loaded = await store.load()
+    assert (loaded.telemetry.service_name, loaded.telemetry.schema_name) == ("0042", "agents")
+    await workspace.volumes.write(path, text.replace(":-agents", "").encode(), overwrite=True)
+    with pytest.raises(ConfigurationInvalid) as refused:
+        await store.load()
+    assert refused.value.errors == ["lakemesh.yaml: telemetry.schema: the secret secrets.config.none is not set"]
