@@ -44,13 +44,15 @@ class Attempt:
         self._parking = False
 
     async def run(self) -> None:
-        writing = asyncio.ensure_future(self._log.write_for_ever())
+        writing = asyncio.ensure_future(self._log.write_until_closed())
         running = self._running = asyncio.ensure_future(self._run_agent())
         cancelling = asyncio.ensure_future(self._watch_for_cancel(running))
         try:
             await asyncio.wait([writing, running], return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
                 await writing  # raises `LeaseLost`
+            self._log.close()
+            await writing
             refused = CANCELLED if running.cancelled() else running.result()
         except asyncio.CancelledError:
             await stop(running, cancelling, writing)
@@ -230,7 +232,11 @@ def merged(events: list[Written]) -> list[Written]:
 
 
 async def stop(*tasks: "asyncio.Future[Any]") -> None:
-    """Cancel them and wait until they have ended; how is nobody's concern."""
-    for task in tasks:
-        task.cancel()
+    """Cancel them and wait until they have ended; how is nobody's concern. One that swallows the cancellation, as the
+    database's pool may, gets another."""
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=1.0)
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -32,6 +32,7 @@ class EventLog:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._closed = False
         self.execution_id: str | None = None
 
     async def put(self, kind: str, data: bytes) -> None:
@@ -53,13 +54,20 @@ class EventLog:
         self._room.set()
         return taken
 
-    async def write_for_ever(self) -> None:
-        """Write until cancelled. Raises `LeaseLost`; waits out a database that is away, for as long as the lease is
-        this worker's to the best of its knowledge."""
-        while True:
+    async def write_until_closed(self) -> None:
+        """Write what arrives. Raises `LeaseLost`; waits out a database that is away, for as long as the lease is this
+        worker's to the best of its knowledge."""
+        while not self._closed:
             await self._arrived.wait()
+            if self._closed:
+                return
             await asyncio.sleep(LINGER_SECONDS)
             await self._write(self.take())
+
+    def close(self) -> None:
+        """End the writing after the write under way; what waits then is the caller's to `take`."""
+        self._closed = True
+        self._arrived.set()
 
     async def _write(self, events: list[Written]) -> None:
         while True:
