@@ -37,3 +37,6 @@ class ServerConfig(Section):
     max_connections: int = Field(default=4_096, ge=1, description="open at once; more are closed with 503")
     operators: list[str] = Field(default=[], description="users who see the parts of /health/ready and /metrics")
     operator_groups: list[str] = Field(default=[], description="groups whose members see them too")
+    trace_callers: list[str] = Field(
+        default=[], description="users whose traceparent is continued; a trace of others is linked to"
+    )

@@ -3,18 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, get_current_span
+from opentelemetry.context import Context, get_current, set_value
+from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from lakemesh.errors import LakemeshError, Unauthenticated
 from lakemesh.schemas import Identity
+from lakemesh.telemetry.tracer import CALLER_LINK
 
 IDENTITY = "lakemesh.identity"
 AUTHENTICATE = "lakemesh.authenticate"
 OPERATOR = "lakemesh.is_operator"
+TRUSTS_TRACE = "lakemesh.trusts_trace"
+UNTRUSTED_TRACE = "lakemesh.untrusted_trace"
 
 
 def identity_of(scope: Scope) -> Identity:
@@ -41,13 +44,32 @@ async def reauthenticated(scope: Scope) -> Identity:
 
 def trace_of(scope: Scope, meta: Mapping[str, Any] | None = None) -> Context | None:
     """The caller's trace (W3C Trace Context `traceparent`), from a protocol's `meta` before the headers; None without
-    one, or when the request has a span already. A broken one is ignored, as the specification asks."""
-    return trace_in(meta if meta and "traceparent" in meta else Headers(scope=scope))
+    one, or when the request has a span already. A broken one is ignored, as the specification asks. A caller who is
+    not trusted with it gets a trace of its own, whose first span links to the caller's."""
+    headers = scope.get(UNTRUSTED_TRACE)
+    carrier = meta if meta and "traceparent" in meta else headers or Headers(scope=scope)
+    return trace_in(carrier) if scope.get(TRUSTS_TRACE) else link_in(carrier)
 
 
 def trace_in(carrier: Mapping[str, Any]) -> Context | None:
+    if get_current_span() is not INVALID_SPAN:
+        return None
+    return extract(carrier)
+
+
+def link_in(carrier: Mapping[str, Any]) -> Context | None:
+    """No parent: a context in which a new span links to the caller's."""
+    found = extract(carrier)
+    caller = get_current_span(found).get_span_context() if found is not None else INVALID_SPAN_CONTEXT
+    if not caller.is_valid:
+        return None
+    around = get_current() if get_current_span() is not INVALID_SPAN else Context()
+    return set_value(CALLER_LINK, caller, around)
+
+
+def extract(carrier: Mapping[str, Any]) -> Context | None:
     traceparent = carrier.get("traceparent")
-    if not isinstance(traceparent, str) or get_current_span() is not INVALID_SPAN:
+    if not isinstance(traceparent, str):
         return None
     found = {"traceparent": traceparent, "tracestate": str(carrier.get("tracestate", ""))}
     return TraceContextTextMapPropagator().extract(found, context=Context())

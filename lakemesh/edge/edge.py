@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lakemesh.config.governance import LimitsConfig
 from lakemesh.config.schema import Config
 from lakemesh.config.server import CorsConfig, ServerConfig
-from lakemesh.edge.caller import AUTHENTICATE, IDENTITY, OPERATOR
+from lakemesh.edge.caller import AUTHENTICATE, IDENTITY, OPERATOR, TRUSTS_TRACE, UNTRUSTED_TRACE
 from lakemesh.edge.source import SourceRule
 from lakemesh.errors import LakemeshError, PayloadTooLarge, Unauthenticated
 from lakemesh.governance.identity import Authenticator
@@ -21,11 +21,12 @@ from lakemesh.schemas import Identity
 READ_HEADERS = {
     name.encode(): name
     for name in (
-        "host", "origin", "authorization", "content-length",
+        "host", "origin", "authorization", "content-length", "traceparent",
         "x-forwarded-host", "x-forwarded-proto",
         "x-forwarded-user", "x-forwarded-email", "x-forwarded-access-token",
     )
 }  # fmt: skip
+TRACE_HEADERS = (b"traceparent", b"tracestate")
 EXPOSED_HEADERS = ("Retry-After", "WWW-Authenticate", "Mcp-Session-Id", "Traceparent")
 
 
@@ -68,6 +69,7 @@ class Edge:
         )
         self._inner = with_cors(self._serve, server.cors)
         self._max_body_bytes = limits.max_body_bytes
+        self._trace_callers = frozenset(server.trace_callers)
         self._operators = frozenset(server.operators)
         self._operator_groups = frozenset(server.operator_groups)
 
@@ -92,11 +94,24 @@ class Edge:
                 if not self._is_public(scope["path"].removeprefix(scope.get("root_path", ""))):
                     raise
                 scope[IDENTITY] = error
+            self._judge_trace(scope, headers)
             if scope["type"] == "http":
                 receive = BoundedBody(receive, headers.get("content-length", ""), self._max_body_bytes)
             await self._app(scope, receive, send)
         except LakemeshError as error:
             await self._refuse(error, scope, receive, send)
+
+    def _judge_trace(self, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Only callers who are trusted with it may add to a trace that they name; from others the header is taken
+        away, also for instrumentation that would read it."""
+        identity = scope[IDENTITY]
+        trusted = isinstance(identity, Identity) and (
+            self._authenticator.trusts_anybody or identity.user in self._trace_callers
+        )
+        scope[TRUSTS_TRACE] = trusted
+        if "traceparent" in headers and not trusted:
+            scope[UNTRUSTED_TRACE] = {"traceparent": headers["traceparent"]}
+            scope["headers"] = [each for each in scope["headers"] if each[0] not in TRACE_HEADERS]
 
     def _is_operator(self, identity: Identity) -> bool:
         if self._authenticator.trusts_anybody:

@@ -40,6 +40,9 @@ STATUS_CODES = {code: f"STATUS_CODE_{code.name}" for code in StatusCode}
 SAMPLED = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
 NOT_SAMPLED = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
 
+CALLER_LINK = "lakemesh.caller_link"
+"""In a context: the span of a caller whose trace is not continued; a span that is started in it links there."""
+
 Attributes = Mapping[str, Any] | None
 
 
@@ -181,6 +184,9 @@ class LeanTracer(Tracer):
         span._kind = kind
         if attributes:
             span._attributes = dict(attributes)
+        caller = None if context is None else context.get(CALLER_LINK)
+        if isinstance(caller, SpanContext):
+            links = (*(links or ()), Link(caller))
         if links:
             span._links = tuple(to_link(link.context, link.attributes) for link in links)
         span._start = start_time or time_ns()
