@@ -39,6 +39,8 @@ def test_a_nested_call_never_outlives_its_callers_share(client: httpx.Client) ->
 
 
 def test_a_nested_call_never_outlives_its_caller(client: httpx.Client) -> None:
+    left = execute(client, "outer", {"callee": "inner", "data": {}}, x_request_timeout="10").json()["result"]["inner"]
+    assert left["seconds_left"] < 10
     data = {"callee": "slow", "data": {"seconds": 10}}
     assert execute(client, "outer", data, x_request_timeout="0.3").json()["code"] == "deadline_exceeded"
 
