@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -35,6 +36,11 @@ logger = structlog.get_logger(__name__)
 DEFAULT_SECONDS = 30.0
 CLOSE_SECONDS = 5.0
 JOURNAL_PAUSE_SECONDS = 1.0
+HIDDEN_SECONDS = 60.0
+"""What was forgotten is kept out of answers for so long after it is gone: another process that was just then delivering
+it puts it into the index and takes it out again."""
+
+MOST_OVERFETCHED = 200
 LARGEST_PAGE = 1_000
 
 
@@ -80,7 +86,8 @@ class Memory:
             reconciler=Reconciler(workspace, table=self._table, indexes=self._indexes),
             forget=self._forget,
         )
-        self._forgetting: set[str] = set()  # acknowledged as forgotten, and not gone from the index yet
+        self._hidden: dict[str, float] = {}
+        """Ids that were acknowledged as forgotten, and until when (monotonic) they are kept out of answers."""
         self._tasks: list[asyncio.Task[None]] = []
         self._delivering: asyncio.Task[bool] | None = None
 
@@ -88,7 +95,8 @@ class Memory:
         """Deliver what the last process left, and load the index, both in the background. A disk that cannot be
         written to does not stop the start: `health` says so, and `remember` refuses until it can be."""
         try:
-            _, self._forgetting = await self._journal.pending()
+            _, forgetting = await self._journal.pending()
+            self._hidden = dict.fromkeys(forgetting, math.inf)
         except LakemeshError as error:
             logger.error("memory has no journal", reason=error.detail)
         self._journal.changed.set()
@@ -163,9 +171,12 @@ class Memory:
                 index, vector = await self._indexes.embed_query(query)
                 if not index.complete:
                     degrade(f"memory: the index of {index.model!r} is being filled")
-                if self._forgetting:
-                    own["memory_id NOT"] = sorted(self._forgetting)
-                matches, reason = await self._search.nearest(index.name, vector, own, metadata, top_k)
+                hidden = self._hidden_now()
+                if len(hidden) > MOST_OVERFETCHED:
+                    own["memory_id NOT"] = sorted(hidden)
+                wider = top_k + min(len(hidden), MOST_OVERFETCHED)
+                matches, reason = await self._search.nearest(index.name, vector, own, metadata, wider)
+            matches = [match for match in matches if match.memory_id not in hidden][:top_k]
             if reason is not None:
                 degrade(reason)
             span.set_attribute("lakemesh.memory.hits", len(matches))
@@ -188,12 +199,13 @@ class Memory:
             raise InvalidRequest(f"A page has 1 to {LARGEST_PAGE} memories.")
         selection = self._selection(self._reach(user, agent_id, shared=shared), session_id, metadata)
         found: list[MemoryRecord] = []
+        hidden = self._hidden_now()
         place = place_of(after) if after else None
         async with current_deadline(DEFAULT_SECONDS).timeout():
             await self._delivery.make_tables()
             while len(found) <= limit:
                 records = await self._table.newest(selection, limit=limit + 1, after=place)
-                found += [record for record in records if selection.has(record) and not self._is_gone(record)]
+                found += [record for record in records if selection.has(record) and record.memory_id not in hidden]
                 if len(records) <= limit:
                     break
                 place = (time_of(records[-1]), records[-1].memory_id)
@@ -278,10 +290,10 @@ class Memory:
         await self._delivery.make_tables()
         async for page in self._table.ids(selection):
             found.update(page)
-        ids = sorted(found - self._forgetting)
+        ids = sorted(found - self._hidden_now())
         if ids:
             await self._journal.forget(ids)
-            self._forgetting |= set(ids)
+            self._hidden |= dict.fromkeys(ids, math.inf)
             await self._deliver_beside()
         return len(ids)
 
@@ -312,9 +324,6 @@ class Memory:
             metadata=metadata or {},
         )
 
-    def _is_gone(self, record: MemoryRecord) -> bool:
-        return record.memory_id in self._forgetting
-
     async def _deliver_forever(self) -> None:
         """Whenever something was acknowledged, and again after a while for what failed."""
         changed, loop = self._journal.changed, asyncio.get_running_loop()
@@ -331,10 +340,16 @@ class Memory:
 
     async def _deliver(self, *, patient: bool) -> bool:
         spool = await self._journal.open()
+        forgetting = [memory_id for memory_id, until in self._hidden.items() if until == math.inf]
         delivered = await self._delivery.drain(spool, patient=patient)
-        if delivered and self._forgetting:
-            _, self._forgetting = await self._journal.pending()
+        if delivered:
+            self._hidden |= dict.fromkeys(forgetting, time.monotonic() + HIDDEN_SECONDS)
         return delivered
+
+    def _hidden_now(self) -> set[str]:
+        now = time.monotonic()
+        self._hidden = {memory_id: until for memory_id, until in self._hidden.items() if until > now}
+        return set(self._hidden)
 
 
 def reach_filters(reach: Reach) -> dict[str, Any]:
