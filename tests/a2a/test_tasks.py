@@ -323,7 +323,8 @@ def test_the_card_is_kept_by_clients_and_has_whole_numbers(server: Server) -> No
 
 def test_the_card_says_how_to_authenticate(tmp_path: Path) -> None:
     more = (
-        f"auth: {{tokens: [{{user: ann, sha256: {'a' * 64}}}]}}\nmcp: {{authorization_servers: ['https://login.x']}}\n"
+        f"auth:\n  tokens: [{{user: ann, sha256: {'a' * 64}}}]\n"
+        "  jwt: [{issuer: 'https://login.x', audiences: [mesh], jwks_url: 'https://login.x/keys'}]\n"
     )
     with running_server(tmp_path / "home", write_config(tmp_path / "config", AGENTS, more=more)) as guarded:
         card = httpx.get(f"{guarded.url}/.well-known/agent-card.json").json()

@@ -49,7 +49,8 @@ def test_the_document_is_valid(document: Path) -> None:
 
 def test_a_server_with_tokens_says_how_to_authenticate(tmp_path: Path) -> None:
     more = (
-        f"auth: {{tokens: [{{user: ann, sha256: {'a' * 64}}}]}}\nmcp: {{authorization_servers: ['https://login.x']}}\n"
+        f"auth:\n  tokens: [{{user: ann, sha256: {'a' * 64}}}]\n"
+        "  jwt: [{issuer: 'https://login.x', audiences: [mesh], jwks_url: 'https://login.x/keys'}]\n"
     )
     with running_server(tmp_path / "home", write_config(tmp_path / "config", AGENTS, more=more)) as guarded:
         found = httpx.get(f"{guarded.url}/openapi.json").json()
