@@ -44,9 +44,10 @@ def view(server: Server) -> "Table":
     from rich.table import Table
 
     health = server.ask("GET", "/health/ready", timeout_seconds=SECONDS)
-    executions = server.ask("GET", "/console/api/executions", timeout_seconds=SECONDS)["executions"]
+    executions = server.ask("GET", "/console/api/executions", timeout_seconds=SECONDS).get("executions", [])
     engine = health.get("parts", {}).get("engine", {})
-    title = f"{server.url}  {health['status']}  active {engine.get('active', 0)}  queued {engine.get('queued', 0)}"
+    load = f"active {engine.get('active', 0)}  queued {engine.get('queued', 0)}"
+    title = f"{server.url}  {health.get('status', '?')}  {load}"
     table = Table("agent", "executions", "failed", "median ms", "slowest ms", title=title)
     for row in summarise(executions):
         table.add_row(*row)

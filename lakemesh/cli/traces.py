@@ -1,13 +1,15 @@
 """`lakemesh traces`: what happened, from the telemetry tables."""
 
 import asyncio
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lakemesh.cli.server import Deployed, Profile, deployment_of
-from lakemesh.errors import NotFound
+from lakemesh.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -15,44 +17,109 @@ if TYPE_CHECKING:
     from lakemesh.cli.opened import Deployment
     from lakemesh.lakehouse.warehouse import QueryResult
 
-RECENT = """
-SELECT timestamp, agent_id, door, round(latency_ms, 2) AS latency_ms, coalesce(error_code, 'ok') AS outcome, trace_id
-FROM {table} WHERE parent_execution_id IS NULL ORDER BY timestamp DESC LIMIT {limit}
-"""
+COLUMNS = (
+    "timestamp, agent_id, door, round(latency_ms, 2) AS latency_ms, coalesce(error_code, 'ok') AS outcome, trace_id"
+)
+RECENT = (
+    f"SELECT {COLUMNS} FROM {{table}} WHERE parent_execution_id IS NULL"  # noqa: S608
+    " AND (:agent IS NULL OR agent_id = :agent) AND (:failed = 0 OR NOT success)"
+    " ORDER BY timestamp DESC LIMIT {limit}"
+)
+MATCHING = "SELECT DISTINCT trace_id FROM {table} WHERE trace_id LIKE :prefix LIMIT {limit}"
+LAST = "SELECT trace_id FROM {table} WHERE parent_execution_id IS NULL ORDER BY timestamp DESC LIMIT {limit}"
+SHORT = 12
+HEX = re.compile(r"[0-9a-f]{4,32}")
 
 
 def traces(
-    trace_id: Annotated[str | None, typer.Argument(help="The trace to draw; without it the newest are listed.")] = None,
+    trace_id: Annotated[
+        str | None, typer.Argument(help="The trace to draw: its id, the beginning of it, or 'last'; without it a list.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many to list.")] = 20,
+    agent: Annotated[str | None, typer.Option(help="Only executions of this agent.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only executions that failed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with whole ids.")] = False,
     environment: Deployed = None,
     profile: Profile = None,
 ) -> None:
     """List the newest executions, or draw the spans of one trace."""
-    from rich.console import Console
-
-    from lakemesh.cli.sql import print_result
+    from lakemesh.services.console.api import TRACE, span_views
 
     deployed = deployment_of(environment, profile) if environment else None
     if trace_id is None:
-        print_result(asyncio.run(ask("telemetry", RECENT, {}, limit, deployed)), "table")
+        wanted = {"agent": agent, "failed": int(failed)}
+        found = asyncio.run(ask("telemetry", RECENT, wanted, limit, deployed)).to_dicts()
+        print_list(found, as_json=as_json)
         return
-    from lakemesh.services.console.api import TRACE, span_views
-
-    spans = span_views(asyncio.run(ask("traces", TRACE, {"trace_id": trace_id}, limit, deployed)).to_dicts())
+    whole = asyncio.run(whole_id(trace_id.lower(), deployed))
+    spans = span_views(asyncio.run(ask("traces", TRACE, {"trace_id": whole}, limit, deployed)).to_dicts())
     if not spans:
         raise NotFound(f"No span of the trace {trace_id!r:.60} is in Delta.")
-    Console().print(tree_of(spans, trace_id))
+    if as_json:
+        for span in spans:
+            typer.echo(json.dumps(span, default=str))
+        return
+    from rich.console import Console
+
+    Console().print(tree_of(spans, whole))
+
+
+async def whole_id(given: str, deployed: "Deployment | None") -> str:
+    """The one trace id that begins like this. Raises `NotFound` for none, `InvalidRequest` for several."""
+    if given == "last":
+        statement, parameters = LAST, {}
+    elif HEX.fullmatch(given):
+        statement, parameters = MATCHING, {"prefix": f"{given}%"}
+    else:
+        raise InvalidRequest("A trace is named by at least four hexadecimal digits of its id, or by 'last'.")
+    limit = 1 if given == "last" else 2
+    found = [row[0] for row in (await ask("telemetry", statement, parameters, limit, deployed)).rows]
+    if len(found) > 1:
+        raise InvalidRequest(f"More than one trace begins with {given}; give more of its id.")
+    if not found and len(given) < 32:
+        raise NotFound(f"No execution of a trace {given!r} is in Delta.")
+    return str(found[0]) if found else given
 
 
 async def ask(
     view: str, statement: str, parameters: Mapping[str, Any], limit: int, deployed: "Deployment | None" = None
 ) -> "QueryResult":
-    """Ask one of the telemetry views that the configuration names."""
+    """Ask one of the telemetry views that the configuration names. Raises `NotFound` before anything was written."""
     from lakemesh.cli.opened import opened_configuration
 
     async with opened_configuration(deployed) as (workspace, config):
         text = statement.format(table=config.telemetry.table(view), limit=limit)
-        return await workspace.warehouse.query(text, parameters)
+        try:
+            return await workspace.warehouse.query(text, parameters)
+        except NotFound:
+            raise NotFound("Nothing was written yet: executions are in Delta some seconds after they ran.") from None
+
+
+def print_list(executions: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Within eighty columns: the ids' first digits, which are enough to ask for the drawing."""
+    if as_json:
+        for row in executions:
+            typer.echo(json.dumps(row, default=str))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("started", "agent", "door", "ms", "outcome", "trace", box=None, pad_edge=False)
+    for column, style in zip(table.columns, (True, False, True, True, False, True), strict=True):
+        column.no_wrap, column.overflow = style, "fold"
+    table.columns[3].justify = "right"
+    for row in executions:
+        failed = row["outcome"] != "ok"
+        table.add_row(
+            f"{row['timestamp']:%m-%d %H:%M:%S}",
+            row["agent_id"] or "-",
+            row["door"],
+            f"{row['latency_ms']:,.1f}",
+            row["outcome"],
+            row["trace_id"][:SHORT],
+            style="red" if failed else "",
+        )
+    Console().print(table)
 
 
 def tree_of(spans: Sequence[Mapping[str, Any]], title: str) -> "Tree":

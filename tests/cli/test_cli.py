@@ -133,6 +133,21 @@ def test_traces_lists_and_draws(home: Path) -> None:
     assert run(home, "traces", "0" * 32).returncode == 1
 
 
+def test_traces_are_named_by_what_fits_on_a_line(home: Path) -> None:
+    answer = json.loads(run(home, "execute", "echo", '{"message": "x"}').stdout)
+    whole = answer["metadata"]["trace_id"]
+    listed = run(home, "traces", "--agent", "echo").stdout
+    assert whole[:12] in listed
+    assert all(len(line) <= 80 for line in listed.splitlines())
+    for name in (whole[:12], "last"):
+        assert "invoke_agent echo" in run(home, "traces", name).stdout
+    [row] = [json.loads(line) for line in run(home, "traces", "--json").stdout.splitlines()]
+    assert (row["trace_id"], row["outcome"]) == (whole, "ok")
+    assert whole[:12] not in run(home, "traces", "--failed").stdout
+    assert whole[:12] not in run(home, "traces", "--agent", "nobody").stdout
+    assert run(home, "traces", "%").returncode == 1
+
+
 def test_top_watches_a_server(home: Path) -> None:
     from tests.server import running_server
 
