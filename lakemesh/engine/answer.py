@@ -58,14 +58,15 @@ def metadata_of(answer: AgentOutput[Any], run: "Run") -> dict[str, Any]:
     return metadata
 
 
-def serialised(output: AgentOutput[Any], max_bytes: int) -> bytes:
+def serialised(output: Mapping[str, Any], max_bytes: int) -> bytes:
     """The whole answer as JSON. Raises `AgentFailed` when JSON cannot say it, or it is too long."""
+    name = output["agent_name"]
     try:
-        body = to_json(output.to_dict(), inf_nan_mode="null")
+        body = to_json(output, inf_nan_mode="null")
     except Exception as error:  # serialisers of an author's models may raise anything
-        logger.exception("agent answer is not JSON", agent=output.agent_name)
-        raise AgentFailed(f"{output.agent_name!r} gave an answer that JSON cannot express.") from error
+        logger.exception("agent answer is not JSON", agent=name)
+        raise AgentFailed(f"{name!r} gave an answer that JSON cannot express.") from error
     if len(body) > max_bytes:
-        logger.error("agent answer too long", agent=output.agent_name, bytes=len(body))
-        raise AgentFailed(f"{output.agent_name!r} gave an answer of {len(body)} bytes; the limit is {max_bytes}.")
+        logger.error("agent answer too long", agent=name, bytes=len(body))
+        raise AgentFailed(f"{name!r} gave an answer of {len(body)} bytes; the limit is {max_bytes}.")
     return body

@@ -49,7 +49,7 @@ class RateLimiter:
 
 
 def welcome_after(current: int, previous: int, limit: int, seconds: float) -> float:
-    """The seconds until one more request fits: in this minute as the one before fades, else in the next as this does."""
+    """The seconds until one more request fits: in this minute as the last fades, else in the next as this does."""
     room = limit - 1 - current
     if room >= 0 and previous > 0:
         return WINDOW_SECONDS * (1.0 - room / previous) - seconds

@@ -48,7 +48,7 @@ def test_rate_limit_says_when_to_come_back(tmp_path: Path) -> None:
     with running_server(tmp_path / "home", folder) as server:
         answers = [httpx.post(f"{server.url}/execute", json=ECHO) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429]
-    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 72  # this minute ends, then a fifth of it has to fade
 
 
 def test_configured_tokens_are_required_and_carry_groups(tmp_path: Path) -> None:
