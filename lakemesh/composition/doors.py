@@ -31,6 +31,7 @@ from lakemesh.mcp.methods import Methods
 from lakemesh.mcp.server import McpServer, mcp_routes
 from lakemesh.schemas import Identity
 from lakemesh.services.console import Console, console_routes
+from lakemesh.services.docs import docs_routes
 from lakemesh.services.health import Check, Health, health_routes
 from lakemesh.services.openapi import publish
 from lakemesh.services.openapi import security_schemes as openapi_security
@@ -63,6 +64,7 @@ def open_doors(services: Services, closing: AsyncExitStack) -> ASGIApp:
             *(mcp_routes(mcp) if mcp is not None else ()),
             *a2a_of(services, closing),
             *console_of(services),
+            *docs_routes(),
             Mount("/", documented_api(services)),
         ],
         exception_handlers=PROBLEMS,
@@ -122,6 +124,8 @@ def documented_api(services: Services) -> FastAPI:
         version=__version__,
         summary="Agents on the lakehouse: one engine behind REST, MCP and A2A doors.",
         exception_handlers=PROBLEMS,
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
     api.include_router(documented_routes(rest))
