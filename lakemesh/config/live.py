@@ -4,7 +4,7 @@ The documentation lists what `NEEDS_RESTART` lists, `lakemesh config check` name
 these keys changed since the start.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -26,13 +26,17 @@ NEEDS_RESTART = (
     "models.embedding_dimension",
     "telemetry.*",
 )
-LIVE = ("telemetry.capture_content",)
+LIVE = ("telemetry.capture_content*",)
 """Exceptions to the patterns above."""
 
 
 def needs_restart(key: str) -> bool:
     """Whether a change of this key waits for the next start."""
-    return any(fnmatchcase(key, pattern) for pattern in NEEDS_RESTART) and key not in LIVE
+    return matches(key, NEEDS_RESTART) and not matches(key, LIVE)
+
+
+def matches(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def waiting_for_restart(started_with: BaseModel, current: BaseModel) -> list[str]:

@@ -1,4 +1,4 @@
-"""`/docs`: Swagger UI over the OpenAPI document, with files of the package `fastapi-offline`; no other host is asked."""
+"""`/docs`: Swagger UI over the OpenAPI document, with files of the package `fastapi-offline`; no host is asked."""
 
 from functools import cache
 from importlib.resources import files
