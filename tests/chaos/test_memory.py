@@ -56,12 +56,15 @@ async def one_round(home: Path, names: list[str], said: Said) -> None:
             await asyncio.to_thread(listen, load, said)
         for load in loads:
             await asyncio.sleep(random.uniform(0, 0.2))
-            assert load.poll() is None, load.communicate()[1][-3_000:]
+            assert load.poll() is None, load.stderr and load.stderr.read()[-3_000:]
             load.send_signal(signal.SIGKILL)
     finally:
         for load in loads:
             load.kill()
-            said.read((await asyncio.to_thread(load.communicate))[0].splitlines(keepends=True))
+            assert load.stdout is not None
+            # Not communicate(), which passes over the lines that are in the reader's buffer.
+            said.read(await asyncio.to_thread(load.stdout.readlines))
+            load.wait()
 
 
 async def check(home: Path, said: Said) -> None:

@@ -50,7 +50,8 @@ async def test_a_process_killed_beside_another(tmp_path: Path) -> None:
     acknowledged = [int(killed.stdout.readline()) for _ in range(random.randint(1, 5))]
     time.sleep(random.uniform(0, 0.1))  # noqa: ASYNC251 (a random moment)
     killed.kill()
-    acknowledged += map(int, killed.communicate()[0].split())
+    acknowledged += map(int, killed.stdout.readlines())
+    killed.wait()
     _, errors = other.communicate()
     assert other.returncode == 0, errors[-2_000:]
     workspace = await open_workspace(tmp_path)
