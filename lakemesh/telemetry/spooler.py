@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from lakemesh.config.telemetry import TelemetryConfig
+from lakemesh.lakehouse.arrow import arrow_schema
 from lakemesh.spool import Spool, SpoolUnavailable
 from lakemesh.telemetry.buffer import Buffer
 from lakemesh.telemetry.chunk import write_batch
@@ -65,6 +66,7 @@ class Spooler:
         """For as long as the server runs."""
         self._loop = asyncio.get_running_loop()
         self._some.set()
+        await self._loop.run_in_executor(self._thread, self._prepare)
         while True:
             await self._some.wait()
             self._some.clear()
@@ -151,6 +153,12 @@ class Spooler:
         if refused:
             self._buffer.drop("spool_full", refused)
         return [(kind, count) for kind, _, count in made if count]
+
+    def _prepare(self) -> None:
+        """What the first batch would otherwise wait for: pyarrow, and the tables' types."""
+        self._rows = RowMaker(self._config, self._resource)
+        for spec in table_specs(self._config).values():
+            arrow_schema(spec.columns)
 
     def _convert(self, kind: Kind, records: list[Any]) -> tuple[bytes, int]:
         """The batch as bytes, and how many records are in it: one that cannot be made a row is left out."""
