@@ -32,6 +32,7 @@ from lakemesh.mcp.server import McpServer, mcp_routes
 from lakemesh.schemas import Identity
 from lakemesh.services.console import Console, console_routes
 from lakemesh.services.docs import docs_routes
+from lakemesh.services.feedback import FeedbackApi, feedback_routes
 from lakemesh.services.health import Check, Health, health_routes
 from lakemesh.services.openapi import publish
 from lakemesh.services.openapi import security_schemes as openapi_security
@@ -129,6 +130,7 @@ def documented_api(services: Services) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     api.include_router(documented_routes(rest))
+    api.include_router(feedback_routes(FeedbackApi(services.telemetry)))
     if services.invocations is not None:
         api.include_router(invocations_of(services, services.invocations))
     api.include_router(health_routes(health_of(services)))

@@ -48,6 +48,17 @@ class AnswerRequest(BaseModel):
     value: Any
 
 
+class FeedbackRequest(BaseModel):
+    """What an answer was worth: `value` is 1 for a thumb up, 0 for a thumb down, or a score between them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    execution_id: str = Field(pattern=r"^[0-9A-Za-z-]{1,64}$", description="of the answer's metadata")
+    value: float = Field(ge=0, le=1)
+    comment: str | None = Field(default=None, max_length=4_000)
+    correction: Any = Field(default=None, description="what the answer should have been")
+
+
 class ExecuteResponse(BaseModel):
     """The answer. `metadata` holds `execution_id`, `trace_id`, `latency_ms` and, where they apply, `models`,
     `input_tokens`, `output_tokens`, `prompts` and `degraded`."""

@@ -1,6 +1,6 @@
 """What the server observes of itself: OpenTelemetry in, Delta tables out."""
 
 from lakemesh.telemetry.provider import Telemetry
-from lakemesh.telemetry.records import ExecutionRecord
+from lakemesh.telemetry.records import ExecutionRecord, FeedbackRecord
 
-__all__ = ["ExecutionRecord", "Telemetry"]
+__all__ = ["ExecutionRecord", "FeedbackRecord", "Telemetry"]

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from lakemesh import __version__
 from lakemesh.config.telemetry import TelemetryConfig
-from lakemesh.errors import LakemeshError
+from lakemesh.errors import LakemeshError, Unavailable
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.scope import ExecutionScope, ModelUse, current_scope
 from lakemesh.telemetry.instrumentation import Instrumentation
@@ -26,7 +26,7 @@ from lakemesh.telemetry.meter import LeanMeterProvider
 from lakemesh.telemetry.metric_feed import MetricFeed
 from lakemesh.telemetry.model_metrics import ModelMetrics
 from lakemesh.telemetry.pipeline import Pipeline
-from lakemesh.telemetry.records import ExecutionRecord, ModelRecord, SpanRecord
+from lakemesh.telemetry.records import ExecutionRecord, FeedbackRecord, ModelRecord, SpanRecord
 from lakemesh.telemetry.refusals import Refusals
 from lakemesh.telemetry.sampling import HeadSampling, TailSampling, head_sampling
 from lakemesh.telemetry.sinks import make_sinks
@@ -131,6 +131,14 @@ class Telemetry:
             use=use,
         )
         self._pipeline.buffer.put("models", record)
+
+    async def record_feedback(self, record: FeedbackRecord) -> None:
+        """Keep what a person said of an execution; it is on disk when this returns, unless the disk takes longer than
+        answers wait for it. Raises `Unavailable` where telemetry is off."""
+        if self._pipeline is None:
+            raise Unavailable("Telemetry is off here (telemetry.enabled), so feedback cannot be kept.")
+        self._pipeline.buffer.put("feedback", record)
+        await self._pipeline.committed()
 
     def configure(self, config: TelemetryConfig) -> None:
         """Take what may change while running: whose content is kept. The rest needs a new start."""

@@ -105,6 +105,18 @@ class MetricRecord(NamedTuple):
     scope: tuple[str, str | None]
 
 
+class FeedbackRecord(NamedTuple):
+    """What a person said of an execution: `value` from 0 (bad) to 1 (good). `correction` is JSON: what the answer
+    should have been."""
+
+    timestamp_ns: int
+    execution_id: str
+    user: str
+    value: float
+    comment: str | None
+    correction: str | None
+
+
 class ModelRecord(NamedTuple):
     """One model call, with the execution it was made for, if any."""
 

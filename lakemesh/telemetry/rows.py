@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.lakehouse.arrow import Constant, columns_to_arrow
-from lakemesh.telemetry.records import ExecutionRecord, LogRecord, MetricRecord, ModelRecord, SpanRecord
+from lakemesh.telemetry.records import ExecutionRecord, FeedbackRecord, LogRecord, MetricRecord, ModelRecord, SpanRecord
 from lakemesh.telemetry.redaction import Redactor
 from lakemesh.telemetry.tables import Kind, table_specs
 
@@ -38,6 +38,7 @@ class RowMaker:
             "metrics": self._metrics,
             "executions": self._executions,
             "models": self._models,
+            "feedback": self._feedback,
         }
 
     def make(self, kind: Kind, records: Sequence[Any]) -> "pa.Table":
@@ -167,6 +168,16 @@ class RowMaker:
             **moments(told["timestamp_ns"], "timestamp"),
             "user_id": told["user"],
             **{name: [getattr(use, name) for use in told["use"]] for name in of_use},
+        }
+
+    def _feedback(self, records: Sequence[FeedbackRecord]) -> Columns:
+        told = dict(zip(FeedbackRecord._fields, zip(*records, strict=True), strict=True))
+        return {
+            **told,
+            "record_id": time_ordered_ids(told["timestamp_ns"]),
+            **moments(told["timestamp_ns"], "timestamp"),
+            "user_id": told["user"],
+            **{name: [self._redactor.content(text) for text in told[name]] for name in ("comment", "correction")},
         }
 
     def _first(self, times: Sequence[int], column: str) -> Columns:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-Kind = Literal["spans", "logs", "metrics", "executions", "models"]
+Kind = Literal["spans", "logs", "metrics", "executions", "models", "feedback"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 EVENT = "STRUCT<time_unix_nano: BIGINT, name: STRING, attributes: VARIANT, dropped_attributes_count: INT>"
@@ -164,6 +164,17 @@ MODEL_COLUMNS = columns(
     error_code="STRING",
 )
 
+FEEDBACK_COLUMNS = columns(
+    record_id="STRING",
+    timestamp="TIMESTAMP",
+    date="DATE",
+    execution_id="STRING",
+    user_id="STRING",
+    value="DOUBLE",
+    comment="STRING",
+    correction="STRING",
+)
+
 
 def table_specs(config: TelemetryConfig) -> dict[Kind, TableSpec]:
     """The table of each kind of record."""
@@ -192,6 +203,12 @@ def table_specs(config: TelemetryConfig) -> dict[Kind, TableSpec]:
             columns=MODEL_COLUMNS,
             comment="One row per model call",
             cluster_by=("timestamp", "endpoint"),
+        ),
+        "feedback": TableSpec(
+            name=config.table("feedback"),
+            columns=FEEDBACK_COLUMNS,
+            comment="What people said of executions: value is 0 (bad) to 1 (good)",
+            cluster_by=("timestamp", "execution_id"),
         ),
     }
 

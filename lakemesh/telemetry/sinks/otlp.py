@@ -28,6 +28,7 @@ PATHS: Mapping[Kind, str] = {
     "metrics": "metrics",
     "executions": "logs",
     "models": "logs",
+    "feedback": "logs",
 }
 # OTLP 1.9, "Failures": these may be retried, every other 4xx and 5xx must not.
 RETRYABLE = frozenset({408, 429, 502, 503, 504})
@@ -35,7 +36,11 @@ RETRYABLE = frozenset({408, 429, 502, 503, 504})
 OPERATORS = frozenset({401, 403, 404})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-EVENT_NAMES: Mapping[Kind, str] = {"executions": "lakemesh.execution", "models": "lakemesh.model_use"}
+EVENT_NAMES: Mapping[Kind, str] = {
+    "executions": "lakemesh.execution",
+    "models": "lakemesh.model_use",
+    "feedback": "lakemesh.feedback",
+}
 
 
 class OtlpSink:
@@ -165,19 +170,25 @@ def event_messages(parcel: Parcel, resource: Mapping[str, Any]) -> "Message":
     scoped.scope.name = "lakemesh"
     for row in parcel.rows.to_pylist():
         at = (row.pop("timestamp") - EPOCH) // MICROSECOND * 1_000
-        failed = row["error_code"] is not None
+        failed = row.get("error_code") is not None
         scoped.log_records.add(
             time_unix_nano=at,
             observed_time_unix_nano=at,
             severity_number=17 if failed else 9,
             severity_text="ERROR" if failed else "INFO",
             event_name=EVENT_NAMES[parcel.kind],
-            body=any_value(f"{row['agent_id'] or row.get('model')}: {row['error_code'] or 'ok'}"),
-            trace_id=bytes.fromhex(row.pop("trace_id") or ""),
+            body=any_value(event_body(row)),
+            trace_id=bytes.fromhex(row.pop("trace_id", None) or ""),
             span_id=bytes.fromhex(row.pop("span_id", None) or ""),
             attributes=[key_value(*item) for item in to_jsonable_python(row).items() if item[1] is not None],
         )
     return request
+
+
+def event_body(row: Mapping[str, Any]) -> str:
+    if "value" in row:
+        return f"feedback on {row['execution_id']}: {row['value']}"
+    return f"{row['agent_id'] or row.get('model')}: {row['error_code'] or 'ok'}"
 
 
 def log_messages(parcel: Parcel) -> "Message":
