@@ -5,7 +5,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
-SUPPORT = {"__main__", "mcp_peer", "peers", "report", "server_process"}
+SUPPORT = {"__main__", "durable_peer", "mcp_peer", "peers", "report", "server_process"}
 
 
 def main() -> None:
