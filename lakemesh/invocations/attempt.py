@@ -1,8 +1,10 @@
 """One attempt at one invocation: the engine's run, with its events and its end in PostgreSQL."""
 
 import asyncio
+import datetime as dt
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +15,8 @@ from lakemesh.config.invocations import InvocationsConfig
 from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import AgentFailed, Cancelled, DatabaseUnavailable, LakemeshError, TryLater, Unavailable
 from lakemesh.invocations.durable import DurableState
-from lakemesh.invocations.event_log import EventLog, LeaseLost, Written
-from lakemesh.invocations.schemas import Claim, Status
+from lakemesh.invocations.event_log import EventLog, LeaseLost
+from lakemesh.invocations.schemas import Claim, Invocation, Status, Written
 from lakemesh.invocations.store import InvocationStore
 from lakemesh.schemas import AgentInput, Completed, Event, Failed, Started, TextDelta
 
@@ -39,6 +41,7 @@ class Attempt:
         self._router = router
         self._config = config
         self._log = EventLog(store, claim, worker)
+        self.ended: Ended | None = None
         self._last: Completed | Failed | None = None
         self._running: asyncio.Future[LakemeshError | None] | None = None
         self._parking = False
@@ -56,15 +59,13 @@ class Attempt:
             refused = CANCELLED if running.cancelled() else running.result()
         except asyncio.CancelledError:
             await stop(running, cancelling, writing)
-            await self._store.requeue(
-                self.claim, self._worker, [interrupted(self.claim)], after_seconds=0, counts=False
-            )
+            await self._store.write(self.claim, self._worker, [interrupted(self.claim)], status="queued", refund=1)
             raise
         finally:
             await stop(running, cancelling, writing)
         if self._parking and running.cancelled():
             await self._write_rest()
-            await self._store.park(self.claim, self._worker)
+            await self._store.write(self.claim, self._worker, (), status="waiting")
         else:
             await self._end(refused)
 
@@ -112,7 +113,7 @@ class Attempt:
 
     async def _write_rest(self) -> None:
         events = merged(self._log.take())
-        if events and not await self._store.append(self.claim, self._worker, events):
+        if await self._store.write(self.claim, self._worker, events) is None:
             raise LeaseLost
 
     async def _watch_for_cancel(self, running: "asyncio.Future[Any]") -> None:
@@ -178,23 +179,51 @@ class Attempt:
     ) -> None:
         for _ in range(FINISH_ATTEMPTS):
             try:
-                written = await self._store.finish(
-                    self.claim, self._worker, events, status=status, output=output, error=error, dead=dead
+                wrote = await self._store.write(
+                    self.claim,
+                    self._worker,
+                    events,
+                    status=status,
+                    output=output.decode() if output is not None else None,
+                    error=error.decode() if error is not None else None,
+                    dead=dead,
+                    execution_id=self._log.execution_id,
                 )
             except DatabaseUnavailable:
                 await asyncio.sleep(FINISH_RETRY_SECONDS)
                 continue
-            if not written:
+            if wrote is None:
                 raise LeaseLost
+            self.ended = Ended(status, output, error, wrote.ended_at)
             return
         raise LeaseLost
 
     async def _requeue(self, events: list[Written], *, after_seconds: float, counts: bool) -> None:
-        written = await self._store.requeue(
-            self.claim, self._worker, events, after_seconds=after_seconds, counts=counts
+        refund = 0 if counts else 1
+        wrote = await self._store.write(
+            self.claim, self._worker, events, status="queued", after_seconds=after_seconds, refund=refund
         )
-        if not written:
+        if wrote is None:
             raise LeaseLost
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended its invocation: what was committed, so that who waits here need not read it back."""
+
+    status: Status
+    output: bytes | None
+    error: bytes | None
+    ended_at: dt.datetime | None
+
+    def applied_to(self, invocation: Invocation) -> Invocation:
+        return replace(
+            invocation,
+            status=self.status,
+            output=from_json(self.output) if self.output is not None else None,
+            error=from_json(self.error) if self.error is not None else None,
+            ended_at=self.ended_at,
+        )
 
 
 TRANSIENT_ERRORS: tuple[type[LakemeshError], ...] = (

@@ -4,15 +4,13 @@ import asyncio
 from uuid import UUID
 
 from lakemesh.errors import DatabaseUnavailable
-from lakemesh.invocations.schemas import Claim
+from lakemesh.invocations.schemas import Claim, Written
 from lakemesh.invocations.store import InvocationStore
 
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 RETRY_SECONDS = 0.2
 LINGER_SECONDS = 0.004
 """How long an event waits for company: a short run is one write in all."""
-
-Written = tuple[str, bytes]
 
 
 class LeaseLost(Exception):
@@ -72,7 +70,8 @@ class EventLog:
     async def _write(self, events: list[Written]) -> None:
         while True:
             try:
-                if not await self._store.append(self._claim, self._worker, events, execution_id=self.execution_id):
+                written = await self._store.write(self._claim, self._worker, events, execution_id=self.execution_id)
+                if written is None:
                     raise LeaseLost
                 return
             except DatabaseUnavailable:

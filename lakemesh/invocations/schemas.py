@@ -13,6 +13,8 @@ from lakemesh.schemas import Identity
 
 Status = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
 TERMINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
+Written = tuple[str, bytes]
+"""An event to be written: its type, and its members as JSON."""
 TERMINAL_EVENTS = frozenset({"completed", "failed"})
 
 

@@ -107,8 +107,12 @@ class Invocations:
         seconds = timeout_seconds if timeout_seconds is not None else self._max_wait_seconds
         deadline = Deadline.after(seconds)
         late = f"The invocation goes on; read it at /api/invocations/{invocation.id}."
-        with self._notifications.subscribe(topic_of(invocation)) as woken:
-            async with deadline.enforced(late):
+        async with deadline.enforced(late):
+            here = self.worker.attempt_at(invocation.number)
+            ended = await asyncio.shield(here) if here is not None else None
+            if ended is not None:
+                return ended.applied_to(invocation)
+            with self._notifications.subscribe(topic_of(invocation)) as woken:
                 while not invocation.ended:
                     await woken.wait()
                     woken.clear()

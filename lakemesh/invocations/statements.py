@@ -7,15 +7,21 @@ CLAIMED = "number, attempt, id, owner, identity, agent_name, session_id, input, 
 
 ACCEPT = f"""
 WITH accepted AS (
-INSERT INTO lakemesh.invocations
-    (owner, id, identity, agent_name, session_id, input, metadata, timeout_seconds, digest, background, status, worker,
-     attempt, started_at)
-VALUES (%(owner)s, %(id)s, %(identity)s, %(agent_name)s, %(session_id)s, %(input)s, %(metadata)s, %(timeout_seconds)s,
-    %(digest)s, %(background)s, %(status)s, %(worker)s, %(attempt)s, CASE WHEN %(attempt)s > 0 THEN now() END)
-ON CONFLICT (owner, id) DO NOTHING
-RETURNING {COLUMNS}
+    INSERT INTO lakemesh.invocations
+        (owner, id, identity, agent_name, session_id, input, metadata, timeout_seconds, digest, background, status,
+         worker, attempt, started_at)
+    SELECT owner, id, identity::json, agent_name, session_id, input::json, metadata::json, timeout_seconds, digest,
+        background, CASE WHEN worker IS NULL THEN 'queued' ELSE 'running' END, worker,
+        CASE WHEN worker IS NULL THEN 0 ELSE 1 END, CASE WHEN worker IS NOT NULL THEN now() END
+    FROM unnest(%(owner)s::text[], %(id)s::uuid[], %(identity)s::text[], %(agent_name)s::text[], %(session_id)s::text[],
+        %(input)s::text[], %(metadata)s::text[], %(timeout_seconds)s::float8[], %(digest)s::bytea[],
+        %(background)s::boolean[], %(worker)s::uuid[])
+        AS new(owner, id, identity, agent_name, session_id, input, metadata, timeout_seconds, digest, background,
+            worker)
+    ON CONFLICT (owner, id) DO NOTHING
+    RETURNING {COLUMNS}
 ), woken AS (
-    SELECT pg_notify('lakemesh', 'invocations') FROM accepted WHERE status = 'queued'
+    SELECT pg_notify('lakemesh', 'invocations') FROM (SELECT FROM accepted WHERE status = 'queued' LIMIT 1) AS one
 )
 SELECT {COLUMNS} FROM accepted LEFT JOIN woken ON true
 """  # noqa: S608 - no value in it
@@ -45,33 +51,45 @@ NEXT_AVAILABLE = """
 SELECT extract(epoch FROM min(available_at) - now())::float8 FROM lakemesh.invocations WHERE status = 'queued'
 """
 
-# Fenced: nothing is written unless this worker still runs this attempt. The wake-up goes out with the commit.
+# Fenced: of each run something is written only when this worker still runs this attempt. A `status` of NULL leaves it
+# running. The wake-ups go out with the commit.
 WRITE = """
-WITH mine AS (
-    UPDATE lakemesh.invocations SET events = events + cardinality(%(types)s::text[]), {changes}
-    WHERE number = %(number)s AND attempt = %(attempt)s AND worker = %(worker)s AND status = 'running'
-    RETURNING number, events
+WITH written AS (
+    SELECT * FROM unnest(%(number)s::bigint[], %(attempt)s::integer[], %(status)s::text[], %(output)s::text[],
+        %(error)s::text[], %(dead)s::boolean[], %(execution_id)s::text[], %(after_seconds)s::float8[],
+        %(refund)s::integer[], %(added)s::integer[])
+        AS written(number, attempt, status, output, error, dead, execution_id, after_seconds, refund, added)
+), mine AS (
+    UPDATE lakemesh.invocations AS run SET
+        events = run.events + written.added,
+        execution_id = coalesce(written.execution_id, run.execution_id),
+        status = CASE
+            WHEN written.status IS NULL THEN run.status
+            WHEN written.status = 'waiting' AND NOT EXISTS (
+                SELECT FROM lakemesh.invocation_questions AS question
+                WHERE question.invocation = run.number AND question.answered_at IS NULL) THEN 'queued'
+            ELSE written.status END,
+        output = written.output::json,
+        error = written.error::json,
+        dead = written.dead,
+        attempt = run.attempt - written.refund,
+        available_at = now() + make_interval(secs => written.after_seconds),
+        worker = CASE WHEN written.status IS NULL THEN run.worker END,
+        ended_at = CASE WHEN written.status IN ('completed', 'failed', 'cancelled') THEN now() END
+    FROM written
+    WHERE run.number = written.number AND run.attempt = written.attempt AND run.worker = %(worker)s
+        AND run.status = 'running'
+    RETURNING run.number, run.events - written.added AS before, written.attempt, run.status, run.ended_at
 ), added AS (
     INSERT INTO lakemesh.invocation_events (invocation, sequence, attempt, type, event)
-    SELECT mine.number, mine.events - cardinality(%(types)s::text[]) + written.place, %(attempt)s, written.type,
-        written.event::json
-    FROM mine, unnest(%(types)s::text[], %(events)s::text[]) WITH ORDINALITY AS written(type, event, place)
+    SELECT mine.number, mine.before + event.place, mine.attempt, event.type, event.event::json
+    FROM mine JOIN unnest(%(of)s::bigint[], %(place)s::integer[], %(type)s::text[], %(event)s::text[])
+        AS event(number, place, type, event) USING (number)
 )
-SELECT pg_notify('lakemesh', 'invocation/' || number) FROM mine
+SELECT number, ended_at, pg_notify('lakemesh', 'invocation/' || number),
+    CASE WHEN status = 'queued' THEN pg_notify('lakemesh', 'invocations') END
+FROM mine
 """
-APPEND = WRITE.format(changes="execution_id = coalesce(%(execution_id)s, execution_id)")
-FINISH = WRITE.format(
-    changes="status = %(status)s, output = %(output)s, error = %(error)s, dead = %(dead)s, worker = NULL,"
-    " ended_at = now()"
-)
-REQUEUE = WRITE.format(
-    changes="status = 'queued', worker = NULL, attempt = attempt - %(refund)s,"
-    " available_at = now() + make_interval(secs => %(after_seconds)s)"
-)
-PARK = WRITE.format(
-    changes="status = CASE WHEN EXISTS (SELECT FROM lakemesh.invocation_questions AS q WHERE q.invocation = number"
-    " AND q.answered_at IS NULL) THEN 'waiting' ELSE 'queued' END, worker = NULL"
-)
 CHECKPOINT = """
 UPDATE lakemesh.invocations SET checkpoint = %(checkpoint)s
 WHERE number = %(number)s AND attempt = %(attempt)s AND worker = %(worker)s AND status = 'running'

@@ -1,8 +1,10 @@
 """Invocations in PostgreSQL: every change of state is one statement or one transaction, and none is made by a worker
 whose claim is void."""
 
+import datetime as dt
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +13,7 @@ from pydantic_core import to_json
 
 from lakemesh.errors import Conflict, NotFound
 from lakemesh.invocations import migrations
+from lakemesh.invocations.batches import Batches
 from lakemesh.invocations.schemas import (
     Claim,
     Invocation,
@@ -18,13 +21,13 @@ from lakemesh.invocations.schemas import (
     NewInvocation,
     Question,
     Status,
+    Written,
     identity_from_json,
     identity_to_json,
 )
 from lakemesh.invocations.statements import (
     ACCEPT,
     ANSWER,
-    APPEND,
     ASK,
     CANCEL,
     CHECKPOINT,
@@ -34,17 +37,15 @@ from lakemesh.invocations.statements import (
     EXPIRE,
     EXPIRE_QUESTIONS,
     FIND,
-    FINISH,
     FORGET_WORKERS,
     HEARTBEAT,
     NEXT_AVAILABLE,
     OPEN_QUESTIONS,
-    PARK,
     QUESTION_OF_RUN,
     REPLAY,
-    REQUEUE,
     TAKE_OVER,
     WAKE_WORKERS,
+    WRITE,
 )
 from lakemesh.lakehouse.database import Database, migrations_in
 from lakemesh.schemas import Identity
@@ -52,11 +53,37 @@ from lakemesh.schemas import Identity
 EVENTS_PER_READ = 500
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """What one run wants written: events, and with a `status` the end of this attempt. `output` and `error` are JSON;
+    `refund` takes the attempt back when it was no fault of the run's."""
+
+    claim: Claim
+    worker: UUID
+    events: Sequence[Written]
+    status: Status | None = None
+    output: str | None = None
+    error: str | None = None
+    dead: bool = False
+    execution_id: str | None = None
+    after_seconds: float = 0.0
+    refund: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """It is committed; `ended_at` when the invocation ended with it."""
+
+    ended_at: dt.datetime | None
+
+
 class InvocationStore:
     """The statements, and nothing else: who runs what, and when, is `worker.py`'s."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._accepting = Batches(self._accept)
+        self._writing = Batches(self._write)
 
     async def prepare(self) -> None:
         from importlib.resources import files
@@ -66,33 +93,36 @@ class InvocationStore:
     async def accept(self, new: NewInvocation, identity: Identity, *, worker: UUID | None) -> tuple[Invocation, bool]:
         """The invocation, and whether it is new. With a `worker` it is that one's to run at once, as attempt 1. Raises
         `Conflict` when the id was used for another request."""
-        digest = new.digest()
-        values = {
-            "owner": identity.user,
-            "id": new.id,
-            "identity": text(identity_to_json(identity)),
-            "agent_name": new.agent_name,
-            "session_id": new.session_id,
-            "input": text(new.input),
-            "metadata": text(new.metadata),
-            "timeout_seconds": new.timeout_seconds,
-            "digest": digest,
-            "background": new.background,
-            "status": "queued" if worker is None else "running",
-            "worker": worker,
-            "attempt": 0 if worker is None else 1,
+        accepted = await self._accepting.put((new, identity, worker))
+        if accepted is not None:
+            return accepted, True
+        known = await self.database.fetch(DIGEST, (identity.user, new.id))
+        if not known or bytes(known[0][0]) != new.digest():
+            raise Conflict("This id was used for another request; send a new id for a new request.")
+        return await self.find(identity.user, new.id), False
+
+    async def _accept(self, batch: Sequence[tuple[NewInvocation, Identity, UUID | None]]) -> list[Invocation | None]:
+        """None in the places of those that are not new."""
+        columns: dict[str, list[Any]] = {
+            "owner": [identity.user for _, identity, _ in batch],
+            "id": [new.id for new, _, _ in batch],
+            "identity": [text(identity_to_json(identity)) for _, identity, _ in batch],
+            "agent_name": [new.agent_name for new, _, _ in batch],
+            "session_id": [new.session_id for new, _, _ in batch],
+            "input": [text(new.input) for new, _, _ in batch],
+            "metadata": [text(new.metadata) for new, _, _ in batch],
+            "timeout_seconds": [new.timeout_seconds for new, _, _ in batch],
+            "digest": [new.digest() for new, _, _ in batch],
+            "background": [new.background for new, _, _ in batch],
+            "worker": [worker for _, _, worker in batch],
         }
         async with (
             self.database.connection() as connection,
             connection.cursor(row_factory=class_row(Invocation)) as rows,
         ):
-            accepted = await (await rows.execute(ACCEPT.encode(), values)).fetchone()
-        if accepted is not None:
-            return accepted, True
-        known = await self.database.fetch(DIGEST, (identity.user, new.id))
-        if not known or bytes(known[0][0]) != digest:
-            raise Conflict("This id was used for another request; send a new id for a new request.")
-        return await self.find(identity.user, new.id), False
+            accepted = await (await rows.execute(ACCEPT.encode(), columns)).fetchall()
+        of_key = {(one.owner, one.id): one for one in accepted}
+        return [of_key.pop((identity.user, new.id), None) for new, identity, _ in batch]
 
     async def find(self, owner: str, invocation_id: UUID) -> Invocation:
         """Raises `NotFound`, also when it is somebody else's."""
@@ -187,49 +217,30 @@ class InvocationStore:
         rows = await self.database.fetch(NEXT_AVAILABLE)
         return None if rows[0][0] is None else float(rows[0][0])
 
-    async def append(
-        self, claim: Claim, worker: UUID, events: Sequence[tuple[str, bytes]], *, execution_id: str | None = None
-    ) -> bool:
-        """Add events. False, and nothing added, when the claim is void."""
-        return await self._write(APPEND, claim, worker, events, execution_id=execution_id)
+    async def write(self, claim: Claim, worker: UUID, events: Sequence[Written], **change: Any) -> "Wrote | None":
+        """Add events to a run, and change it as `change` says: the members of `Write`. None, and nothing changed, when
+        the claim is void."""
+        return await self._writing.put(Write(claim=claim, worker=worker, events=events, **change))
 
-    async def finish(
-        self,
-        claim: Claim,
-        worker: UUID,
-        events: Sequence[tuple[str, bytes]],
-        *,
-        status: Status,
-        output: bytes | None = None,
-        error: bytes | None = None,
-        dead: bool = False,
-    ) -> bool:
-        """Add the last events and end it. False, and nothing changed, when the claim is void."""
-        return await self._write(
-            FINISH,
-            claim,
-            worker,
-            events,
-            status=status,
-            output=output.decode() if output is not None else None,
-            error=error.decode() if error is not None else None,
-            dead=dead,
-        )
-
-    async def requeue(
-        self, claim: Claim, worker: UUID, events: Sequence[tuple[str, bytes]], *, after_seconds: float, counts: bool
-    ) -> bool:
-        """Give it back to the queue; the attempt does not count when it was no fault of the run's."""
-        refund = 0 if counts else 1
-        written = await self._write(REQUEUE, claim, worker, events, after_seconds=after_seconds, refund=refund)
-        await self.database.execute(WAKE_WORKERS)
-        return written
-
-    async def park(self, claim: Claim, worker: UUID) -> bool:
-        """Leave it until its question is answered."""
-        written = await self._write(PARK, claim, worker, ())
-        await self.database.execute(WAKE_WORKERS)
-        return written
+    async def _write(self, batch: "Sequence[Write]") -> "list[Wrote | None]":
+        """All of one process are of one worker."""
+        columns: dict[str, Any] = {
+            name: [getattr(one, name) for one in batch]
+            for name in ("status", "output", "error", "dead", "execution_id", "after_seconds", "refund")
+        }
+        columns |= {
+            "number": [one.claim.number for one in batch],
+            "attempt": [one.claim.attempt for one in batch],
+            "added": [len(one.events) for one in batch],
+            "worker": batch[0].worker,
+            "of": [one.claim.number for one in batch for _ in one.events],
+            "place": [place for one in batch for place in range(1, len(one.events) + 1)],
+            "type": [kind for one in batch for kind, _ in one.events],
+            "event": [data.decode() for one in batch for _, data in one.events],
+        }
+        rows = await self.database.fetch(WRITE, columns)
+        ended = {row[0]: Wrote(row[1]) for row in rows}
+        return [ended.get(one.claim.number) for one in batch]
 
     async def ask(
         self, claim: Claim, worker: UUID, key: str, message: str, schema: Mapping[str, Any], *, timeout_seconds: float
@@ -295,18 +306,6 @@ class InvocationStore:
     async def retire(self, worker: UUID) -> None:
         """A worker that has let go of everything says so, instead of being found dead."""
         await self.database.execute("DELETE FROM lakemesh.workers WHERE id = %s", (worker,))
-
-    async def _write(
-        self, statement: str, claim: Claim, worker: UUID, events: Sequence[tuple[str, bytes]], **values: Any
-    ) -> bool:
-        values |= {
-            "number": claim.number,
-            "attempt": claim.attempt,
-            "worker": worker,
-            "types": [kind for kind, _ in events],
-            "events": [data.decode() for _, data in events],
-        }
-        return bool(await self.database.fetch(statement, values))
 
 
 def text(value: Any) -> str:

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from lakemesh.config.invocations import InvocationsConfig
 from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import AgentFailed, LakemeshError
-from lakemesh.invocations.attempt import CANCELLED, Attempt
+from lakemesh.invocations.attempt import CANCELLED, Attempt, Ended
 from lakemesh.invocations.event_log import LeaseLost
 from lakemesh.invocations.schemas import Claim
 from lakemesh.invocations.store import InvocationStore
@@ -33,7 +33,7 @@ class Worker:
         self._store = store
         self._router = router
         self._config = config
-        self._attempts: dict[int, asyncio.Task[None]] = {}
+        self._attempts: dict[int, asyncio.Task[Ended | None]] = {}
         self._slot_free = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._heard_at = 0.0
@@ -61,8 +61,9 @@ class Worker:
         self._heard_at = time.monotonic()
         self._tasks = [asyncio.ensure_future(self._beat_for_ever()), asyncio.ensure_future(self._claim_for_ever())]
 
-    def begin(self, claim: Claim) -> "asyncio.Task[None]":
-        """Run a claimed invocation; the task ends when how it ended is committed."""
+    def begin(self, claim: Claim) -> "asyncio.Task[Ended | None]":
+        """Run a claimed invocation; the task ends when how it ended is committed, and says so unless it goes on
+        elsewhere."""
         attempt = Attempt(claim, worker=self.id, store=self._store, router=self._router, config=self._config)
         task = asyncio.ensure_future(self._run(attempt))
         self._attempts[claim.number] = task
@@ -80,13 +81,18 @@ class Worker:
         except LakemeshError as error:
             logger.warning("worker not retired", reason=error.detail)  # others find it dead after its lease
 
-    async def _run(self, attempt: Attempt) -> None:
+    def attempt_at(self, number: int) -> "asyncio.Task[Ended | None] | None":
+        """The attempt at this invocation that runs here now."""
+        return self._attempts.get(number)
+
+    async def _run(self, attempt: Attempt) -> Ended | None:
         try:
             await attempt.run()
         except LeaseLost:
             logger.warning("invocation taken over by another worker", invocation=str(attempt.claim.id))
         except LakemeshError as error:
             logger.error("invocation's end not written", invocation=str(attempt.claim.id), reason=error.detail)
+        return attempt.ended
 
     def _ended(self, number: int) -> None:
         self._attempts.pop(number, None)
