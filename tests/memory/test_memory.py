@@ -497,7 +497,8 @@ async def test_another_dimension_is_another_index(workspace: Workspace, folder: 
     await second.close()
 
 
-async def test_the_index_is_brought_to_what_the_table_says(memory: Memory, workspace: Workspace) -> None:
+async def test_the_index_is_brought_to_what_the_table_says(workspace: Workspace, folder: Path) -> None:
+    memory = make(workspace, folder)  # not started, or its own maintenance might come first
     ids = [await memory.remember(f"thing {n}", agent_id="a") for n in range(5)]
     await memory.flush()
     name = "main.agents.memory_index"
@@ -507,6 +508,7 @@ async def test_the_index_is_brought_to_what_the_table_says(memory: Memory, works
     assert (reconciled.added, reconciled.removed) == (2, 1)
     assert sorted(await workspace.indexes.keys(name)) == sorted(ids[:4])
     assert (await memory.reconcile(rebuild=True)).added == 4
+    await memory.close()
 
 
 async def test_a_damaged_index_is_built_anew_by_itself(workspace: Workspace, folder: Path, tmp_path: Path) -> None:

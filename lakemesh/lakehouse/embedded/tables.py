@@ -1,11 +1,10 @@
 """Delta tables by delta-rs, in a folder each."""
 
 import asyncio
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +15,7 @@ import structlog
 from lakemesh.errors import InvalidRequest, NotFound, WorkspaceUnavailable
 from lakemesh.file_lock import FileLock
 from lakemesh.lakehouse.arrow import arrow_schema, fit, sql_type
-from lakemesh.lakehouse.embedded.durability import removed_files, sync_commits, sync_new_table
+from lakemesh.lakehouse.embedded.durability import log_file, removed_files, sync_commits, sync_new_table
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.tables import AppTransaction, ArrowStream, Column, TableInfo, TableSpec
 from lakemesh.scope import current_deadline
@@ -301,12 +300,12 @@ def check_alone(table: "DeltaTable", folder: Path, name: str, before: int) -> No
 
 
 def folder_identity(folder: Path) -> tuple[int, int]:
-    """Which folder of that name it is; of one that is gone, no folder."""
-    try:
-        status = os.stat(folder / "_delta_log")
-    except FileNotFoundError:
-        return (0, 0)
-    return status.st_dev, status.st_ino
+    """Which table of that name it is, by its first commit: a folder made anew may have the inode of the one before."""
+    for path in (log_file(folder, 0), folder / "_delta_log"):
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            return status.st_ino, status.st_mtime_ns if path.suffix else 0
+    return 0, 0
 
 
 def check_columns(spec: TableSpec) -> None:
