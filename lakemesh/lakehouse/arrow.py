@@ -158,6 +158,16 @@ def sql_type(arrow: "pa.DataType") -> str:
     return names.get(str(arrow), str(arrow).upper())
 
 
+def converted(column: Any, kind: "pa.DataType") -> Any:
+    """The column as another type. Arrow takes whole numbers into a decimal only where all of their type would fit,
+    so they go through the widest."""
+    import pyarrow as pa
+
+    if pa.types.is_decimal(kind) and pa.types.is_integer(column.type) and kind.scale <= 18:
+        column = column.cast(pa.decimal128(38, kind.scale))
+    return column.cast(kind)
+
+
 def fit(rows: Any, schema: Any, name: str) -> Any:
     """`rows` with the table's columns, in the table's order and types; columns the rows lack are null. Raises
     `InvalidRequest` for a column the table does not have and for values that cannot be cast."""
@@ -170,7 +180,7 @@ def fit(rows: Any, schema: Any, name: str) -> Any:
         raise InvalidRequest(f"The rows for the table {name!r:.100} have two columns of one name.")
     try:
         arrays = [
-            rows.column(field.name).cast(field.type)
+            converted(rows.column(field.name), field.type)
             if field.name in rows.column_names
             else pa.nulls(rows.num_rows, field.type)
             for field in schema

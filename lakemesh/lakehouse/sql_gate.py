@@ -92,7 +92,7 @@ def require_reading(query: "exp.Expr", reach: Reach = ANYWHERE) -> None:
     """Raises `PermissionDenied` unless the tree is a query of known nodes within `reach`."""
     from sqlglot import exp
 
-    if not isinstance(query, exp.Query):
+    if not isinstance(query, exp.Query | exp.Values):
         raise PermissionDenied("Only statements that read are allowed here: SELECT, SHOW and DESCRIBE.")
     for count, node in enumerate(query.walk()):
         if count > MAX_NODES:

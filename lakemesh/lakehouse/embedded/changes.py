@@ -57,7 +57,7 @@ async def change(statement: "exp.Expr", catalog: Catalog, session: Session, sele
         return await rewrite_rows(statement, catalog, session, select)
     if isinstance(statement, exp.Merge):
         return await merge(statement, catalog, session, select)
-    return await command(statement.sql("databricks"), catalog, session)
+    raise InvalidRequest(SUPPORTED)
 
 
 async def rewrite_rows(
@@ -193,6 +193,11 @@ async def drop(statement: "exp.Drop", catalog: Catalog, session: Session) -> Que
         if not gently:
             raise
     return affected(0)
+
+
+def is_command(text: str) -> bool:
+    """Whether it is one of the statements that have a grammar of their own."""
+    return re.match(r"\s*(OPTIMIZE|VACUUM|RESTORE|TRUNCATE)\b", text, re.IGNORECASE) is not None
 
 
 async def command(text: str, catalog: Catalog, session: Session) -> QueryResult:

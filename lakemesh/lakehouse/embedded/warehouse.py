@@ -13,7 +13,7 @@ from lakemesh.deadline import Deadline
 from lakemesh.errors import DeadlineExceeded, InvalidRequest, PermissionDenied, WorkspaceUnavailable
 from lakemesh.lakehouse.descriptions import Description
 from lakemesh.lakehouse.embedded.catalog import Catalog, Session
-from lakemesh.lakehouse.embedded.changes import change
+from lakemesh.lakehouse.embedded.changes import change, command, is_command
 from lakemesh.lakehouse.embedded.describe import described
 from lakemesh.lakehouse.embedded.results import read_arrow, read_rows
 from lakemesh.lakehouse.sql_gate import read_statement
@@ -72,8 +72,10 @@ class DuckDBWarehouse:
         values = dict(parameters or {})
         try:
             async with deadline.timeout():
+                if not read_only and is_command(statement):
+                    return await command(statement, self._catalog, session)
                 parsed = await asyncio.to_thread(read_statement, statement, read_only=read_only, parameters=values)
-                if isinstance(parsed, exp.Query):
+                if isinstance(parsed, exp.Query | exp.Values):
                     return await self._run(parsed, values, session, partial(fetch_rows, row_limit), row_limit)
                 if isinstance(parsed, Description):
                     return await described(parsed, self._catalog, session, partial(self._columns, session=session))

@@ -352,11 +352,11 @@ def sequence(values: Sequence[Typed]) -> Typed:
     count = f"abs((CAST({other} AS HUGEINT) - {one}) // {step})"
     wrong = f"({step} = 0 AND {one} <> {other}) OR ({step} > 0 AND {one} > {other}) OR ({step} < 0 AND {one} < {other})"
     illegal = error_call("ILLEGAL_SEQUENCE_BOUNDARIES", "The step of sequence() does not lead to its end.")
-    series = ", ".join(f"CAST({each} AS BIGINT)" for each in (one, other, step))
+    # The bound stands inside: DuckDB makes a constant array before it looks at a condition around it.
+    end = f"(CASE WHEN {count} > {MAX_ITEMS} THEN {TOO_MANY} ELSE {other} END)"
+    series = ", ".join(f"CAST({each} AS BIGINT)" for each in (one, end, step))
     made = f"CAST(generate_series({series}) AS {array(kind).duck})"
-    return Typed(
-        f"(CASE WHEN {wrong} THEN {illegal} WHEN {count} > {MAX_ITEMS} THEN {TOO_MANY} ELSE {made} END)", array(kind)
-    )
+    return Typed(f"(CASE WHEN {wrong} THEN {illegal} ELSE {made} END)", array(kind))
 
 
 def _sequence_of_times(start: Typed, stop: Typed, rest: Sequence[Typed]) -> Typed:

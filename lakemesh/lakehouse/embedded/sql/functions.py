@@ -444,7 +444,8 @@ BUILT["lpad"], BUILT["rpad"] = padding("lpad"), padding("rpad")
 def repeat(values: Sequence[Typed]) -> Typed:
     text, count = convert(values[0], STRING, "repeat"), convert(values[1], INT, "repeat")
     large = f"octet_length(encode({text.sql})) * CAST({count.sql} AS BIGINT) > {MAX_REPEAT_BYTES}"
-    return Typed(f"(CASE WHEN {large} THEN {too_large('repeat')} ELSE repeat({text.sql}, {count.sql}) END)", STRING)
+    bounded = f"(CASE WHEN {large} THEN {too_large('repeat')} ELSE {count.sql} END)"
+    return Typed(f"repeat({text.sql}, {bounded})", STRING)
 
 
 @built("space")

@@ -198,6 +198,14 @@ def date_format(values: Sequence[Typed]) -> Typed:
     return Typed(formatted(sql, constant_text(pattern, "date_format() by a pattern")), STRING)
 
 
+@built("to_char", "to_varchar")
+def to_char(values: Sequence[Typed]) -> Typed:
+    value, pattern = values
+    if not value.type.is_time:
+        raise unsupported("to_char() of a number")
+    return date_format([value, pattern])
+
+
 @built("from_unixtime")
 def from_unixtime(values: Sequence[Typed]) -> Typed:
     seconds, *rest = values

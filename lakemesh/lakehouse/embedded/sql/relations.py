@@ -221,7 +221,7 @@ class Relations:
 
     def _pivot(self, pivot: exp.Pivot, sql: str, scope: Scope) -> str:
         """The item before it, turned: grouped by the columns that are left, or with a row for each column."""
-        refuse_parts(pivot, "this expressions fields unpivot include_nulls alias columns")
+        refuse_parts(pivot, "this expressions fields unpivot include_nulls alias columns pivot_column_naming")
         source = scope.sources.pop()
         inner = Scope(scope.outer, scope.ctes)
         inner.sources = [source]
