@@ -157,7 +157,7 @@ def test_everything_else_is_refused(statement: str) -> None:
         require_allowed(statement, ALLOWED)
 
 
-@pytest.mark.parametrize(("shape", "table"), itertools.product(SHAPES, ELSEWHERE))
+@pytest.mark.parametrize(("shape", "table"), list(itertools.product(SHAPES, ELSEWHERE)))
 def test_other_tables_and_files_are_refused(shape: str, table: str) -> None:
     with pytest.raises((PermissionDenied, InvalidRequest)):
         require_allowed(shape.format(table), ALLOWED)
