@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from lakemesh.agents.base import Agent, AgentContext, AgentServices
+from lakemesh.agents.conversation import MAX_EARLIER, EarlierMessage
 from lakemesh.agents.known_names import KnownNames
 from lakemesh.agents.tool_loop import ToolLimits, ToolRun, cut
 from lakemesh.errors import LakemeshError
@@ -58,7 +59,11 @@ class ToolAgentOptions(BaseModel):
 
 
 class ChatMessage(BaseModel):
+    """`earlier` are the messages before, when the caller keeps the conversation: they stand in place of the
+    session's."""
+
     message: str = Field(min_length=1, max_length=100_000)
+    earlier: list[EarlierMessage] = Field(default=[], max_length=MAX_EARLIER)
 
 
 class ChatReply(BaseModel):
@@ -92,7 +97,9 @@ class ToolAgent(Agent[ChatMessage, Any]):
     async def process(self, request: AgentInput[ChatMessage], context: AgentContext) -> AgentOutput[Any]:
         message = request.data.message
         earlier = await self._recall(message, context) if self.options.memory else []
-        history = await self._history(request)
+        kept = await self._history(request)
+        given: list[Message] = [one.model_dump() for one in request.data.earlier]
+        history = given or kept
         asked: Message = {"role": "user", "content": message}
         run: ToolRun[BaseModel] = await context.run_tools(
             [*self._instructions(message, earlier, context), *history, asked],
@@ -102,7 +109,7 @@ class ToolAgent(Agent[ChatMessage, Any]):
             route=self.options.route,
             temperature=self.options.temperature,
         )
-        await self._keep(request, message, run.text, context)
+        await self._keep(request, given if not kept else [], run.text, context)
         result = run.output if run.output is not None else ChatReply(text=run.text)
         tools = [{"name": use.name, "error": use.error} for use in run.uses]
         return AgentOutput(agent_name=self.name, result=result, metadata={"tools": tools} if tools else {})
@@ -132,14 +139,18 @@ class ToolAgent(Agent[ChatMessage, Any]):
             return []
         return [match.text for match in found]
 
-    async def _keep(self, request: AgentInput[ChatMessage], message: str, text: str, context: AgentContext) -> None:
-        """The question and the answer, for the session and for the user's memory. What tools answered is not kept."""
+    async def _keep(
+        self, request: AgentInput[ChatMessage], before: list[Message], text: str, context: AgentContext
+    ) -> None:
+        """The question and the answer, for the session and for the user's memory, and for a new session what was said
+        `before`. What tools answered is not kept."""
+        message = request.data.message
         if request.session_id is not None and self.options.history:
             await self.services.sessions.append(
                 agent=self.name,
                 user=request.user or "",
                 session_id=request.session_id,
-                messages=[{"role": "user", "content": message}, {"role": "assistant", "content": text}],
+                messages=[*before, {"role": "user", "content": message}, {"role": "assistant", "content": text}],
             )
         if self.options.memory:
             try:

@@ -36,6 +36,7 @@ from lakemesh.services.feedback import FeedbackApi, feedback_routes
 from lakemesh.services.health import Check, Health, health_routes
 from lakemesh.services.openapi import publish
 from lakemesh.services.openapi import security_schemes as openapi_security
+from lakemesh.services.responses.api import ResponsesApi, responses_routes
 from lakemesh.services.rest import RestApi, documented_routes, hot_routes
 from lakemesh.services.websocket import WebSocketApi
 
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
 from lakemesh.composition.services import Services
 
-AGENT_DOORS = ("api", "a2a", "mcp")
+AGENT_DOORS = {"api": "api", "responses": "api", "invocations": "api", "a2a": "a2a", "mcp": "mcp"}
+"""The door of a path by its first part."""
 PUBLIC = re.compile(
     r"/|/console|/console/(?!api/).*"  # the pages, not what they ask
     r"|/docs|/docs/.*|/openapi\.json"
@@ -85,8 +87,8 @@ def open_doors(services: Services, closing: AsyncExitStack) -> ASGIApp:
 
 def record_refusal(services: Services, error: LakemeshError, scope: Scope) -> None:
     """The row of a request for an agent that the edge refused: which one it was for is not known."""
-    door = scope["path"].split("/", 2)[1]
-    if door in AGENT_DOORS:
+    door = AGENT_DOORS.get(scope["path"].split("/", 2)[1])
+    if door is not None:
         found = scope.get(IDENTITY)
         services.telemetry.record_refusal(error, user=found.user if isinstance(found, Identity) else "", door=door)
 
@@ -133,6 +135,7 @@ def documented_api(services: Services) -> FastAPI:
     api.include_router(feedback_routes(FeedbackApi(services.telemetry)))
     if services.invocations is not None:
         api.include_router(invocations_of(services, services.invocations))
+    api.include_router(responses_of(services))
     api.include_router(health_routes(health_of(services)))
     bearer = services.authenticator.requires_token
     publish(api, openapi_security(bearer=bearer, issuers=issuers_of(services)))
@@ -146,6 +149,17 @@ def invocations_of(services: Services, invocations: "Invocations") -> APIRouter:
     api = InvocationApi(invocations, config.invocations, max_body_bytes=config.limits.max_body_bytes)
     services.config.subscribe(lambda new: api.configure(new.invocations, max_body_bytes=new.limits.max_body_bytes))
     return invocation_routes(api)
+
+
+def responses_of(services: Services) -> APIRouter:
+    durable = None
+    if services.invocations is not None:
+        from lakemesh.services.responses.durable import DurableSource
+
+        durable = DurableSource(services.invocations)
+    api = ResponsesApi(services.router, services.config.current, durable=durable)
+    services.config.subscribe(api.configure)
+    return responses_routes(api)
 
 
 def mcp_of(services: Services) -> McpServer | None:

@@ -40,6 +40,9 @@ class AgentConfig(Section):
     )
     timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
     start_timeout_seconds: float = Field(default=30.0, gt=0, le=3600, description="one try of its `start`")
+    text_field: str | None = Field(
+        default=None, min_length=1, description="which field of its input a message's text goes into, at /api/responses"
+    )
     expose: list[Door] = ["api", "mcp"]
     allowed_groups: list[str] | None = None
     tool: ToolHints = ToolHints()

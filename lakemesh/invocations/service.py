@@ -31,6 +31,7 @@ from lakemesh.schemas import Identity
 logger = structlog.get_logger(__name__)
 
 START_RETRY_SECONDS = 1.0
+METADATA = "SELECT metadata FROM lakemesh.invocations WHERE number = %s"
 
 
 class Invocations:
@@ -156,6 +157,11 @@ class Invocations:
         """Raises `NotFound`, also when it is somebody else's."""
         await self.start()
         return await self.store.find(identity.user, invocation_id)
+
+    async def metadata(self, invocation: Invocation) -> dict[str, Any]:
+        """What the request said beside its input."""
+        rows = await self.store.database.fetch(METADATA, (invocation.number,))
+        return dict(rows[0][0]) if rows else {}
 
     async def cancel(self, invocation_id: UUID, identity: Identity) -> Invocation:
         """Cancel it, wherever it runs; one that has ended stays as it ended."""

@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from lakemesh.services.responses.request import ResponsesRequest
 from lakemesh.services.schemas import (
     AnswerRequest,
     BatchRequest,
@@ -24,6 +25,7 @@ from lakemesh.services.schemas import (
 )
 
 MODELS: Sequence[type[BaseModel]] = (
+    ResponsesRequest,
     ExecuteRequest,
     BatchRequest,
     Problem,

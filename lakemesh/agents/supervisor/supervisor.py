@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from lakemesh.agents.base import Agent, AgentContext
+from lakemesh.agents.conversation import MAX_EARLIER, EarlierMessage
 from lakemesh.agents.known_names import KnownNames
 from lakemesh.agents.supervisor.choice import Candidate, ranked
 from lakemesh.agents.tool_loop import ToolLimits, cut, offered
@@ -37,10 +38,11 @@ class SupervisorOptions(BaseModel):
 
 
 class Task(BaseModel):
-    """What is to be done; `data` is handed to the agents that are asked."""
+    """What is to be done; `data` is handed to the agents that are asked. `earlier` are the messages before."""
 
     message: str = Field(min_length=1, max_length=100_000)
     data: dict[str, Any] | None = None
+    earlier: list[EarlierMessage] = Field(default=[], max_length=MAX_EARLIER)
 
 
 class AskedAgent(BaseModel):
@@ -111,6 +113,7 @@ class Supervisor(Agent[Task, Report]):
         data = f"\n\nData:\n{json.dumps(task.data, default=str)}" if task.data is not None else ""
         return [
             {"role": "system", "content": "\n\n".join(heed)},
+            *(one.model_dump() for one in task.earlier),
             {"role": "user", "content": f"{task.message}{data}"},
         ]
 
