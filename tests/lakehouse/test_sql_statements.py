@@ -1,5 +1,6 @@
 """Statements people use, on the embedded build: what they do, that they are whole, and what is refused by name."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -152,6 +153,15 @@ async def test_a_column_added_by_another_writer_is_null_in_older_files(shop: Wor
     more = pa.table({"id": pa.array([8], pa.int32()), "extra": ["yes"]})
     write_deltalake(DeltaTable(folder), more, mode="append", schema_mode="merge")
     assert await rows(shop, f"SELECT id, extra FROM {T} ORDER BY id") == [(1, None), (2, None), (3, None), (8, "yes")]
+
+
+async def test_tables_of_another_writer_are_read_as_delta_means_them(shop: Workspace, tmp_path: Path) -> None:
+    """`written_by_others`, by a Rust engine: `dv` has a row deleted by a deletion vector, `cm` maps its columns."""
+    shutil.copytree(Path(__file__).with_name("written_by_others"), tmp_path / "tables/main/others")
+    assert await rows(shop, "SELECT * FROM main.others.dv ORDER BY id") == [(1, "a"), (3, "c")]
+    joined = "SELECT a.id FROM main.others.dv a JOIN main.others.dv b ON a.id = b.id ORDER BY 1"
+    assert await rows(shop, joined) == [(1,), (3,)]
+    assert await rows(shop, "SELECT `My Col`, id FROM main.others.cm") == [("a", 1)]
 
 
 @pytest.mark.parametrize(

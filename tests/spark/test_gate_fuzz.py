@@ -131,6 +131,8 @@ def test_what_passes_reads_the_allowed_schema_and_changes_nothing(spark: Spark) 
     assert len(sent) >= 20
     for statement in sorted(sent):
         answer = spark.ask(statement)
+        if "error" in answer:  # refused by Spark: nothing was read
+            continue
         assert MARK not in str(answer), statement
         assert "/etc" not in str(answer.get("rows")), statement
         plan = spark.ask(f"EXPLAIN EXTENDED {statement}")
