@@ -15,6 +15,7 @@ from lakemesh.cli import (
     deploy,
     deployed,
     doctor,
+    evaluate,
     execute,
     init,
     mcp,
@@ -33,6 +34,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.command("init")(init.init)
 app.command("serve")(serve.serve)
 app.command("execute")(execute.execute)
+app.command("evaluate")(evaluate.evaluate)
 app.command("sql")(sql.sql)
 app.command("demo")(demo.demo)
 app.command("mcp")(mcp.mcp)
