@@ -27,14 +27,17 @@ FieldType = Literal["string", "integer", "number", "boolean", "list of string", 
 FIELD_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
 PROMPT_VARIABLES = frozenset({"message", "user", "earlier"})
 REMEMBERED = 5
+SESSIONS_SHARE = 0.1
+"""Of the time that is left, for one call to where sessions are kept: the answer does not wait for them."""
 REMEMBERED_CHARACTERS = 2_000
 EARLIER = "What you remember of this user, which may help or not:"
 
 
 class ToolAgentOptions(BaseModel):
     """What the agent is told: `instructions` as they are, or the `prompt` of that name, which may use `message`, `user`
-    and `earlier` (a list of what it remembers). `history` is how many messages of the session it is shown, `memory`
-    whether it remembers its user beyond sessions, `output` the fields of a structured answer."""
+    and `earlier` (a list of what it remembers). `history` is how many messages of the session it is shown, as far as
+    they fit into `history_tokens`, `memory` whether it remembers its user beyond sessions, `output` the fields of a
+    structured answer."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,6 +47,7 @@ class ToolAgentOptions(BaseModel):
     route: str = "quality"
     temperature: float | None = Field(default=None, ge=0, le=2)
     history: int = Field(default=20, ge=0, le=1_000)
+    history_tokens: int = Field(default=16_000, ge=1)
     memory: bool = False
     output: dict[str, FieldType] | None = None
     limits: ToolLimits = ToolLimits()
@@ -97,7 +101,7 @@ class ToolAgent(Agent[ChatMessage, Any]):
     async def process(self, request: AgentInput[ChatMessage], context: AgentContext) -> AgentOutput[Any]:
         message = request.data.message
         earlier = await self._recall(message, context) if self.options.memory else []
-        kept = await self._history(request)
+        kept = await self._history(request, context)
         given: list[Message] = [one.model_dump() for one in request.data.earlier]
         history = given or kept
         asked: Message = {"role": "user", "content": message}
@@ -123,12 +127,23 @@ class ToolAgent(Agent[ChatMessage, Any]):
             text = "\n".join([self.options.instructions or "", *remembered]).strip()
         return [{"role": "system", "content": text}] if text else []
 
-    async def _history(self, request: AgentInput[ChatMessage]) -> list[Message]:
+    async def _history(self, request: AgentInput[ChatMessage], context: AgentContext) -> list[Message]:
+        """What was said in the session; nothing, and a degraded answer, when sessions are away."""
         if request.session_id is None or not self.options.history:
             return []
-        return await self.services.sessions.read(
-            agent=self.name, user=request.user or "", session_id=request.session_id, limit=self.options.history
-        )
+        try:
+            with context.within(SESSIONS_SHARE):
+                found = await self.services.sessions.read(
+                    agent=self.name,
+                    user=request.user or "",
+                    session_id=request.session_id,
+                    limit=self.options.history,
+                    max_tokens=self.options.history_tokens,
+                )
+        except LakemeshError as error:
+            context.degrade(f"sessions: unavailable, what was said before is missing: {error.detail}")
+            return []
+        return list(found.messages)
 
     async def _recall(self, message: str, context: AgentContext) -> list[str]:
         """What this agent remembers of this user; nothing, and a degraded answer, when memory is away."""
@@ -146,12 +161,17 @@ class ToolAgent(Agent[ChatMessage, Any]):
         `before`. What tools answered is not kept."""
         message = request.data.message
         if request.session_id is not None and self.options.history:
-            await self.services.sessions.append(
-                agent=self.name,
-                user=request.user or "",
-                session_id=request.session_id,
-                messages=[*before, {"role": "user", "content": message}, {"role": "assistant", "content": text}],
-            )
+            said: list[Message] = [{"role": "user", "content": message}, {"role": "assistant", "content": text}]
+            try:
+                with context.within(SESSIONS_SHARE):
+                    await self.services.sessions.append(
+                        agent=self.name,
+                        user=request.user or "",
+                        session_id=request.session_id,
+                        messages=[*before, *said],
+                    )
+            except LakemeshError as error:
+                context.degrade(f"sessions: unavailable, this turn is not kept: {error.detail}")
         if self.options.memory:
             try:
                 await context.memory.remember(cut(f"{message}\n{text}", REMEMBERED_CHARACTERS), agent_id=self.name)

@@ -269,6 +269,7 @@ def health_of(services: Services) -> Health:
         "models": services.models.health,
         "prompts": services.prompts.health,
         "memory": services.memory.health,
+        "sessions": services.parts.sessions.health,
         "telemetry": services.telemetry.health,
         "peers": services.remotes["peers"].health,
         "tool_servers": services.remotes["tool_servers"].health,

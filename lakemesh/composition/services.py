@@ -36,7 +36,7 @@ from lakemesh.mcp.client import open_tool_servers
 from lakemesh.memory import Memory
 from lakemesh.models import ModelClient
 from lakemesh.prompts import PromptStore
-from lakemesh.sessions import InMemorySessions
+from lakemesh.sessions import InMemorySessions, Sessions
 from lakemesh.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(memory.close)
 
         parts = AgentServices(
-            workspace=workspace, models=models, prompts=prompts, memory=memory, sessions=InMemorySessions()
+            workspace=workspace, models=models, prompts=prompts, memory=memory, sessions=open_sessions(workspace)
         )
         registry = AgentRegistry(parts)
         stack.push_async_callback(registry.close)
@@ -245,6 +245,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         services.register()
         yield services
+
+
+def open_sessions(workspace: Workspace) -> Sessions:
+    """In the database, where there is one."""
+    if workspace.database is None:
+        return InMemorySessions()
+    from lakemesh.sessions.postgres import PostgresSessions
+
+    return PostgresSessions(workspace.database)
 
 
 def open_invocations(workspace: Workspace, router: AgentRouter, config: Config) -> "Invocations | None":

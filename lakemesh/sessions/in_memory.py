@@ -1,12 +1,12 @@
 """Sessions in this process: they end with it, and replicas do not see each other's."""
 
-import json
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from lakemesh.sessions.base import Message
+from lakemesh.sessions.base import Conversation, KeptSession, Message, encoded, moved_on, newest_within
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_SESSION_BYTES = 1024 * 1024
@@ -19,6 +19,7 @@ Key = tuple[str, str, str]
 class _Session:
     messages: deque[tuple[Message, int]] = field(default_factory=deque)
     size: int = 0
+    version: int = 0
     used_at: float = 0.0
 
 
@@ -32,28 +33,47 @@ class InMemorySessions:
         self._sessions: OrderedDict[Key, _Session] = OrderedDict()
         self._size = 0
 
-    async def read(self, *, agent: str, user: str, session_id: str, limit: int) -> list[Message]:
+    async def read(
+        self, *, agent: str, user: str, session_id: str, limit: int, max_tokens: int | None = None
+    ) -> Conversation:
         self._forget_the_rested()
         session = self._sessions.get((agent, user, session_id))
-        if session is None or limit < 1:
-            return []
-        return [message for message, _ in session.messages][-limit:]
+        if session is None:
+            return Conversation(0, [])
+        newest = list(session.messages)[-limit:] if limit > 0 else []
+        messages, sizes = [message for message, _ in newest], [size for _, size in newest]
+        return Conversation(session.version, newest_within(messages, sizes, max_tokens))
 
-    async def append(self, *, agent: str, user: str, session_id: str, messages: Sequence[Message]) -> None:
-        key = (agent, user, session_id)
+    async def append(
+        self, *, agent: str, user: str, session_id: str, messages: Sequence[Message], expected: int | None = None
+    ) -> int:
+        key, sizes = (agent, user, session_id), [len(text) for text in encoded(messages)]
+        known = self._sessions.get(key)
+        if expected is not None and expected != (known.version if known is not None else 0):
+            raise moved_on()
         session = self._sessions.setdefault(key, _Session())
         self._sessions.move_to_end(key)
         session.used_at = time.monotonic()
-        for message in messages:
-            size = len(json.dumps(message, default=str))
-            session.messages.append((message, size))
-            session.size += size
-            self._size += size
+        session.version += len(messages)
+        session.messages.extend(zip(messages, sizes, strict=True))
+        session.size += sum(sizes)
+        self._size += sum(sizes)
         while session.size > self._max_session_bytes:
             _, size = session.messages.popleft()
             session.size -= size
             self._size -= size
         self._forget_the_rested()
+        return session.version
+
+    async def export(self, *, user: str) -> list[KeptSession]:
+        return [
+            KeptSession(agent, session_id, [message for message, _ in session.messages])
+            for (agent, owner, session_id), session in sorted(self._sessions.items(), key=lambda item: item[0])
+            if owner == user
+        ]
+
+    def health(self) -> dict[str, Any]:
+        return {"kept_in": "memory", "count": len(self._sessions)}
 
     async def forget(self, *, user: str) -> int:
         theirs = [key for key in self._sessions if key[1] == user]

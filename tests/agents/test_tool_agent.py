@@ -333,13 +333,13 @@ async def test_sessions_are_bounded_in_bytes() -> None:
         for session_id in ("one", "two"):
             message = {"role": "user", "content": f"{n} " + "x" * 60}
             await sessions.append(agent="a", user="u", session_id=session_id, messages=[message])
-    kept = await sessions.read(agent="a", user="u", session_id="one", limit=100)
+    kept = (await sessions.read(agent="a", user="u", session_id="one", limit=100)).messages
     assert [message["content"].split()[0] for message in kept] == ["16", "17", "18", "19"]
     for n in range(10):
         await sessions.append(agent="a", user="v", session_id=str(n), messages=[{"content": "y" * 200}])
-    assert await sessions.read(agent="a", user="u", session_id="one", limit=100) == []
+    assert (await sessions.read(agent="a", user="u", session_id="one", limit=100)).messages == []
     assert await sessions.forget(user="v") == 4
-    assert await sessions.read(agent="a", user="v", session_id="9", limit=1) == []
+    assert (await sessions.read(agent="a", user="v", session_id="9", limit=1)).messages == []
 
 
 def test_a_kept_answer_is_told_in_the_metadata(tmp_path: Path) -> None:
