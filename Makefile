@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: demo serve test lint bench lock clean judge-clients judge-dependencies spark judge
+.PHONY: demo serve test lint bench lock clean judge-clients judge-dependencies spark judge mutants
 
 $(BIN)/lakemesh: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,10 @@ lint: $(BIN)/lakemesh
 
 judge-dependencies: $(BIN)/lakemesh
 	$(BIN)/python -m tests.judges.dependencies
+
+# Do the tests notice when one of the promises that matter most is broken?
+mutants: $(BIN)/lakemesh
+	$(BIN)/python -m tests.judges.mutants
 
 bench: $(BIN)/lakemesh
 	$(BIN)/python -m benchmarks

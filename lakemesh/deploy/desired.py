@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lakemesh.config.loader import ConfigFile, parse_config, placeholders
 from lakemesh.config.schema import Config
+from lakemesh.config.store import require_optional
 from lakemesh.deploy.resources.access import Permissions, SecretAcls, SecretScope
 from lakemesh.deploy.resources.app import App, AppDeployment, AppSource, find_app, running_folder
 from lakemesh.deploy.resources.base import Body, Resource, Target
@@ -172,6 +173,8 @@ def read_config(target: Target) -> Config:
     found = [folder / "lakemesh.yaml", folder / f"lakemesh.{name}.yaml"]
     if not found[0].is_file():
         raise ConfigurationInvalid([f"{CONFIG_FOLDER}/lakemesh.yaml: there is no such file"])
+    if not found[1].is_file():
+        require_optional(name, found[1].name)
     files = [ConfigFile(file.name, file.read_bytes()) for file in found if file.is_file()]
     return parse_config(files, {**os.environ, **placeholders(files), **environment})
 

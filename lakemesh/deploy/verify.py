@@ -39,10 +39,18 @@ class Verification:
         return self._until(ask, "The app does not answer at /health/live")
 
     def ready(self) -> str:
-        found = self._ask("GET", "/health/ready")
-        if found.get("degraded"):
-            raise Unavailable(f"The app is degraded: {found['degraded']}")
-        return str(found["status"])
+        """A part may be a moment behind the app's start. What is degraded, the app tells its operators alone."""
+        found: dict[str, Any] = {"status": "not ready"}
+
+        def ask() -> str | None:
+            found.update(self._ask("GET", "/health/ready"))
+            return "ready" if found["status"] == "ready" else None
+
+        try:
+            return self._until(ask, "The app is not ready")
+        except DeadlineExceeded:
+            why = found.get("degraded") or "server.operators names who may read the reasons at /health/ready"
+            raise Unavailable(f"The app is {found['status']}: {why}") from None
 
     def executes(self, agent: str, data: Any) -> str:
         found = self._ask("POST", "/api/execute", {"agent": agent, "data": data})

@@ -71,6 +71,8 @@ def test_configuration_and_folder_are_looked_at(shell: Shell) -> None:
     bundle = shell.folder / "databricks.yml"
     bundle.write_text(bundle.read_text().replace("/Workspace/Users/${var.deployer}/", "/Workspace/Shared/"))
     assert "everybody may write to /Workspace/Shared" in words(shell.run("doctor", "-e", "prod"))
+    (shell.folder / "config/lakemesh.staging.yaml").unlink()
+    assert "lakemesh.staging.yaml: there is no such file" in words(shell.run("doctor", "-e", "staging", code=1))
     (shell.folder / "config/lakemesh.yaml").write_text("agents: 1\n")
     assert "FAULT configuration" in words(shell.run("doctor", code=1))
 

@@ -76,6 +76,17 @@ def test_platform_proxy_vouches_only_on_the_platform(tmp_path: Path, monkeypatch
         assert httpx.post(f"{server.url}/execute", json=ECHO, headers=vouched).status_code == 200
 
 
+def test_an_operator_is_known_by_the_e_mail_address_that_the_platform_vouches_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABRICKS_APP_NAME", "mesh")
+    folder = write_config(tmp_path / "config", AGENTS, more="server: {operators: [ann@example.com]}\n")
+    with running_server(tmp_path / "home", folder) as server:
+        for email, sees in (("ann@example.com", True), ("bob@example.com", False)):
+            vouched = {"x-forwarded-user": "1234@5678", "x-forwarded-email": email}
+            assert ("parts" in httpx.get(f"{server.url}/health/ready", headers=vouched).json()) is sees
+
+
 def test_configuration_is_refreshed_while_running_and_a_bad_one_is_refused(tmp_path: Path) -> None:
     one_agent = "  echo: {class: lakemesh.agents.echo:EchoAgent}"
     folder = write_config(tmp_path / "config", one_agent, more="refresh_seconds: 0.05")
