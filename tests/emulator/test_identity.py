@@ -90,3 +90,10 @@ async def test_tokens_are_not_logged(workspace: Workspace, caplog: pytest.LogCap
     with pytest.raises(PermissionDenied):
         await anns.warehouse.query("SELECT * FROM main.people.bob")
     assert "token-ann" not in caplog.text + repr(anns) + repr(ANN)
+
+
+async def test_the_warehouse_knows_who_asks(workspace: Workspace, emulator: Emulator) -> None:
+    statement = "SELECT current_user(), session_user()"
+    for user in (ANN, BOB):
+        theirs = await workspace.on_behalf_of(user)
+        assert (await theirs.warehouse.query(statement)).rows == [(user.user, user.user)]
