@@ -96,4 +96,4 @@ async def test_the_warehouse_knows_who_asks(workspace: Workspace, emulator: Emul
     statement = "SELECT current_user(), session_user()"
     for user in (ANN, BOB):
         theirs = await workspace.on_behalf_of(user)
-        assert (await theirs.warehouse.query(statement)).rows == [(user.user, user.user)]
+        assert (await theirs.warehouse.query(statement, read_only=False)).rows == [(user.user, user.user)]
