@@ -26,11 +26,14 @@ from lakemesh.engine.registry import AgentRegistry
 from lakemesh.engine.remotes import Remote, Remotes
 from lakemesh.engine.router import AgentRouter
 from lakemesh.engine.runners import Runners
+from lakemesh.engine.shared_idempotency import SharedIdempotency
 from lakemesh.errors import ConfigurationInvalid, NotFound
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.groups import GroupLookup
 from lakemesh.governance.identity import Authenticator
 from lakemesh.governance.rate_limit import RateLimiter
+from lakemesh.governance.shared_rate_limit import RateExchange
+from lakemesh.lakehouse.database import Database
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.mcp.client import open_tool_servers
 from lakemesh.memory import Memory
@@ -213,16 +216,20 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(registry.close)
         require_sound(config, prompts)
         await registry.configure(config.agents)
+        database = workspace.database
+        rate_limiter = RateLimiter(config.limits.rate, shared=database is not None)
         router = AgentRouter(
             registry=registry,
             services=parts,
             runners=Runners(),
             admission=Admission(config.limits),
-            rate_limiter=RateLimiter(config.limits.rate),
+            rate_limiter=rate_limiter,
             telemetry=telemetry,
             metrics=EngineMetrics(telemetry.meter),
             config=config,
         )
+        if database is not None:
+            stack.push_async_callback(share(database, router, rate_limiter).close)
         peers = open_peers(registry, parts)
         stack.push_async_callback(peers.close)
         await peers.configure(config.a2a.peers)
@@ -245,6 +252,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         services.register()
         yield services
+
+
+def share(database: Database, router: AgentRouter, rate_limiter: RateLimiter) -> RateExchange:
+    """Have what callers are promised hold over all replicas of the database."""
+    router.keep_answers_in(SharedIdempotency(database))
+    exchange = RateExchange(rate_limiter, database)
+    exchange.begin()
+    return exchange
 
 
 def open_sessions(workspace: Workspace) -> Sessions:

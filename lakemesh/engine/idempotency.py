@@ -94,7 +94,7 @@ class MemoryIdempotency:
             self._entries[key] = _Entry(fingerprint, time.monotonic() + lease_seconds)
             return "claimed"
         if entry.fingerprint != fingerprint:
-            raise Conflict("This Idempotency-Key was used with other data; send a new key for a new request.")
+            raise reused()
         return entry.answer or "running"
 
     async def keep(self, key: Key, answer: KeptAnswer) -> None:
@@ -152,6 +152,10 @@ class MemoryIdempotency:
             self._body_bytes -= len(entry.answer.body)
             answer = entry.answer
             entry.answer = KeptAnswer(execution_id=answer.execution_id, trace_id=answer.trace_id, body=None)
+
+
+def reused() -> Conflict:
+    return Conflict("This Idempotency-Key was used with other data; send a new key for a new request.")
 
 
 def key_of(request: AgentInput[Any], identity: Identity) -> Key:

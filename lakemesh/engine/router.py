@@ -96,6 +96,10 @@ class AgentRouter:
         self.admission.configure(config.limits)
         self._rate_limiter.configure(config.limits.rate)
 
+    def keep_answers_in(self, answers: IdempotencyStore) -> None:
+        """Where answers by idempotency key are kept, in place of this process: where other replicas find them."""
+        self._answers = answers
+
     async def execute(
         self, request: AgentInput[Any], *, identity: Identity, door: str = "api", parent: Context | None = None
     ) -> AgentOutput[Any]:
