@@ -1,0 +1,456 @@
+"""What a pipeline's Python may hold: an allow-list over its tree, the same for code of ours and of a model.
+
+A module of a pipeline is imported by an engine that has credentials, so it is judged before anything runs it. It holds
+imports of three names, calls that declare tables, and functions without arguments that return one query. What is not on
+the lists below is refused by rule and line; `record` then reads the graph from the same tree.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lakemesh.errors import LakemeshError
+from lakemesh.lakehouse.sql_functions import COMPUTING, GENERATORS
+from lakemesh.pipelines import expressions
+
+MAX_BYTES = 500_000
+MAX_NODES = 20_000
+MAX_DEPTH = 60
+MAX_TEXT = 20_000
+
+IMPORTS = {
+    "pyspark": {"pipelines"},
+    "pyspark.sql": {"functions", "Window", "types"},
+}
+DECLARING = {"table", "materialized_view", "temporary_view", "append_flow"}
+EXPECTING = {f"expect{each}{action}" for each in ("", "_all") for action in ("", "_or_drop", "_or_fail")}
+CREATING = {"create_streaming_table", "create_auto_cdc_flow", "create_auto_cdc_from_snapshot_flow", "create_sink"}
+ARGUMENTS = {
+    "table": {"name", "comment", "cluster_by", "table_properties", "schema"},
+    "materialized_view": {"name", "comment", "cluster_by", "table_properties", "schema"},
+    "temporary_view": {"name", "comment"},
+    "append_flow": {"target", "name"},
+    "create_streaming_table": {
+        "name", "comment", "cluster_by", "table_properties", "schema",
+        "expect_all", "expect_all_or_drop", "expect_all_or_fail",
+    },
+    "create_auto_cdc_flow": {
+        "target", "source", "keys", "sequence_by", "apply_as_deletes", "column_list", "except_column_list",
+        "stored_as_scd_type", "name", "track_history_column_list", "track_history_except_column_list",
+    },
+    "create_auto_cdc_from_snapshot_flow": {
+        "target", "source", "keys", "stored_as_scd_type",
+        "track_history_column_list", "track_history_except_column_list",
+    },
+    "create_sink": {"name", "format", "options"},
+}  # fmt: skip
+SQL_METHODS = {"where", "filter", "selectExpr", "expr"}
+METHODS = SQL_METHODS | {
+    "sql", "table", "format", "option", "schema", "load", "read", "readStream",
+    "select", "withColumn", "withColumnRenamed", "withWatermark", "groupBy", "agg", "join", "crossJoin", "union",
+    "unionByName", "distinct", "dropDuplicates", "dropDuplicatesWithinWatermark", "drop", "dropna", "fillna", "orderBy",
+    "limit", "alias", "cast", "asc", "desc", "isNull", "isNotNull", "isin", "between", "like", "otherwise", "over",
+    "partitionBy", "startswith", "endswith", "contains", "substr", "getItem", "getField",
+}  # fmt: skip
+FUNCTIONS = COMPUTING | GENERATORS | {"col", "column", "lit", "expr", "when", "desc", "asc", "broadcast"}
+FUNCTIONS -= expressions.REFUSED_FUNCTIONS
+FORMATS = {"cloudFiles", "csv", "json", "parquet", "avro", "kafka", "delta", "text"}
+OPTIONS = re.compile(
+    r"cloudFiles\.(format|inferColumnTypes|schemaHints|schemaEvolutionMode|includeExistingFiles|maxFilesPerTrigger"
+    r"|maxBytesPerTrigger)|rescuedDataColumn|header|delimiter|sep|multiLine|encoding|inferSchema|dateFormat"
+    r"|timestampFormat|mode|nullValue|kafka\.bootstrap\.servers|subscribe|startingOffsets|maxOffsetsPerTrigger"
+    r"|failOnDataLoss|readChangeFeed|skipChangeCommits|startingVersion|ignoreDeletes|topic"
+)
+VOLUME = re.compile(r"/Volumes(/[A-Za-z0-9_][A-Za-z0-9_=-]*(\.[A-Za-z0-9_-]+)*){3,20}/?")
+TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*){0,2}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,254}")
+PROPERTY = re.compile(r"(delta|pipelines)\.[A-Za-z0-9.]{1,100}|quality")
+BROKERS = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5}){0,9}")
+LITERALS = (str, int, float, bool, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`rule` is stable; `line` counts from 1."""
+
+    rule: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.message} [{self.rule}]"
+
+
+def judge(code: str) -> list[Refusal]:
+    """Why this module may not run; nothing when it may."""
+    if fault := fault_of_text(code):
+        return [fault]
+    try:
+        tree = ast.parse(code.encode())
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return [Refusal("syntax", getattr(error, "lineno", None) or 1, "it is not Python")]
+    if fault := fault_of_size(tree):
+        return [fault]
+    return list(Judge().module(tree))
+
+
+def fault_of_text(code: str) -> Refusal | None:
+    """What makes a text read otherwise than it is run: before any parser sees it."""
+    if len(code.encode("utf-8", "replace")) > MAX_BYTES:
+        return Refusal("size", 1, f"it is longer than {MAX_BYTES:,} bytes")
+    for number, line in enumerate(code.split("\n"), 1):
+        if not line.replace("\t", " ").isprintable():
+            return Refusal("characters", number, "it holds a control or invisible character")
+        if number <= 2 and re.match(r"[ \t\f]*#.*?coding[:=]", line):
+            return Refusal("coding", number, "it declares an encoding")
+        if not line.isascii() and not identifiers_are_ascii(line):
+            return Refusal("characters", number, "a character outside of ASCII stands outside of text and comments")
+    return None
+
+
+def identifiers_are_ascii(line: str) -> bool:
+    """Python reads compatibility characters in names as their plain forms; here they only stand in text."""
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|#.*', "", line)
+    return bare.isascii() or '"""' in line or "'''" in line
+
+
+def fault_of_size(tree: ast.AST) -> Refusal | None:
+    level, count, depth = [tree], 0, 0
+    while level:
+        count, depth = count + len(level), depth + 1
+        if count > MAX_NODES or depth > MAX_DEPTH:
+            return Refusal("size", 1, "it is too long, or nested too deeply")
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return None
+
+
+class Judge:
+    """One module. `aliases` maps the module's names to what they were imported as."""
+
+    def __init__(self) -> None:
+        self.aliases: dict[str, str] = {}
+
+    def module(self, tree: ast.Module) -> Iterator[Refusal]:
+        functions: set[str] = set()
+        for position, node in enumerate(tree.body):
+            if position == 0 and is_text(node):
+                continue
+            if isinstance(node, ast.ImportFrom):
+                yield from self.imported(node)
+            elif isinstance(node, ast.FunctionDef):
+                if node.name in functions or node.name in self.aliases or node.name == "spark":
+                    yield refusal("rebinding", node, f"{node.name} is defined twice")
+                functions.add(node.name)
+                yield from self.function(node)
+            elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                yield from self.declared(node.value, CREATING)
+            else:
+                yield refusal("statement", node, f"{type(node).__name__} is not allowed at the top")
+
+    def imported(self, node: ast.ImportFrom) -> Iterator[Refusal]:
+        for name in node.names:
+            alias = name.asname or name.name
+            if node.level or name.name not in IMPORTS.get(node.module or "", ()):
+                yield refusal("import", node, f"{node.module}.{name.name} may not be imported")
+            elif alias in self.aliases or alias == "spark" or not NAME.fullmatch(alias):
+                yield refusal("rebinding", node, f"{alias} is bound twice, or not to be bound")
+            else:
+                self.aliases[alias] = name.name
+
+    def function(self, node: ast.FunctionDef) -> Iterator[Refusal]:
+        given = node.args
+        if any((given.posonlyargs, given.args, given.vararg, given.kwonlyargs, given.kwarg)) or node.returns:
+            yield refusal("function", node, f"{node.name} takes arguments or has annotations")
+        if not NAME.fullmatch(node.name) or getattr(node, "type_params", None) or node.type_comment:
+            yield refusal("function", node, f"{node.name!r:.60} is not a name for a function here")
+        declaring = 0
+        for decorator in node.decorator_list:
+            name = self.pipelines_name(decorator.func if isinstance(decorator, ast.Call) else decorator)
+            declaring += name in DECLARING
+            if name in EXPECTING:
+                yield from self.expectation(decorator, name)
+            elif name in DECLARING and isinstance(decorator, ast.Call):
+                yield from self.declared(decorator, DECLARING)
+            elif name not in DECLARING:
+                yield refusal("decorator", decorator, "only declarations of datasets and expectations decorate")
+        if declaring != 1:
+            yield refusal("decorator", node, f"{node.name} is declared by {declaring} decorators; it takes one")
+        body = node.body[1:] if is_text(node.body[0]) else node.body
+        if len(body) != 1 or not isinstance(body[0], ast.Return) or body[0].value is None:
+            yield refusal("body", node, f"{node.name} does more than return one query")
+        else:
+            yield from self.query(body[0].value)
+
+    def pipelines_name(self, node: ast.expr) -> str:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            return node.attr if self.aliases.get(node.value.id) == "pipelines" else ""
+        return ""
+
+    def expectation(self, node: ast.expr, name: str) -> Iterator[Refusal]:
+        arguments = node.args if isinstance(node, ast.Call) and not node.keywords else []
+        values = [literal_of(argument) for argument in arguments]
+        if name.startswith("expect_all"):
+            conditions = values[0] if len(values) == 1 and isinstance(values[0], dict) else None
+        else:
+            conditions = {values[0]: values[1]} if len(values) == 2 and isinstance(values[0], str) else None
+        if conditions is None:
+            yield refusal("expectation", node, f"{name} takes a name and a condition, as text")
+        else:
+            yield from sql_conditions(node, conditions)
+
+    def declared(self, node: ast.Call, among: set[str]) -> Iterator[Refusal]:
+        name = self.pipelines_name(node.func)
+        if name not in among:
+            yield refusal("call", node, "only declarations of the pipeline are called here")
+            return
+        if node.args:
+            yield refusal("argument", node, f"{name} takes its arguments by name")
+        values = {keyword.arg: keyword.value for keyword in node.keywords}
+        if len(values) != len(node.keywords):
+            yield refusal("argument", node, f"{name} is given an argument twice")
+        for key, value in values.items():
+            if key is None or key not in ARGUMENTS[name]:
+                yield refusal("argument", node, f"{name} takes no {key or '**'} here")
+            elif not is_literal(value):
+                yield refusal("argument", value, f"{key} is not a literal")
+            elif fault := fault_of_argument(key, literal_of(value)):
+                yield refusal("argument", value, f"{key} {fault}")
+
+    def query(self, node: ast.expr) -> Iterator[Refusal]:
+        """An expression that makes a DataFrame or a column of one."""
+        if isinstance(node, ast.Call):
+            yield from self.called(node)
+        elif isinstance(node, ast.Constant):
+            if not isinstance(node.value, LITERALS) or len(str(node.value)) > MAX_TEXT:
+                yield refusal("literal", node, "it is not a literal of SQL")
+        elif isinstance(node, ast.List | ast.Tuple):
+            for element in node.elts:
+                yield from self.query(element)
+        elif isinstance(node, ast.BinOp | ast.Compare | ast.UnaryOp):
+            yield from self.operated(node)
+        else:
+            yield refusal("expression", node, f"{type(node).__name__} is not allowed in a query")
+
+    def operated(self, node: ast.BinOp | ast.Compare | ast.UnaryOp) -> Iterator[Refusal]:
+        """Arithmetic and comparisons of columns. Of constants alone there is none: `"a" + "b"` and `"%s" % x` would
+        make text that nobody has judged."""
+        if isinstance(node, ast.UnaryOp):
+            operands = [node.operand]
+        else:
+            operands = [node.left, *(node.comparators if isinstance(node, ast.Compare) else [node.right])]
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow | ast.MatMult | ast.LShift | ast.RShift):
+            yield refusal("expression", node, f"{type(node.op).__name__} is not allowed in a query")
+        if not is_number(operands[0]) and not makes_column(operands[0]):
+            yield refusal("expression", node, "text is not put together; write it out")
+        if not isinstance(node, ast.UnaryOp) and not any(map(makes_column, operands)):
+            yield refusal("expression", node, "constants are not put together; write the result")
+        for operand in operands:
+            yield from self.query(operand)
+
+    def called(self, node: ast.Call) -> Iterator[Refusal]:
+        method = node.func
+        if not isinstance(method, ast.Attribute):
+            yield refusal("call", node, "only methods of spark, of its tables and of functions are called")
+            return
+        yield from self.receiver(method)
+        if any(
+            keyword.arg is None or keyword.arg not in ("how", "on", "allowMissingColumns") for keyword in node.keywords
+        ):
+            yield refusal("argument", node, f"{method.attr} takes no such argument by name here")
+        values = [*node.args, *(keyword.value for keyword in node.keywords)]
+        for value in values:
+            yield from self.query(value)
+        rule = METHOD_RULES.get(method.attr)
+        if rule is None:
+            return
+        texts = [literal_of(value) if is_literal(value) else None for value in node.args]
+        if fault := rule(texts):
+            yield refusal(
+                "sql" if method.attr in SQL_METHODS | {"sql"} else "argument", node, f"{method.attr}: {fault}"
+            )
+
+    def receiver(self, method: ast.Attribute) -> Iterator[Refusal]:
+        """What a method is called on: `spark`, a chain that begins there, or the functions that were imported."""
+        value = method.value
+        if isinstance(value, ast.Name):
+            module = self.aliases.get(value.id)
+            allowed = {"functions": FUNCTIONS, "Window": {"partitionBy", "orderBy"}}.get(module or "", set())
+            if value.id == "spark":
+                allowed = {"sql", "table"}
+            if method.attr not in allowed:
+                yield refusal("name", method, f"{value.id}.{method.attr} may not be used")
+            return
+        if method.attr not in METHODS - {"read", "readStream", "sql"}:
+            yield refusal("method", method, f"the method {method.attr} may not be used")
+        if isinstance(value, ast.Attribute):
+            root = value.value
+            if not (isinstance(root, ast.Name) and root.id == "spark" and value.attr in ("read", "readStream")):
+                yield refusal("attribute", value, f"the attribute {value.attr} may not be used")
+        elif isinstance(value, ast.Call):
+            yield from self.called(value)
+        elif makes_column(value):
+            yield from self.query(value)
+        else:
+            yield refusal("attribute", value, "a method is called on what is no column and no table")
+
+
+def is_number(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+
+
+def makes_column(node: ast.expr) -> bool:
+    """Calls begin at `spark` or at the functions, so what they give is a table or a column, never text."""
+    if isinstance(node, ast.BinOp | ast.Compare):
+        return makes_column(node.left) or is_number(node.left)
+    return isinstance(node, ast.Call) or (isinstance(node, ast.UnaryOp) and makes_column(node.operand))
+
+
+def refusal(rule: str, node: ast.AST, message: str) -> Refusal:
+    return Refusal(rule, getattr(node, "lineno", 1), message)
+
+
+def is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def is_literal(node: ast.expr) -> bool:
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, LITERALS) and len(str(node.value)) <= MAX_TEXT
+    if isinstance(node, ast.Dict):
+        return all(key is not None and is_literal(key) for key in node.keys) and all(map(is_literal, node.values))
+    return isinstance(node, ast.List | ast.Tuple) and all(map(is_literal, node.elts))
+
+
+def literal_of(node: ast.expr) -> object:
+    return ast.literal_eval(node) if is_literal(node) else None
+
+
+def sql_conditions(node: ast.expr, conditions: dict[object, object]) -> Iterator[Refusal]:
+    for name, condition in conditions.items():
+        if not isinstance(name, str) or not NAME.fullmatch(name) or not isinstance(condition, str):
+            yield refusal("expectation", node, "an expectation is a name and a condition, as text")
+        elif fault := expressions.fault_of(condition):
+            yield refusal("sql", node, f"{name}: {fault}")
+
+
+def fault_of_argument(key: str, value: object) -> str | None:
+    """Why a declaration may not be given this."""
+    if key in ("name", "target", "source"):
+        return (
+            None if isinstance(value, str) and NAME.fullmatch(value) else "is not the name of a dataset of the pipeline"
+        )
+    if key in ("keys", "cluster_by") or key.endswith("column_list"):
+        fine = isinstance(value, list) and all(isinstance(item, str) and NAME.fullmatch(item) for item in value)
+        return None if fine else "is not a list of columns"
+    if key in ("sequence_by", "apply_as_deletes"):
+        return expressions.fault_of(value) if isinstance(value, str) else "is not an expression as text"
+    if key.startswith("expect_all"):
+        conditions = value if isinstance(value, dict) else {"": None}
+        found = list(sql_conditions(ast.Constant(value=None, lineno=1, col_offset=0), conditions))
+        return found[0].message if found else None
+    if key == "table_properties":
+        fine = isinstance(value, dict) and all(
+            isinstance(item, str) and PROPERTY.fullmatch(str(name)) for name, item in value.items()
+        )
+        return None if fine else "holds a property that may not be set"
+    if key == "options":
+        return fault_of_options(value)
+    allowed: dict[str, Callable[[object], bool]] = {
+        "comment": lambda item: isinstance(item, str),
+        "schema": lambda item: isinstance(item, str) and fault_of_schema([item]) is None,
+        "stored_as_scd_type": lambda item: item in (1, 2, "1", "2"),
+        "format": lambda item: item == "kafka",
+    }
+    return None if allowed[key](value) else "is not allowed to be that"
+
+
+def fault_of_options(value: object) -> str | None:
+    if not isinstance(value, dict):
+        return "are not a dictionary"
+    for key, item in value.items():
+        if fault := fault_of_option([key, item]):
+            return fault
+    return None
+
+
+def fault_of_option(values: list[object]) -> str | None:
+    if len(values) != 2 or not isinstance(values[0], str) or not OPTIONS.fullmatch(values[0]):
+        return f"the option {values[0] if values else None!r:.60} may not be set"
+    if values[0] == "cloudFiles.format" and values[1] not in FORMATS - {"cloudFiles", "kafka", "delta"}:
+        return f"the format {values[1]!r:.60} may not be read"
+    if values[0] == "kafka.bootstrap.servers" and not BROKERS.fullmatch(str(values[1])):
+        return "the brokers are not of the form host:port"
+    return None if isinstance(values[1], str | int | bool) else "an option's value is a literal"
+
+
+def fault_of_schema(values: list[object]) -> str | None:
+    """Columns as `name TYPE, ...`; parsed by casting to a structure of them."""
+    text = values[0] if len(values) == 1 else None
+    if not isinstance(text, str) or re.search(r"[^A-Za-z0-9_<>:, ().`]", text):
+        return "a schema is text of names and types"
+    return None
+
+
+def fault_of_columns(values: list[object]) -> str | None:
+    for value in values:
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if text is not None and not (
+                isinstance(text, str) and (text == "*" or re.fullmatch(r"[\w.]+(\.\*)?", text))
+            ):
+                return f"{text!r:.60} is not a column"
+    return None
+
+
+def fault_of_sql(values: list[object]) -> str | None:
+    if len(values) != 1 or not isinstance(values[0], str):
+        return "a query is one text"
+    try:
+        expressions.parse_query(values[0])
+    except LakemeshError as error:
+        return error.detail
+    return None
+
+
+def fault_of_expressions(values: list[object]) -> str | None:
+    for value in values:
+        if value is None:
+            continue  # an expression of functions, judged as such
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if not isinstance(text, str):
+                return "an expression is text"
+            if re.fullmatch(r"\*|[A-Za-z]\w*\.\*", text):
+                continue
+            if fault := expressions.fault_of_aliased(text):
+                return fault
+    return None
+
+
+def fault_of_computed(values: list[object]) -> str | None:
+    """`selectExpr` and `expr` take text and nothing else."""
+    return "an expression is text" if None in values or not values else fault_of_expressions(values)
+
+
+def matches(pattern: re.Pattern[str], what: str, *, optional: bool = False) -> Callable[[list[object]], str | None]:
+    def rule(values: list[object]) -> str | None:
+        if optional and not values:
+            return None
+        fine = len(values) == 1 and isinstance(values[0], str) and pattern.fullmatch(values[0]) is not None
+        return None if fine and ".." not in str(values[0]) else f"{values[0] if values else None!r:.80} is not {what}"
+
+    return rule
+
+
+METHOD_RULES: dict[str, Callable[[list[object]], str | None]] = {
+    "sql": fault_of_sql,
+    "where": fault_of_expressions,
+    "filter": fault_of_expressions,
+    "selectExpr": fault_of_computed,
+    "expr": fault_of_computed,
+    "option": fault_of_option,
+    "schema": fault_of_schema,
+    "select": fault_of_columns,
+    "table": matches(TABLE, "the name of a table"),
+    "load": matches(VOLUME, "a path in a volume", optional=True),
+    "format": matches(re.compile("|".join(sorted(FORMATS))), "a format that may be read"),
+}

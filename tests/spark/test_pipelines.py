@@ -1,0 +1,38 @@
+"""Pipelines on Spark: what is rendered runs, and gives what the definition says."""
+
+from pathlib import Path
+
+import pytest
+
+from lakemesh.lakehouse.embedded import open_workspace
+from lakemesh.pipelines.prove import Proof, prove
+from lakemesh.pipelines.render import render
+from lakemesh.pipelines.requests import definition_of
+from tests.pipelines.sales import sales
+from tests.spark.spark import MISSING, PYTHON
+
+REQUEST = (
+    "orders and customers from CSV files every hour, drop rows without id, latest customer by update time,"
+    " daily revenue by country"
+)
+
+
+@pytest.fixture(params=["sales", "request"])
+def proved(request: pytest.FixtureRequest) -> object:
+    return sales() if request.param == "sales" else definition_of(REQUEST)
+
+
+async def test_a_pipeline_gives_the_rows_that_its_definition_says(proved: object, tmp_path: Path) -> None:
+    if not PYTHON.exists():
+        pytest.skip(MISSING)
+    workspace = await open_workspace(tmp_path)
+    try:
+        proof: Proof = await prove(proved, render(proved), spark=PYTHON.parents[1], warehouse=workspace.warehouse)
+    finally:
+        await workspace.close()
+    assert proof.error is None, proof.message
+    assert {name: table for name, table in proof.tables.items() if table.differing} == {}
+    assert any(
+        table.rows < proof.input_rows["order_files" if "order_files" in proof.input_rows else "orders_files"]
+        for table in proof.tables.values()
+    )
