@@ -44,7 +44,9 @@ def view(server: Server) -> "Table":
     from rich.table import Table
 
     health = server.ask("GET", "/health/ready", timeout_seconds=SECONDS)
-    executions = server.ask("GET", "/console/api/executions", timeout_seconds=SECONDS).get("executions", [])
+    executions = server.ask("GET", "/console/api/executions?live=true&nested=true", timeout_seconds=SECONDS).get(
+        "executions", []
+    )
     engine = health.get("parts", {}).get("engine", {})
     load = f"active {engine.get('active', 0)}  queued {engine.get('queued', 0)}"
     title = f"{server.url}  {health.get('status', '?')}  {load}"
@@ -58,8 +60,8 @@ def summarise(executions: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     latencies: dict[str, list[float]] = defaultdict(list)
     failed: Counter[str] = Counter()
     for execution in executions:
-        latencies[execution["agent"]].append(execution["latency_ms"])
-        failed[execution["agent"]] += execution["outcome"] != "ok"
+        latencies[execution["agent_id"]].append(execution["latency_ms"])
+        failed[execution["agent_id"]] += not execution["success"]
     rows: list[tuple[str, ...]] = []
     for agent, values in sorted(latencies.items(), key=lambda item: -len(item[1])):
         ordered = sorted(values)

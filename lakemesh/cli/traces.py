@@ -43,8 +43,6 @@ def traces(
     profile: Profile = None,
 ) -> None:
     """List the newest executions, or draw the spans of one trace."""
-    from lakemesh.services.console.api import TRACE, span_views
-
     deployed = deployment_of(environment, profile) if environment else None
     if trace_id is None:
         wanted = {"agent": agent, "failed": int(failed)}
@@ -52,7 +50,7 @@ def traces(
         print_list(found, as_json=as_json)
         return
     whole = asyncio.run(whole_id(trace_id.lower(), deployed))
-    spans = span_views(asyncio.run(ask("traces", TRACE, {"trace_id": whole}, limit, deployed)).to_dicts())
+    spans = asyncio.run(spans_of(whole, deployed))
     if not spans:
         raise NotFound(f"No span of the trace {trace_id!r:.60} is in Delta.")
     if as_json:
@@ -79,6 +77,18 @@ async def whole_id(given: str, deployed: "Deployment | None") -> str:
     if not found and len(given) < 32:
         raise NotFound(f"No execution of a trace {given!r} is in Delta.")
     return str(found[0]) if found else given
+
+
+async def spans_of(trace_id: str, deployed: "Deployment | None") -> list[dict[str, Any]]:
+    """The spans in the order of the tree. Who reads the tables from a command line sees all of them."""
+    from lakemesh.cli.opened import opened_configuration
+    from lakemesh.services.console.history import History
+    from lakemesh.services.console.queries import Viewer
+    from lakemesh.services.console.spans import span_views
+
+    async with opened_configuration(deployed) as (workspace, config):
+        rows, _, _ = await History(workspace.warehouse, config.telemetry).trace(trace_id)
+    return span_views(rows, Viewer("", is_operator=True))
 
 
 async def ask(

@@ -261,6 +261,7 @@ def console_of(services: Services) -> list[BaseRoute]:
         config.console,
         warehouse=services.workspace.warehouse,
         telemetry=config.telemetry,
+        has_invocations=services.invocations is not None,
     )
     services.router.observe(console.note)
     return console_routes(console)

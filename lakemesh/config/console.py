@@ -4,8 +4,8 @@ from lakemesh.config.base import Section
 
 
 class ConsoleConfig(Section):
-    """The pages at `/`. They show what everybody's executions did, though not their content, so `operators` may
-    name the users who see them; without it every caller of the server does."""
+    """The pages at `/`. Everybody sees their own work there; `server.operators`, and the users in `operators`, see
+    everybody's, with content and why it failed."""
 
     enabled: bool = True
-    operators: list[str] | None = None
+    operators: list[str] = []

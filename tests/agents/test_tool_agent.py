@@ -116,9 +116,9 @@ def test_model_and_tools_until_there_is_an_answer(world: World) -> None:
 def test_each_tool_is_a_nested_run_with_a_row(world: World) -> None:
     world.script(calls(("add_days", {"day": "2026-02-27"})), says("Fine."))
     trace_id = world.ask("tomorrow?").json()["metadata"]["trace_id"]
-    url = f"{world.server.url}/console/api/executions"
+    url = f"{world.server.url}/console/api/executions?nested=true"
     rows = httpx.get(url, headers={"authorization": "Bearer ann"}).json()
-    found = {row["agent"]: row for row in rows["executions"] if row["trace_id"] == trace_id}
+    found = {row["agent_id"]: row for row in rows["executions"] if row["trace_id"] == trace_id}
     assert set(found) == {"helper", "add_days"}
 
 

@@ -35,6 +35,7 @@ PYTHON_CLIENTS = {
 NODE_CLIENTS = {
     "inspector": ("@modelcontextprotocol/inspector@0.15.0",),
     "a2a-js": ("@a2a-js/sdk@1.3.0",),
+    "axe": ("axe-core@4.14.1",),
     "openapi-typescript": ("openapi-typescript@7.13.0", "@types/node@22.20.5", "typescript@5.9.3"),
 }
 NODE = "node@22.23.3"

@@ -1,45 +1,39 @@
-"""What the console's pages ask the server: recent executions, one trace, one dashboard."""
+"""What the console's pages ask the server: figures, executions, conversations, traces, dashboards."""
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from importlib.resources import files
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
-from pydantic_core import from_json
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from lakemesh.config.console import ConsoleConfig
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.dashboards import dashboards
 from lakemesh.edge import identity_of
-from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, PermissionDenied
+from lakemesh.edge.caller import is_operator
+from lakemesh.errors import LakemeshError, NotFound, PermissionDenied
 from lakemesh.http import json_response, problem_response
 from lakemesh.lakehouse.warehouse import Warehouse
+from lakemesh.services.console.assets import ChartLibrary, asset_routes
+from lakemesh.services.console.history import History, Rows
+from lakemesh.services.console.live import LiveExecutions, merged, started_at
+from lakemesh.services.console.overview import overview
+from lakemesh.services.console.queries import PAGE_ROWS, Viewer, query_of
+from lakemesh.services.console.spans import log_view, parsed, span_views
 from lakemesh.telemetry import ExecutionRecord
 
-KEPT_EXECUTIONS = 200
-QUERY_SECONDS = 20.0
-MAX_HOURS = 24 * 366
-POINTS = 60
-MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
-}
-TRACE = """
-SELECT span_id, parent_span_id, name, start_time_unix_nano, end_time_unix_nano, status.code AS code, attributes
-FROM {table} WHERE trace_id = :trace_id ORDER BY start_time_unix_nano LIMIT 1000
-"""
+TRACE_ID = re.compile(r"[0-9a-f]{32}")
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request, Viewer], Awaitable[Response]]
 
 
 class Console:
-    """Reads what telemetry wrote, and keeps the last executions of this process at hand for a live view."""
+    """Reads what telemetry wrote, with the last executions of this process on top. Everybody sees their own work;
+    operators (`server.operators`, and those of the console's own section) see all of it."""
 
     def __init__(
         self,
@@ -47,146 +41,158 @@ class Console:
         *,
         warehouse: Warehouse,
         telemetry: TelemetryConfig,
+        has_invocations: bool = False,
     ) -> None:
-        self._operators = None if config.operators is None else frozenset(config.operators)
-        self._warehouse = warehouse
-        self._telemetry = telemetry
-        self._trace_statement = TRACE.format(table=telemetry.table("traces"))
-        self._recent: deque[ExecutionRecord] = deque(maxlen=KEPT_EXECUTIONS)
+        self._operators = frozenset(config.operators)
+        self._history = History(warehouse, telemetry)
+        self._live = LiveExecutions()
+        self._has_invocations = has_invocations
+        self._captures = telemetry.capture_content is not False
+        self.note: Callable[[ExecutionRecord], None] = self._live.note
+        self.charts = ChartLibrary()
 
-    def note(self, record: ExecutionRecord) -> None:
-        """An execution ended."""
-        self._recent.append(record)
+    async def me(self, request: Request, viewer: Viewer) -> Response:
+        """Who looks, and what this server has to show."""
+        return json_response(
+            {
+                "user": viewer.user,
+                "operator": viewer.is_operator,
+                "invocations": self._has_invocations,
+                "captures_content": self._captures,
+                "charts": self.charts.version,
+            }
+        )
 
-    async def executions(self, request: Request) -> Response:
-        return json_response({"executions": [execution_view(record) for record in reversed(self._recent)]})
+    async def overview(self, request: Request, viewer: Viewer) -> Response:
+        query = query_of(request).seen_by(viewer)
+        written = await self._history.groups(query)
+        live = self._live.rows(query)
+        if live:
+            # Asked after the groups: what arrives meanwhile is missing for once, and never counted twice.
+            known = await self._history.ids_since(query, started_at(live[-1]))
+            live = [row for row in live if row["execution_id"] not in known]
+        return json_response(overview(query, written, live))
 
-    async def trace(self, request: Request) -> Response:
+    async def executions(self, request: Request, viewer: Viewer) -> Response:
+        """The newest that fit the filters; one of them, by its id, with its content and what was said of it."""
+        query = query_of(request).seen_by(viewer)
+        live = self._live.rows(query)
+        if query.live:
+            return json_response({"executions": [execution_view(row) for row in live[:PAGE_ROWS]]})
+        written = await self._history.executions(query, content=query.execution is not None)
+        rows = merged(live, written, limit=PAGE_ROWS)
+        return json_response({"executions": [execution_view(row) for row in rows], "more": len(rows) == PAGE_ROWS})
+
+    async def sessions(self, request: Request, viewer: Viewer) -> Response:
+        query = query_of(request).seen_by(viewer)
+        return json_response({"sessions": [session_view(row) for row in await self._history.sessions(query)]})
+
+    async def session(self, request: Request, viewer: Viewer) -> Response:
+        """A conversation: what was asked and answered in one user's session, oldest first."""
+        query = query_of(request)
+        if query.session is None:
+            raise NotFound("Name the session: ?session=...")
+        query = query.model_copy(update={"user": viewer.only or query.user})
+        written, feedback = await asyncio.gather(
+            self._history.executions(query, content=True), self._history.feedback(session_id=query.session)
+        )
+        turns = merged(self._live.rows(query), written, limit=PAGE_ROWS)
+        return json_response(with_feedback(turns[::-1], feedback, "turns"))
+
+    async def trace(self, request: Request, viewer: Viewer) -> Response:
+        """The tree of spans, the executions in it, what was logged meanwhile and what people said. `pending` while
+        something of it is known and not yet in the tables."""
         trace_id = request.path_params["trace_id"]
-        try:
-            result = await self._warehouse.query(
-                self._trace_statement, {"trace_id": trace_id}, timeout_seconds=QUERY_SECONDS
-            )
-        except NotFound:
-            return json_response({"spans": []})  # nothing was written yet
-        return json_response({"spans": span_views(result.to_dicts())})
+        if not TRACE_ID.fullmatch(trace_id):
+            raise NotFound("A trace's id has 32 hexadecimal digits.")
+        (spans, logs, written), feedback = await asyncio.gather(
+            self._history.trace(trace_id), self._history.feedback(trace_id=trace_id)
+        )
+        live = self._live.of_trace(trace_id)
+        rows = merged(live, written, limit=PAGE_ROWS)
+        if not viewer.is_operator:
+            rows = [row for row in rows if row["user_id"] == viewer.user]
+        shown = {row["span_id"] for row in spans}
+        pending = not spans or any(row["span_id"] and row["span_id"] not in shown for row in rows)
+        views = span_views(spans, viewer) if rows or viewer.is_operator else []
+        found = with_feedback(rows[::-1], feedback, "executions")
+        lines = [log_view(row) for row in logs] if viewer.is_operator else []
+        return json_response({**found, "spans": views, "logs": lines, "pending": pending})
 
-    async def list_dashboards(self, request: Request) -> Response:
+    async def list_dashboards(self, request: Request, viewer: Viewer) -> Response:
         found = dashboards().values()
         return json_response(
             {"dashboards": [{"name": d.name, "title": d.title, "description": d.description} for d in found]}
         )
 
-    async def dashboard(self, request: Request) -> Response:
-        """The dashboard's rows over the last `hours`."""
+    async def dashboard(self, request: Request, viewer: Viewer) -> Response:
+        """The dashboard's rows over the last `hours`. They are of everybody, so they are for operators."""
         found = dashboards().get(request.path_params["name"])
         if found is None:
             raise NotFound(f"There is no such dashboard; there are {', '.join(dashboards())}.")
-        hours = hours_of(request)
-        end = datetime.now(UTC)
+        if not viewer.is_operator:
+            raise PermissionDenied("Dashboards show everybody's work: they are for operators (server.operators).")
+        query = query_of(request)
         values = {
-            "start": end - timedelta(hours=hours),
-            "end": end,
-            "bucket_seconds": max(60, int(hours * 3_600 / POINTS) // 60 * 60),
+            "start": query.until - timedelta(hours=query.hours),
+            "end": query.until,
+            "bucket_seconds": query.bucket_seconds,
         }
-        parameters = {name: values[name] for name in found.parameters}
-        statement = found.statement_in(self._telemetry.catalog, self._telemetry.schema_name)
-        try:
-            result = await self._warehouse.query(statement, parameters, timeout_seconds=QUERY_SECONDS)
-        except NotFound:
-            return json_response({"columns": [], "rows": []})  # nothing was written yet
+        result = await self._history.dashboard(found, {name: values[name] for name in found.parameters})
+        if result is None:
+            return json_response({"columns": [], "rows": []})
         return json_response({"columns": result.columns, "rows": result.rows})
 
-    def guarded(self, handler: Handler) -> Handler:
-        """The handler, for callers who may look; errors as problem details."""
+    def viewer_of(self, request: Request) -> Viewer:
+        user = identity_of(request.scope).user
+        return Viewer(user, user in self._operators or is_operator(request.scope))
+
+    def guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        """The handler with who looks; errors as problem details."""
 
         async def handle(request: Request) -> Response:
             try:
-                identity = identity_of(request.scope)
-                if self._operators is not None and identity.user not in self._operators:
-                    raise PermissionDenied("Only the operators named in the configuration see the console.")
-                return await handler(request)
+                response = await handler(request, self.viewer_of(request))
             except LakemeshError as error:
-                return problem_response(error)
+                response = problem_response(error)
+            response.headers["Cache-Control"] = "no-store"
+            return response
 
         return handle
 
 
-def hours_of(request: Request) -> float:
-    try:
-        hours = float(request.query_params.get("hours", "24"))
-    except ValueError:
-        hours = 0.0
-    if not 0 < hours <= MAX_HOURS:
-        raise InvalidRequest(f"hours is a number up to {MAX_HOURS}.")
-    return hours
+def execution_view(row: dict[str, Any]) -> dict[str, Any]:
+    view = {**row, "timestamp": started_at(row)}
+    for name in ("degraded", "models", "prompts"):
+        view[name] = parsed(view[name]) or []
+    for name in ("input_data", "output_data"):
+        if name in view:
+            view[name] = parsed(view[name])
+    return view
 
 
-def execution_view(record: ExecutionRecord) -> dict[str, Any]:
-    return {
-        "started": datetime.fromtimestamp(record.timestamp_ns / 1e9, tz=UTC).isoformat(timespec="milliseconds"),
-        "agent": record.agent_id,
-        "door": record.door,
-        "latency_ms": round(record.latency_ms, 2),
-        "outcome": "ok" if record.success else record.error_code,
-        "degraded": "; ".join(record.degraded),
-        "trace_id": record.trace_id,
-    }
+def session_view(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, **{name: started_at({"timestamp": row[name]}) for name in ("started", "ended")}}
 
 
-def span_views(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Spans in the order of the tree, each below its parent, with its depth."""
-    known = {row["span_id"] for row in rows}
-    children: dict[str | None, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        parent = row["parent_span_id"] if row["parent_span_id"] in known else None
-        children.setdefault(parent, []).append(row)
-    views: list[dict[str, Any]] = []
-    pending = [(row, 0) for row in reversed(children.get(None, []))]
-    while pending:
-        row, depth = pending.pop()
-        views.append(span_view(row, depth))
-        pending += [(child, depth + 1) for child in reversed(children.get(row["span_id"], []))]
-    return views
-
-
-def span_view(row: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    return {
-        "name": row["name"],
-        "depth": depth,
-        "start_ms": row["start_time_unix_nano"] / 1e6,
-        "end_ms": row["end_time_unix_nano"] / 1e6,
-        "failed": row["code"] == "STATUS_CODE_ERROR",
-        "attributes": from_json(row["attributes"] or "{}"),
-    }
-
-
-def asset_response(name: str) -> Response:
-    suffix = name[name.rfind(".") :]
-    content = files(__package__ or "").joinpath(name).read_bytes()
-    return Response(content, media_type=MEDIA_TYPES[suffix], headers=HEADERS)
+def with_feedback(rows: Rows, feedback: Rows, name: str) -> dict[str, Any]:
+    """The executions, and what was said of those among them."""
+    shown = {row["execution_id"] for row in rows}
+    said = [{**row, "correction": parsed(row["correction"])} for row in feedback if row["execution_id"] in shown]
+    return {name: [execution_view(row) for row in rows], "feedback": said}
 
 
 def console_routes(console: Console) -> list[BaseRoute]:
-    """The page at `/`, its files under `/console/`, what it asks under `/console/api/`."""
-    assets = {file.name for file in files(__package__ or "").iterdir() if file.name.endswith((".css", ".js"))}
-
-    async def page(request: Request) -> Response:
-        return asset_response("index.html")
-
-    async def asset(request: Request) -> Response:
-        name = request.path_params["name"]
-        return asset_response(name) if name in assets else problem_response(NotFound("There is no such file."))
-
-    async def to_page(request: Request) -> Response:
-        return RedirectResponse("/")
-
-    return [
-        Route("/", page),
-        Route("/console", to_page),
-        Route("/console/api/executions", console.guarded(console.executions)),
-        Route("/console/api/traces/{trace_id}", console.guarded(console.trace)),
-        Route("/console/api/dashboards", console.guarded(console.list_dashboards)),
-        Route("/console/api/dashboards/{name}", console.guarded(console.dashboard)),
-        Route("/console/{name}", asset),
-    ]
+    """The page and its files, and what it asks under `/console/api/`."""
+    paths = {
+        "me": console.me,
+        "overview": console.overview,
+        "executions": console.executions,
+        "sessions": console.sessions,
+        "session": console.session,
+        "traces/{trace_id}": console.trace,
+        "dashboards": console.list_dashboards,
+        "dashboards/{name}": console.dashboard,
+    }
+    api = [Route(f"/console/api/{path}", console.guarded(handler)) for path, handler in paths.items()]
+    return [*api, *asset_routes(console.charts)]
