@@ -20,6 +20,8 @@ from lakemesh.cli import (
     init,
     mcp,
     memory,
+    optimize,
+    prompts,
     serve,
     sql,
     telemetry,
@@ -35,6 +37,7 @@ app.command("init")(init.init)
 app.command("serve")(serve.serve)
 app.command("execute")(execute.execute)
 app.command("evaluate")(evaluate.evaluate)
+app.command("optimize")(optimize.optimize)
 app.command("sql")(sql.sql)
 app.command("demo")(demo.demo)
 app.command("mcp")(mcp.mcp)
@@ -57,6 +60,7 @@ for command in (
     app.command(command.__name__)(command)
 app.add_typer(config.config, name="config")
 app.add_typer(memory.memory, name="memory")
+app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(telemetry.telemetry, name="telemetry")
 
 

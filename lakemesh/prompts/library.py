@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from lakemesh.config.prompts import PromptSelection
 from lakemesh.errors import InvalidRequest, LakemeshError, NotFound
 from lakemesh.lakehouse.volumes import VolumeEntry, Volumes
+from lakemesh.prompts.selections import FILE_NAME, Selections, parse_selections
 from lakemesh.prompts.templates import MAX_FILE_BYTES, Prompt, parse_file_name, parse_prompt
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Library:
         self.volume = volume
         self.prompts: Mapping[str, Mapping[int, Prompt]] = {}
         self.faults: Mapping[str, str] = {}
+        self.selections: Mapping[str, PromptSelection] = {}
         self._volumes = volumes
         self._seen: dict[str, SeenFile] = {}
         self._environment: PromptEnvironment | None = None
@@ -68,7 +71,31 @@ class Library:
                 if self.prompts or not isinstance(error, NotFound):
                     self.faults = {**self.faults, "volume": error.detail}
                 return False
-            return await self._take(by_version(entries), frozenset(needed))
+            chosen = {(name, version) for name, one in self.selections.items() for version in one.served()}
+            different = await self._take(by_version(entries), frozenset(needed) | chosen)
+            return await self._take_selections() or different
+
+    async def _take_selections(self) -> bool:
+        """What operators chose; a choice of what is not there is named, and the former one stays in force."""
+        try:
+            file = parse_selections(await self._volumes.read(f"{self.volume}/{FILE_NAME}"))
+        except NotFound:
+            file = Selections()
+        except LakemeshError as error:
+            self.faults = {**self.faults, FILE_NAME: error.detail}
+            return False
+        taken: dict[str, PromptSelection] = {}
+        for name, chosen in file.prompts.items():
+            missing = set(chosen.selection.served()) - self.prompts.get(name, {}).keys()
+            if not missing:
+                taken[name] = chosen.selection
+                continue
+            self.faults = {**self.faults, FILE_NAME: f"{name} has no version {min(missing)}."}
+            if name in self.selections:
+                taken[name] = self.selections[name]
+        different = taken != self.selections
+        self.selections = taken
+        return different
 
     async def _take(self, files: Mapping[Version, Sequence[VolumeEntry]], needed: frozenset[Version]) -> bool:
         faults: dict[str, str] = {}

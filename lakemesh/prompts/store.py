@@ -1,8 +1,8 @@
 """Every version of every prompt, in memory, read again from the volume while the server runs."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import structlog
 from opentelemetry.trace import Tracer
 
 from lakemesh.config.change import Change, Replacement
-from lakemesh.config.prompts import PromptsConfig
+from lakemesh.config.prompts import PromptsConfig, PromptSelection
 from lakemesh.errors import ConfigurationInvalid, NotFound
 from lakemesh.lakehouse.volumes import Volumes
 from lakemesh.prompts.library import Library
@@ -47,6 +47,7 @@ class PromptStore:
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._subscribers: list[Callable[[], None]] = []
+        self._candidates: dict[str, Prompt] = {}
 
     async def prepare(self, config: PromptsConfig) -> Change:
         """New selections, or another volume. Prompts are read first, so that files and a configuration that selects
@@ -141,6 +142,21 @@ class PromptStore:
                 found[name] = self._choose(name, "", config)[0].variables
         return found
 
+    def selection(self, name: str, config: PromptsConfig | None = None) -> PromptSelection:
+        """What is in force for a prompt: what operators chose, else what configuration says."""
+        chosen = self._library.selections.get(name)
+        return chosen or (config or self._config).selections.get(name, DEFAULT)
+
+    @contextmanager
+    def trying(self, candidate: Prompt) -> Iterator[None]:
+        """Have everybody in this process get `candidate` for the prompt of its name, while the block runs. For
+        evaluations, which have a process of their own."""
+        self._candidates[candidate.name] = candidate
+        try:
+            yield
+        finally:
+            del self._candidates[candidate.name]
+
     def health(self) -> dict[str, Any]:
         return {"prompts": len(self._library.prompts), "degraded": dict(self._library.faults) or None}
 
@@ -149,8 +165,9 @@ class PromptStore:
         if not versions:
             known = ", ".join(sorted(self._library.prompts)) or "none"
             raise NotFound(f"There is no prompt {name!r:.60}; there are: {known}.")
-        selection = (config or self._config).selections.get(name, DEFAULT)
-        version, label = choose_version(name, versions, selection, sticky_key)
+        if name in self._candidates:
+            return self._candidates[name], "candidate"
+        version, label = choose_version(name, versions, self.selection(name, config), sticky_key)
         return versions[version], label
 
     async def _refresh_forever(self) -> None:

@@ -146,3 +146,12 @@ class WebSocketEvent(BaseModel):
     id: str | None
     event: str
     data: dict[str, Any]
+
+
+class PromptsView(BaseModel):
+    """What a server serves: by prompt, its selection as in the configuration. `degraded` names what could not be
+    read."""
+
+    replica: str
+    selections: dict[str, dict[str, Any]]
+    degraded: dict[str, str] | None

@@ -1,0 +1,236 @@
+"""`lakemesh prompts`: what serves, on this machine or in a deployed app, and moving it."""
+
+import asyncio
+import getpass
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from lakemesh.cli.server import Deployed, Profile, Server, Token, Url, deployment_of, server_of
+from lakemesh.errors import InvalidRequest, LakemeshError, Unavailable
+
+if TYPE_CHECKING:
+    from lakemesh.evaluation.promotion import Promotion
+    from lakemesh.lakehouse.workspace import Workspace
+
+T = TypeVar("T")
+prompts = typer.Typer(no_args_is_help=True, help="Prompts: which versions there are, which serve, and moving that.")
+
+Name = Annotated[str, typer.Argument(help="The prompt's name.")]
+Version = Annotated[int, typer.Argument(min=1, help="The version's number.")]
+Why = Annotated[str, typer.Option(help="The reason, for the audit line.")]
+Wait = Annotated[
+    float, typer.Option("--wait", min=0, help="With --url or -e: seconds to wait until the server serves by it.")
+]
+ALONE = 3
+"""How often in a row the same replicas have to answer before they are taken for all."""
+
+
+@prompts.command("list")
+def list_prompts(environment: Deployed = None, profile: Profile = None) -> None:
+    """Every prompt, its versions, and what serves."""
+
+    async def lines(opened: "Opened") -> list[str]:
+        promotion = opened.promotion
+        return [
+            f"{name}: versions {', '.join(map(str, versions))}; serves {served(promotion, name)}"
+            for name, versions in promotion.store.list_versions().items()
+        ]
+
+    typer.echo("\n".join(run(environment, profile, lines)) or "There are no prompts.")
+
+
+@prompts.command("show")
+def show(
+    name: Name,
+    version: Annotated[int | None, typer.Argument(min=1, help="The champion when left out.")] = None,
+    environment: Deployed = None,
+    profile: Profile = None,
+) -> None:
+    """The text of a version, after how it came to serve."""
+
+    async def text(opened: "Opened") -> tuple[list[str], str]:
+        promotion = opened.promotion
+        found = promotion.store.get(name, version or promotion.champion(name))
+        moves = [f"{move.at} {move.action} by {move.by}: {move.why}" for move in await promotion.history(name)]
+        return [*moves, f"{name} version {found.version}; serves {served(promotion, name)}"], found.source
+
+    facts, source = run(environment, profile, text)
+    typer.echo("\n".join(facts), err=True)
+    typer.echo(source)
+
+
+@prompts.command("diff")
+def diff(name: Name, old: Version, new: Version, environment: Deployed = None, profile: Profile = None) -> None:
+    """What differs between two versions."""
+    from difflib import unified_diff
+
+    async def sources(opened: "Opened") -> tuple[str, str]:
+        store = opened.promotion.store
+        return store.get(name, old).source, store.get(name, new).source
+
+    before, after = run(environment, profile, sources)
+    names = f"{name}_v{old}", f"{name}_v{new}"
+    typer.echo("\n".join(unified_diff(before.splitlines(), after.splitlines(), *names, lineterm="")))
+
+
+@prompts.command("split")
+def split(
+    name: Name,
+    version: Version,
+    share: Annotated[float, typer.Option(help="Of sessions, between 0 and 1.")] = 0.5,
+    why: Why = "",
+    url: Url = None,
+    token: Token = None,
+    environment: Deployed = None,
+    profile: Profile = None,
+    wait: Wait = 0,
+) -> None:
+    """Begin an experiment: have a version serve a share of sessions beside the champion."""
+    run(environment, profile, lambda opened: opened.promotion.split(name, version, share, why=why))
+    tell(name, url, token, environment, profile, wait)
+
+
+@prompts.command("promote")
+def promote(
+    name: Name,
+    version: Version,
+    why: Why = "",
+    url: Url = None,
+    token: Token = None,
+    environment: Deployed = None,
+    profile: Profile = None,
+    wait: Wait = 0,
+) -> None:
+    """Have a version serve every session."""
+    run(environment, profile, lambda opened: opened.promotion.promote(name, version, why=why))
+    tell(name, url, token, environment, profile, wait)
+
+
+@prompts.command("rollback")
+def rollback(
+    name: Name,
+    why: Why = "",
+    url: Url = None,
+    token: Token = None,
+    environment: Deployed = None,
+    profile: Profile = None,
+    wait: Wait = 0,
+) -> None:
+    """End the experiment, or have the champion before this one serve again."""
+    version = run(environment, profile, lambda opened: opened.promotion.roll_back(name, why=why))
+    typer.echo(f"{name} version {version} serves again.")
+    tell(name, url, token, environment, profile, wait)
+
+
+@prompts.command("experiment")
+def experiment(
+    name: Name,
+    act: Annotated[bool, typer.Option("--act", help="Promote or roll back, when that is decided.")] = False,
+    min_sessions: Annotated[int, typer.Option(min=10, help="Of each arm, before anything is decided.")] = 50,
+    url: Url = None,
+    token: Token = None,
+    environment: Deployed = None,
+    profile: Profile = None,
+    wait: Wait = 0,
+) -> None:
+    """How the running experiment stands by people's feedback. With --act, as a job does it, what is decided is done."""
+    from lakemesh.evaluation.sequential import Rules, decide
+
+    rules = Rules(min_sessions=min_sessions)
+
+    async def look(opened: "Opened") -> tuple[Any, Any, str]:
+        from lakemesh.evaluation import experiments
+
+        arms = await experiments.current_arms(opened.promotion, opened.workspace, opened.schema, name)
+        decision = await experiments.act(opened.promotion, name, arms, rules) if act else decide(*arms, rules)
+        return *arms, decision
+
+    champion, challenger, decision = run(environment, profile, look)
+    for label, arm in (("champion", champion), ("challenger", challenger)):
+        typer.echo(f"{label}: {arm.sessions} sessions" + (f", mean {arm.mean:.3f}" if arm.sessions else ""))
+    typer.echo(f"decision: {decision}" + ("" if act or decision == "go_on" else " (--act does it)"))
+    if act and decision != "go_on":
+        tell(name, url, token, environment, profile, wait)
+
+
+class Opened:
+    """A volume of prompts, opened to be moved."""
+
+    def __init__(self, promotion: "Promotion", workspace: "Workspace", schema: str) -> None:
+        self.promotion = promotion
+        self.workspace = workspace
+        self.schema = schema
+
+
+@asynccontextmanager
+async def opened(environment: str | None, profile: str | None) -> AsyncIterator[Opened]:
+    from lakemesh.cli.opened import opened_configuration
+    from lakemesh.evaluation.promotion import Promotion
+
+    deployed = deployment_of(environment, profile) if environment else None
+    async with opened_configuration(deployed) as (workspace, config):
+        schema = config.telemetry.table("prompt_moves").rpartition(".")[0]
+        promotion = Promotion(config.prompts, workspace, schema=schema, user=getpass.getuser())
+        await promotion.load()
+        yield Opened(promotion, workspace, schema)
+
+
+def run(environment: str | None, profile: str | None, work: "Callable[[Opened], Awaitable[T]]") -> T:
+    async def inside() -> T:
+        async with opened(environment, profile) as found:
+            return await work(found)
+
+    return asyncio.run(inside())
+
+
+def served(promotion: "Promotion", name: str) -> str:
+    split = promotion.store.selection(name).split
+    if split:
+        return ", ".join(f"{version} to {weight / sum(split.values()):.0%}" for version, weight in split.items())
+    return str(promotion.champion(name))
+
+
+def tell(
+    name: str, url: str | None, token: str | None, environment: str | None, profile: str | None, wait: float
+) -> None:
+    """Have the server read it now, and wait until every replica behind its address serves by it."""
+    server = server_of(url, token, environment, profile)
+    if server is None:
+        if wait:
+            raise InvalidRequest("--wait needs the server: --url or -e.")
+        return
+
+    async def wanted(opened: Opened) -> Mapping[str, Any]:
+        return opened.promotion.store.selection(name).model_dump(mode="json", exclude_defaults=True)
+
+    in_force(server, name, run(environment, profile, wanted), wait)
+
+
+def in_force(server: Server, name: str, selection: Mapping[str, Any], wait_seconds: float) -> None:
+    """Ask until as many answers in a row as `ALONE` come from replicas that all serve by `selection`. Raises
+    `Unavailable` past the wait."""
+    until = time.monotonic() + wait_seconds
+    agreeing = 0
+    seen: dict[str, bool] = {}
+    while agreeing < ALONE:
+        try:
+            answer = server.ask("POST", "/api/prompts/refresh", timeout_seconds=30.0)
+            new = answer["replica"] not in seen
+            seen[answer["replica"]] = answer["selections"].get(name) == selection
+            agreeing = 0 if new or not all(seen.values()) else agreeing + 1
+        except LakemeshError as error:
+            if not wait_seconds:
+                raise
+            agreeing = 0
+            problem = error.detail
+        else:
+            problem = "a replica does not serve by it yet"
+        if agreeing < ALONE and time.monotonic() > until and (wait_seconds or not all(seen.values())):
+            raise Unavailable(f"It is written, and not known to be in force: {problem}.")
+        if not all(seen.values()):
+            time.sleep(0.2)
+    typer.echo(f"in force on {len(seen)} replica{'' if len(seen) == 1 else 's'}")
