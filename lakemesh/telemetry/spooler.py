@@ -19,7 +19,8 @@ from lakemesh.telemetry.tables import KINDS, Kind, table_specs
 logger = structlog.get_logger(__name__)
 
 SPOOL_SECONDS = 0.15
-"""How long a record may be in memory alone before it is written; with the write itself, a quarter of a second."""
+"""How long a record may be in memory alone before it is written; with the write itself, a quarter of a second while a
+core is idle. The thread that writes competes with everything else for one that is not."""
 RETRY_SECONDS = 1.0
 COMMIT_SECONDS = 2.0
 """How long an answer waits for its commit on a disk that does not take it."""
@@ -155,7 +156,11 @@ class Spooler:
         return [(kind, count) for kind, _, count in made if count]
 
     def _prepare(self) -> None:
-        """What the first batch would otherwise wait for: pyarrow, and the tables' types."""
+        """What the first batch would otherwise wait for: pyarrow, pandas, which pyarrow imports for its first array
+        where it is installed, and the tables' types."""
+        import pyarrow as pa
+
+        pa.array([])
         self._rows = RowMaker(self._config, self._resource)
         for spec in table_specs(self._config).values():
             arrow_schema(spec.columns)

@@ -23,8 +23,8 @@ from tests.telemetry.test_pipeline import rows
 pytestmark = pytest.mark.anyio
 
 UNSPOOLED_SECONDS = 3.0
-"""Answers older than this must never be missing. docs/telemetry.md says a quarter of a second, which a machine with
-twelve busy processes on two cores does not keep; the age that was seen is told."""
+"""Answers older than this must never be missing. docs/telemetry.md says a quarter of a second while a core is
+idle, which none is here; the age that was seen is told."""
 AGENTS = "  echo: {class: lakemesh.agents.echo:EchoAgent}"
 MAINTAIN = """
 import asyncio, sys
