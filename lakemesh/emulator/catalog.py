@@ -10,10 +10,11 @@ from fastapi import APIRouter, Request
 from lakemesh.emulator.cells import column
 from lakemesh.emulator.errors import ApiError, not_found
 from lakemesh.emulator.identity import Grants, body_of
-from lakemesh.errors import InvalidRequest, LakemeshError
+from lakemesh.errors import InvalidRequest, LakemeshError, NotFound
+from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.spark_dialect import parse_statement
 from lakemesh.lakehouse.sql_gate import full_name
-from lakemesh.lakehouse.tables import TableInfo
+from lakemesh.lakehouse.tables import Column, TableInfo
 from lakemesh.lakehouse.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -269,8 +270,14 @@ def securable_routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> 
 
 
 async def found_table(workspace: Workspace, name: str) -> TableInfo:
+    """A view is a table to Unity Catalog, too."""
     try:
-        return await workspace.tables.describe(name)
+        try:
+            return await workspace.tables.describe(name)
+        except NotFound:
+            parts = ".".join(f"`{part}`" for part in split_name(name))
+            rows = (await workspace.warehouse.query(f"DESCRIBE TABLE {parts}")).rows
+            return TableInfo(name=name, columns=[Column(column, kind) for column, kind, _ in rows])
     except LakemeshError as error:
         raise ApiError(error.status, f"Table {name!r} does not exist.") from None
 
@@ -298,7 +305,7 @@ def table(info: TableInfo) -> dict[str, Any]:
         "catalog_name": catalog_name,
         "schema_name": schema_name,
         "full_name": info.name,
-        "table_type": "MANAGED",
+        "table_type": "VIEW" if info.version is None else "MANAGED",
         "data_source_format": "DELTA",
         "comment": info.comment,
         "columns": [column(item.name, catalog_type(item.type), place) for place, item in enumerate(info.columns)],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import structlog
 
 from lakemesh.config.telemetry import TelemetryConfig
-from lakemesh.errors import LakemeshError
+from lakemesh.errors import LakemeshError, NotFound
 from lakemesh.lakehouse.arrow import sql_type
 from lakemesh.lakehouse.tables import Column, TableSpec
 from lakemesh.lakehouse.workspace import Workspace
@@ -232,13 +232,25 @@ async def make_table(workspace: Workspace, config: TelemetryConfig, kind: Kind) 
     if missing:
         await workspace.tables.add_columns(spec.name, missing)
     for view, (of_kind, columns) in VIEWS.items():
-        if of_kind != kind:
-            continue
-        statement = f"CREATE OR REPLACE VIEW {config.table(view)} AS SELECT {columns} FROM {spec.name}"  # noqa: S608
-        try:
-            await workspace.warehouse.query(statement, read_only=False)
-        except LakemeshError as error:
-            logger.warning("telemetry view not made", view=view, reason=error.detail)
+        if of_kind == kind:
+            await make_view(workspace, config.table(view), columns, spec)
+
+
+async def make_view(workspace: Workspace, view: str, columns: str, spec: TableSpec) -> None:
+    """One that shows every column stays as it is: it may be somebody else's, such as a former app's or who deploys."""
+    try:
+        shown = {column.name.lower() for column in (await workspace.tables.describe(view)).columns}
+        if shown >= {column.name.lower() for column in spec.columns}:
+            return
+    except NotFound:
+        pass
+    except LakemeshError as error:
+        logger.warning("telemetry view not read", view=view, reason=error.detail)
+    try:
+        statement = f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {spec.name}"  # noqa: S608
+        await workspace.warehouse.query(statement, read_only=False)
+    except LakemeshError as error:
+        logger.warning("telemetry view not made", view=view, reason=error.detail)
 
 
 async def add_missing_columns(workspace: Workspace, table: str, schema: "pa.Schema") -> bool:
