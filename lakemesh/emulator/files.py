@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from lakemesh.emulator.errors import ApiError, not_found
 from lakemesh.emulator.identity import Grants
-from lakemesh.errors import NotFound
+from lakemesh.errors import Conflict, NotFound
 from lakemesh.lakehouse.names import split_volume_path
 from lakemesh.lakehouse.volumes import VolumeEntry, Volumes
 
@@ -95,8 +95,9 @@ def routes(volumes: Volumes, grants: Grants) -> APIRouter:
     async def delete_directory(path: str, request: Request) -> Response:
         allow(request, path, "WRITE_VOLUME")
         try:
-            if await volumes.list_directory(path):
-                raise ApiError(409, "The directory is not empty.", error_code="FAILED_PRECONDITION")
+            await volumes.delete_directory(path)
+        except Conflict:
+            raise ApiError(409, "The directory is not empty.", error_code="FAILED_PRECONDITION") from None
         except NotFound:
             raise not_found(f"The directory {path!r}") from None
         return Response(status_code=204)

@@ -36,3 +36,7 @@ class Volumes(Protocol):
     async def delete(self, path: str) -> None:
         """Remove one file."""
         ...
+
+    async def delete_directory(self, path: str) -> None:
+        """Remove one folder. Raises `Conflict` when something is in it."""
+        ...

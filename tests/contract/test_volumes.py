@@ -54,6 +54,17 @@ async def test_deleting(workspace: Workspace, schema: str) -> None:
         await workspace.volumes.delete(path)
 
 
+async def test_a_folder_is_removed_when_it_is_empty(workspace: Workspace, schema: str) -> None:
+    path = f"{folder(schema)}/emptied"
+    await workspace.volumes.write(f"{path}/file", b"x")
+    with pytest.raises(Conflict):
+        await workspace.volumes.delete_directory(path)
+    await workspace.volumes.delete(f"{path}/file")
+    await workspace.volumes.delete_directory(path)
+    with pytest.raises(NotFound):
+        await workspace.volumes.delete_directory(path)
+
+
 async def test_what_is_missing(workspace: Workspace, schema: str) -> None:
     with pytest.raises(NotFound):
         await workspace.volumes.read(f"{folder(schema)}/nothing")

@@ -1,9 +1,12 @@
 """The ports that only a real workspace has: functions, Genie, jobs, secrets; and the emulator's other routes."""
 
+import pyarrow as pa
 import pytest
 
 from lakemesh.config.store import ConfigStore
 from lakemesh.errors import Cancelled, ConfigurationInvalid, InvalidRequest, NotFound, Unavailable
+from lakemesh.lakehouse.databricks import tables
+from lakemesh.lakehouse.tables import AppTransaction, Column, TableSpec
 from lakemesh.lakehouse.workspace import Workspace
 from tests.emulator.served import Emulator
 from tests.server import MODELS
@@ -48,6 +51,23 @@ async def test_genie_answers_follows_up_and_fails(workspace: Workspace) -> None:
         await genie.ask("space", "Please cancel.")
     with pytest.raises(NotFound):
         await genie.ask("no-space", "Anything?")
+
+
+async def test_notes_of_writers_that_are_gone_leave_the_staging_volume(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose disk does not outlive it is a new application with every start."""
+    name, staged = "main.tools.written", "/Volumes/main/tools/lakemesh_staging/written"
+    await workspace.tables.create(TableSpec(name=name, columns=[Column("id", "BIGINT")]))
+    for app_id in ("gone", "interrupted"):
+        await workspace.tables.append(name, pa.table({"id": [1]}), transaction=AppTransaction(app_id, 1))
+    await workspace.volumes.write(f"{staged}/interrupted/{2:020d}.parquet", b"staged and not loaded")
+    await workspace.tables.vacuum(name, retention_hours=168)
+    assert {entry.name for entry in await workspace.volumes.list_directory(staged)} == {"gone", "interrupted"}
+    monkeypatch.setattr(tables, "WRITER_DAYS", -1.0)  # everything is older than that
+    await workspace.tables.vacuum(name, retention_hours=168)
+    assert [entry.name for entry in await workspace.volumes.list_directory(staged)] == ["interrupted"]
+    await workspace.tables.drop(name)
 
 
 async def test_jobs_run_once_per_token(workspace: Workspace, emulator: Emulator) -> None:

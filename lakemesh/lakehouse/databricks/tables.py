@@ -2,13 +2,15 @@
 
 import io
 import re
+import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
-from lakemesh.errors import InvalidRequest, NotFound
+from lakemesh.errors import Conflict, InvalidRequest, NotFound
 from lakemesh.lakehouse.arrow import arrow_schema, fit
 from lakemesh.lakehouse.databricks.calls import SdkCalls
 from lakemesh.lakehouse.databricks.cells import type_name
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 60.0
 LONG_TIMEOUT_SECONDS = 1_800.0
 STAGING_VOLUME = "lakemesh_staging"
+WRITER_DAYS = 60.0
+"""How long an application that does not write is remembered: longer than any spool is kept waiting."""
 APPENDS = "_appends"
 APP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
 
@@ -120,6 +124,7 @@ class UnityTables:
         statement = f"VACUUM {quoted(name)} RETAIN {int(retention_hours)} HOURS"
         files = await self._change(f"{statement} DRY RUN", LONG_TIMEOUT_SECONDS)
         await self._change(statement, LONG_TIMEOUT_SECONDS)
+        await self._forget_writers(name)
         return len(files.rows)
 
     async def drop(self, name: str) -> None:
@@ -127,6 +132,20 @@ class UnityTables:
         self._columns.pop(name, None)
         for key in [key for key in self._applied if key[0] == name]:
             del self._applied[key]
+
+    async def _forget_writers(self, name: str) -> None:
+        """Remove the notes of applications that have not written for long: a server whose disk does not outlive it is
+        a new application with every start. Where a file is staged an append was interrupted, and is kept."""
+        catalog, schema, table = split_name(name)
+        oldest = time.time() - WRITER_DAYS * 86_400
+        with suppress(NotFound):
+            for folder in await self._volumes.list_directory(f"/Volumes/{catalog}/{schema}/{STAGING_VOLUME}/{table}"):
+                with suppress(NotFound, Conflict):
+                    files = await self._volumes.list_directory(folder.path)
+                    if all(file.name == "applied" and file.modified_at < oldest for file in files):
+                        for file in files:
+                            await self._volumes.delete(file.path)
+                        await self._volumes.delete_directory(folder.path)
 
     async def _recover(self, name: str, folder: str) -> int | None:
         """Finish what an interrupted append began; the newest version that is applied then."""

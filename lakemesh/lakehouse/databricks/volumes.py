@@ -54,6 +54,10 @@ class UnityVolumes:
         split_volume_path(path)
         await self._calls.run(lambda: self._files.delete(path), deadline=current_deadline(TIMEOUT_SECONDS))
 
+    async def delete_directory(self, path: str) -> None:
+        split_volume_path(path)
+        await self._calls.run(lambda: self._files.delete_directory(path), deadline=current_deadline(TIMEOUT_SECONDS))
+
     def _download(self, path: str) -> bytes:
         answer = self._files.download(path)
         assert answer.contents is not None, "a download has contents"

@@ -1,6 +1,7 @@
 """Volumes as folders."""
 
 import asyncio
+import errno
 import os
 import tempfile
 from collections.abc import Mapping
@@ -32,6 +33,9 @@ class FolderVolumes:
 
     async def delete(self, path: str) -> None:
         await asyncio.to_thread(self._delete, path)
+
+    async def delete_directory(self, path: str) -> None:
+        await asyncio.to_thread(self._delete_directory, path)
 
     def _locate(self, path: str) -> Path:
         """The file on disk. A link that leads out of the volume is refused like any other way out of it."""
@@ -89,6 +93,16 @@ class FolderVolumes:
             raise unavailable(path, error) from error
         entries = (describe(path, file) for file in found if not file.name.startswith(".writing-"))
         return [entry for entry in entries if entry is not None]
+
+    def _delete_directory(self, path: str) -> None:
+        try:
+            self._locate(path).rmdir()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(f"There is no folder {path!r:.200}.") from None
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY:
+                raise Conflict(f"The folder {path!r:.200} is not empty.") from None
+            raise unavailable(path, error) from error
 
     def _delete(self, path: str) -> None:
         try:
