@@ -1,5 +1,6 @@
 """Statements people use, on the embedded build: what they do, that they are whole, and what is refused by name."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -187,3 +188,17 @@ async def test_functions_that_spend_money_are_refused_together(shop: Workspace, 
 async def test_a_fault_says_where_and_what(shop: Workspace) -> None:
     with pytest.raises(InvalidRequest, match=r"line 1, column \d+, near"):
         await rows(shop, "SELECT a FROM WHERE")
+
+
+async def test_a_table_made_of_a_query_is_there_with_its_rows_in_one_commit(shop: Workspace, tmp_path: Path) -> None:
+    """Whoever reads meanwhile sees no table, and a process that is killed leaves none."""
+    await run(shop, f"CREATE TABLE main.shop.copy PARTITIONED BY (name) COMMENT 'of it' AS SELECT id, name FROM {T}")
+    assert [entry[0] for entry in await rows(shop, "DESCRIBE HISTORY main.shop.copy")] == [0]
+    assert await rows(shop, "SELECT id, name FROM main.shop.copy ORDER BY id") == await rows(shop)
+    assert (await shop.tables.describe("main.shop.copy")).comment == "of it"
+    other = await open_workspace(tmp_path)  # both see that there is no such table, one makes it
+    statement = "CREATE TABLE main.shop.twice AS SELECT 1 AS one"
+    ended = await asyncio.gather(*(run(one, statement) for one in (shop, other)), return_exceptions=True)
+    assert sum(isinstance(one, InvalidRequest) for one in ended) == 1, ended
+    assert await rows(shop, "SELECT * FROM main.shop.twice") == [(1,)]
+    await other.close()

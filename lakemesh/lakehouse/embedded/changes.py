@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lakemesh.errors import InvalidRequest, NotFound
 from lakemesh.lakehouse.embedded.catalog import Catalog, Session
 from lakemesh.lakehouse.embedded.definitions import alter, create, parts_of
-from lakemesh.lakehouse.embedded.merge import merged
+from lakemesh.lakehouse.embedded.merge import assignments, merged
 from lakemesh.lakehouse.embedded.tables import overwrite
 from lakemesh.lakehouse.warehouse import QueryResult
 
@@ -102,20 +102,6 @@ def changed_column(name: str, value: "exp.Expr | None", condition: "exp.Expr") -
         return exp.alias_(column, name, quoted=True)
     branch = exp.If(this=exp.paren(condition.copy()), true=value.copy())
     return exp.alias_(exp.Case(ifs=[branch], default=column), name, quoted=True)
-
-
-def assignments(items: "list[exp.Expr]") -> "dict[str, exp.Expr]":
-    """`SET a = 1, t.b = 2` by the columns' names in lower case. Raises `InvalidRequest` for anything else."""
-    from sqlglot import exp
-
-    found: dict[str, exp.Expr] = {}
-    for item in items:
-        if not isinstance(item, exp.EQ) or not isinstance(item.this, exp.Column) or len(item.this.parts) > 2:
-            raise InvalidRequest("[UNSUPPORTED_FEATURE] SET takes columns and their values.")
-        if item.this.name.lower() in found:
-            raise InvalidRequest(f"[DELTA_CONFLICT_SET_COLUMN] The column {item.this.name!r:.60} is set twice.")
-        found[item.this.name.lower()] = item.expression
-    return found
 
 
 async def merge(statement: "exp.Merge", catalog: Catalog, session: Session, select: Select) -> QueryResult:

@@ -27,6 +27,12 @@ def unsupported(what: str) -> InvalidRequest:
     return InvalidRequest(f"[UNSUPPORTED_FEATURE] The embedded warehouse does not have {what:.200}.")
 
 
+def already_exists(name: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"[TABLE_OR_VIEW_ALREADY_EXISTS] {name!r:.100} exists; use OR REPLACE, IF NOT EXISTS, or another name."
+    )
+
+
 async def create(statement: "exp.Create", catalog: Catalog, session: Session, select: Select) -> QueryResult:
     """A name that is taken is refused, left as it is (IF NOT EXISTS), or given to what is made (OR REPLACE)."""
     from sqlglot import exp
@@ -42,9 +48,7 @@ async def create(statement: "exp.Create", catalog: Catalog, session: Session, se
     if taken and statement.args.get("exists"):
         return DONE
     if taken and not statement.args.get("replace"):
-        raise InvalidRequest(
-            f"[TABLE_OR_VIEW_ALREADY_EXISTS] {name!r:.100} exists; use OR REPLACE, IF NOT EXISTS, or another name."
-        )
+        raise already_exists(name)
     if statement.kind == "VIEW":
         return await _create_view(name, statement, catalog)
     if catalog.view(name) is not None:
@@ -61,9 +65,10 @@ async def create(statement: "exp.Create", catalog: Catalog, session: Session, se
     if taken:
         await catalog.tables.exclusively(name, lambda table: replace(table, spec, rows))
         return DONE
-    await catalog.tables.create(spec)
-    if rows is not None:
-        await catalog.tables.append(name, rows)
+    if rows is None:
+        await catalog.tables.create(spec)
+    elif not await catalog.tables.create_with(spec, rows):
+        raise already_exists(name)
     return DONE
 
 

@@ -120,8 +120,6 @@ def render_value(value: "exp.Expr | None", sql: Render) -> str:
 def when_of(node: "exp.Expr") -> When:
     from sqlglot import exp
 
-    from lakemesh.lakehouse.embedded.changes import assignments
-
     then, matched = node.args["then"], bool(node.args.get("matched"))
     by_source = bool(node.args.get("source"))
     condition = node.args.get("condition")
@@ -143,3 +141,17 @@ def when_of(node: "exp.Expr") -> When:
     if isinstance(then, exp.Var) and then.name.upper() == "DELETE":
         return When(matched, by_source, condition, "DELETE", None)
     raise InvalidRequest(f"[UNSUPPORTED_FEATURE] MERGE with {then.sql('databricks')!r:.100} is not supported.")
+
+
+def assignments(items: "list[exp.Expr]") -> "dict[str, exp.Expr]":
+    """`SET a = 1, t.b = 2` by the columns' names in lower case. Raises `InvalidRequest` for anything else."""
+    from sqlglot import exp
+
+    found: dict[str, exp.Expr] = {}
+    for item in items:
+        if not isinstance(item, exp.EQ) or not isinstance(item.this, exp.Column) or len(item.this.parts) > 2:
+            raise InvalidRequest("[UNSUPPORTED_FEATURE] SET takes columns and their values.")
+        if item.this.name.lower() in found:
+            raise InvalidRequest(f"[DELTA_CONFLICT_SET_COLUMN] The column {item.this.name!r:.60} is set twice.")
+        found[item.this.name.lower()] = item.expression
+    return found

@@ -60,6 +60,10 @@ class DeltaTables:
         if not await asyncio.to_thread(self.exists, spec.name):
             await self._write(spec.name, lambda: self._create(spec))
 
+    async def create_with(self, spec: TableSpec, rows: "pa.Table") -> bool:
+        """The table with its first rows, in one commit; False when another process made one of that name first."""
+        return await self._write(spec.name, lambda: self._create(spec, rows))
+
     async def add_columns(self, name: str, columns: Sequence[Column]) -> None:
         await self.exclusively(name, lambda table: add_missing(table, columns))
 
@@ -200,23 +204,32 @@ class DeltaTables:
         root = str(self._root)
         return line.replace(f"{root}/", "").replace(f"{root.lstrip('/')}/", "")[:500]
 
-    def _create(self, spec: TableSpec) -> None:
-        from deltalake import DeltaTable
+    def _create(self, spec: TableSpec, rows: "pa.Table | None" = None) -> bool:
+        import pyarrow as pa
+        from deltalake import DeltaTable, write_deltalake
 
         if self.exists(spec.name):
-            return
+            return False
         check_columns(spec)
         # delta-rs refuses properties it does not know, such as `otel.schemaVersion`.
         known = {key: value for key, value in spec.properties.items() if key.startswith("delta.")}
         folder = self.folder(spec.name)
-        DeltaTable.create(
-            str(folder),
-            arrow_schema(spec.columns),
-            partition_by=list(spec.partition_by) or None,
-            description=spec.comment,
-            configuration=known or None,
-        )
+        schema, partitions = arrow_schema(spec.columns), list(spec.partition_by) or None
+        if rows is None:
+            DeltaTable.create(
+                str(folder), schema, partition_by=partitions, description=spec.comment, configuration=known or None
+            )
+        else:
+            write_deltalake(
+                str(folder),
+                pa.Table.from_arrays(rows.columns, schema=schema),
+                mode="error",
+                partition_by=partitions,
+                description=spec.comment,
+                configuration=known or None,
+            )
         sync_new_table(folder, self._root)
+        return True
 
     def _open(self, name: str) -> "DeltaTable":
         """The handle at the newest version."""
