@@ -5,12 +5,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from lakemesh.errors import InvalidRequest, LakemeshError, PayloadTooLarge, UnsupportedMediaType
 
 MAX_KEY_LENGTH = 255
+HEADERS = "lakemesh.headers"
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The headers by lowercase name, read once for all who ask; of one given twice the first."""
+    headers: dict[str, str] | None = scope.get(HEADERS)
+    if headers is None:
+        pairs = reversed(scope["headers"])
+        headers = scope[HEADERS] = {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
+    return headers
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -36,21 +47,29 @@ def problem_response(error: LakemeshError) -> Response:
 async def read_json_body(request: Request, max_bytes: float = math.inf) -> bytes:
     """The body of a JSON request. Raises `UnsupportedMediaType`, or `PayloadTooLarge` as soon as the limit is
     passed, whatever the declared length was. The server's own limit is the edge's work; `max_bytes` is a lower one."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    headers = headers_of(request.scope)
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("Send the body as 'Content-Type: application/json'.")
-    too_large = PayloadTooLarge(f"The body may have at most {max_bytes} bytes.")
-    declared = request.headers.get("content-length", "")
+    declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
-        raise too_large
+        raise too_large(max_bytes)
     chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         size += len(chunk)
         if size > max_bytes:
-            raise too_large
+            raise too_large(max_bytes)
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def too_large(max_bytes: float) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body may have at most {max_bytes} bytes.")
 
 
 def timeout_header(headers: Mapping[str, str]) -> float | None:

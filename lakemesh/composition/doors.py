@@ -13,10 +13,11 @@ from fastapi import APIRouter, FastAPI
 from opentelemetry.metrics import Meter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lakemesh import __version__
 from lakemesh.config.a2a import A2aConfig
@@ -38,7 +39,7 @@ from lakemesh.services.openapi import publish
 from lakemesh.services.openapi import security_schemes as openapi_security
 from lakemesh.services.prompts import PromptsApi, prompts_routes
 from lakemesh.services.responses.api import ResponsesApi, responses_routes
-from lakemesh.services.rest import RestApi, documented_routes, hot_routes
+from lakemesh.services.rest import RestApi, documented_routes, hot_paths
 from lakemesh.services.websocket import WebSocketApi
 
 if TYPE_CHECKING:
@@ -62,9 +63,10 @@ def open_doors(services: Services, closing: AsyncExitStack) -> ASGIApp:
     """Every door over the same engine, behind one edge. What a door holds open is let go of by `closing`."""
     config = services.config.current
     mcp = mcp_of(services)
+    hot, websocket = rest_of(services)
     app = Starlette(
         routes=[
-            *rest_of(services),
+            websocket,
             *(mcp_routes(mcp) if mcp is not None else ()),
             *a2a_of(services, closing),
             *console_of(services),
@@ -74,7 +76,7 @@ def open_doors(services: Services, closing: AsyncExitStack) -> ASGIApp:
         exception_handlers=PROBLEMS,
     )
     edge = Edge(
-        services.telemetry.observed(app),
+        services.telemetry.observed(HotPaths(app, hot)),
         authenticator=services.authenticator,
         config=config,
         is_public=lambda path: PUBLIC.fullmatch(path) is not None,
@@ -110,14 +112,30 @@ def request_counter(meter: Meter) -> Observer:
     return count
 
 
-def rest_of(services: Services) -> list[BaseRoute]:
-    """The routes whose cost matters, matched before anything else."""
+class HotPaths:
+    """The paths of POST requests whose cost matters, found before the routes of `app` are looked through. A fault is
+    answered as there."""
+
+    def __init__(self, app: ASGIApp, paths: Mapping[str, ASGIApp]) -> None:
+        self._app = app
+        self._paths = {path: ServerErrorMiddleware(hot, handler=PROBLEMS[Exception]) for path, hot in paths.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            app = self._paths.get(path, app)
+        await app(scope, receive, send)
+
+
+def rest_of(services: Services) -> tuple[dict[str, ASGIApp], BaseRoute]:
+    """The REST door's hot paths, and the WebSocket."""
     limits = services.config.current.limits
     rest = RestApi(router=services.router, limits=limits)
     websocket = WebSocketApi(router=services.router, limits=limits)
     services.config.subscribe(lambda new: rest.configure(new.limits))
     services.config.subscribe(lambda new: websocket.configure(new.limits))
-    return [*hot_routes(rest), WebSocketRoute("/api/ws", websocket.serve)]
+    return hot_paths(rest), WebSocketRoute("/api/ws", websocket.serve)
 
 
 def documented_api(services: Services) -> FastAPI:

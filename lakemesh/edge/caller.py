@@ -6,10 +6,10 @@ from typing import Any
 from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from lakemesh.errors import LakemeshError, Unauthenticated
+from lakemesh.http import headers_of
 from lakemesh.schemas import Identity
 from lakemesh.telemetry.tracer import CALLER_LINK
 
@@ -46,8 +46,11 @@ def trace_of(scope: Scope, meta: Mapping[str, Any] | None = None) -> Context | N
     """The caller's trace (W3C Trace Context `traceparent`), from a protocol's `meta` before the headers; None without
     one, or when the request has a span already. A broken one is ignored, as the specification asks. A caller who is
     not trusted with it gets a trace of its own, whose first span links to the caller's."""
-    headers = scope.get(UNTRUSTED_TRACE)
-    carrier = meta if meta and "traceparent" in meta else headers or Headers(scope=scope)
+    carrier: Mapping[str, Any] = scope.get(UNTRUSTED_TRACE) or headers_of(scope)
+    if meta and "traceparent" in meta:
+        carrier = meta
+    if "traceparent" not in carrier:
+        return None
     return trace_in(carrier) if scope.get(TRUSTS_TRACE) else link_in(carrier)
 
 

@@ -1,6 +1,6 @@
 """The one way in: what must hold for every request, whatever its door, as plain ASGI."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -15,18 +15,10 @@ from lakemesh.edge.caller import AUTHENTICATE, IDENTITY, OPERATOR, TRUSTS_TRACE,
 from lakemesh.edge.source import SourceRule
 from lakemesh.errors import LakemeshError, PayloadTooLarge, Unauthenticated
 from lakemesh.governance.identity import Authenticator
-from lakemesh.http import problem_response
+from lakemesh.http import headers_of, problem_response
 from lakemesh.schemas import Identity
 
-READ_HEADERS = {
-    name.encode(): name
-    for name in (
-        "host", "origin", "authorization", "content-length", "traceparent",
-        "x-forwarded-host", "x-forwarded-proto",
-        "x-forwarded-user", "x-forwarded-email", "x-forwarded-access-token",
-    )
-}  # fmt: skip
-TRACE_HEADERS = (b"traceparent", b"tracestate")
+TRACE_HEADERS = ("traceparent", "tracestate")
 EXPOSED_HEADERS = ("Retry-After", "WWW-Authenticate", "Mcp-Session-Id", "Traceparent")
 
 
@@ -101,7 +93,7 @@ class Edge:
         except LakemeshError as error:
             await self._refuse(error, scope, receive, send)
 
-    def _judge_trace(self, scope: Scope, headers: Mapping[str, str]) -> None:
+    def _judge_trace(self, scope: Scope, headers: dict[str, str]) -> None:
         """Only callers who are trusted with it may add to a trace that they name; from others the header is taken
         away, also for instrumentation that would read it."""
         identity = scope[IDENTITY]
@@ -111,7 +103,10 @@ class Edge:
         scope[TRUSTS_TRACE] = trusted
         if "traceparent" in headers and not trusted:
             scope[UNTRUSTED_TRACE] = {"traceparent": headers["traceparent"]}
-            scope["headers"] = [each for each in scope["headers"] if each[0] not in TRACE_HEADERS]
+            raw = [name.encode() for name in TRACE_HEADERS]
+            scope["headers"] = [each for each in scope["headers"] if each[0] not in raw]
+            for name in TRACE_HEADERS:
+                headers.pop(name, None)
 
     def _is_operator(self, identity: Identity) -> bool:
         if self._authenticator.trusts_anybody:
@@ -182,13 +177,3 @@ def with_cors(app: ASGIApp, config: CorsConfig) -> ASGIApp:
         expose_headers=EXPOSED_HEADERS,
         max_age=config.max_age_seconds,
     )
-
-
-def headers_of(scope: Scope) -> Mapping[str, str]:
-    """The headers that the edge reads; of one given twice the first, as every door reads it."""
-    found: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        known = READ_HEADERS.get(name)
-        if known is not None and known not in found:
-            found[known] = value.decode("latin-1")
-    return found

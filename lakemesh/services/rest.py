@@ -10,8 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lakemesh.attended import Attended
 from lakemesh.config.governance import LimitsConfig
@@ -29,6 +28,7 @@ from lakemesh.errors import (
 )
 from lakemesh.event_stream import PIECE_BYTES, BodyResponse
 from lakemesh.http import (
+    headers_of,
     idempotency_header,
     json_response,
     problem_response,
@@ -118,7 +118,7 @@ class RestApi:
 
     async def execute(self, request: Request) -> Response:
         """Run one agent. With `Accept: text/event-stream` the answer is the stream of its events."""
-        headers = request.headers
+        headers = headers_of(request.scope)
         identity = identity_of(request.scope)
         body = parse(ExecuteRequest, await read_json_body(request, self._max_body_bytes))
         agent_input = body.to_input(
@@ -214,10 +214,10 @@ def parse(model: type[ModelT], body: bytes) -> ModelT:
         raise ValidationFailed("The body does not fit the schema; see 'errors'.", faults) from None
 
 
-def hot_routes(api: RestApi) -> list[BaseRoute]:
-    """`POST /api/execute` and its alias `/execute`, to be matched before anything else."""
+def hot_paths(api: RestApi) -> dict[str, ASGIApp]:
+    """`POST /api/execute` and its alias `/execute`."""
     execute = HotPath(api.execute)
-    return [Route(path, execute, methods=["POST"]) for path in ("/api/execute", "/execute")]
+    return {"/api/execute": execute, "/execute": execute}
 
 
 def documented_routes(api: RestApi) -> APIRouter:
