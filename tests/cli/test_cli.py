@@ -3,11 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import commands
 from tests.server import MODELS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,13 +22,8 @@ def home(tmp_path: Path) -> Path:
 
 
 def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "LAKEMESH_HOME": str(home / "home"),
-        "LAKEMESH_CONFIG_FOLDER": str(home / "config"),
-        "PYTHONPATH": str(REPOSITORY),
-    }
-    command = [sys.executable, "-m", "lakemesh.cli", *arguments]
-    return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, timeout=60)
+    paths = {"LAKEMESH_HOME": str(home / "home"), "LAKEMESH_CONFIG_FOLDER": str(home / "config")}
+    return commands.run(*arguments, cwd=home, environment={**os.environ, **paths})
 
 
 def test_execute_then_ask_its_telemetry(home: Path) -> None:

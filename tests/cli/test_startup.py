@@ -3,15 +3,14 @@
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import commands
 from tests.server import MODELS
 
-REPOSITORY = Path(__file__).parents[2]
 ECHO = "agents: {echo: {class: 'lakemesh.agents.echo:EchoAgent'}}\n"
 
 
@@ -31,15 +30,7 @@ def taken_port() -> Iterator[int]:
 
 def run(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEMESH", "DATABRICKS"))}
-    command = [sys.executable, "-m", "lakemesh.cli", *arguments]
-    return subprocess.run(
-        command,
-        env={**inherited, "PYTHONPATH": str(REPOSITORY), **environment},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return commands.run(*arguments, cwd=cwd, environment={**inherited, **environment})
 
 
 def refused(answer: subprocess.CompletedProcess[str], said: str, code: int = 1) -> None:
