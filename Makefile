@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: demo serve test lint bench lock clean judge-clients judge-dependencies spark judge mutants
+.PHONY: demo serve test lint bench lock clean spark judge judge-clients judge-spark judge-faults judge-dependencies mutants
 
 $(BIN)/lakemesh: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,11 +21,6 @@ serve: $(BIN)/lakemesh
 test: $(BIN)/lakemesh
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# The clients and generators that others wrote, each in an environment of its own, and the tests that have them work.
-judge-clients: $(BIN)/lakemesh
-	$(BIN)/python -m tests.interop.clients
-	$(BIN)/python -m pytest tests/interop/test_*_clients.py
-
 # Apache Spark and a Java to run it, from PyPI alone, in an environment of its own: the second opinion on SQL.
 SPARK ?= .cache/spark
 
@@ -36,16 +31,35 @@ $(SPARK)/installed: tests/spark/requirements.txt
 
 spark: $(SPARK)/installed
 
-judge: $(BIN)/lakemesh spark
-	LAKEMESH_SPARK=$(abspath $(SPARK)) $(BIN)/python -m pytest tests/spark
+# What is judged from outside, and what takes minutes: clients, generators and servers that others wrote, Spark's answers,
+# processes that are killed again and again, and the dependencies' newest companions and lowest versions.
+CHAOS_ROUNDS ?= 6
+KILL_ROUNDS ?= 4
+FUZZ ?= 2000
+LONG_RUN := LAKEMESH_JUDGE=1 LAKEMESH_SPARK=$(abspath $(SPARK)) LAKEMESH_CHAOS_ROUNDS=$(CHAOS_ROUNDS) \
+	LAKEMESH_KILL_ROUNDS=$(KILL_ROUNDS) LAKEMESH_FUZZ=$(FUZZ)
+
+judge: judge-clients judge-spark judge-faults judge-dependencies
+
+# Each client in an environment of its own.
+judge-clients: $(BIN)/lakemesh
+	$(BIN)/python -m tests.interop.clients
+	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/interop
+
+judge-spark: $(BIN)/lakemesh spark
+	$(LONG_RUN) $(BIN)/python -m pytest tests/spark
+
+judge-faults: $(BIN)/lakemesh
+	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+		tests/chaos tests/telemetry/test_delivery.py tests/deploy/test_upgrade.py
+
+judge-dependencies: $(BIN)/lakemesh
+	$(BIN)/python -m tests.judges.dependencies
 
 lint: $(BIN)/lakemesh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-judge-dependencies: $(BIN)/lakemesh
-	$(BIN)/python -m tests.judges.dependencies
 
 # Do the tests notice when one of the promises that matter most is broken?
 mutants: $(BIN)/lakemesh

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from tests.interop.clients import folder_of, modules_of, python_of
+from tests.judge import judged
 from tests.server import Server, running_server, write_config
+
+pytestmark = judged
 
 SCRIPTS = Path(__file__).parent / "scripts"
 SAMPLES = "tests.agents.sample_agents"

@@ -12,8 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.judge import judged
 from tests.server import running_server, write_config
 from tests.services.conftest import AGENTS
+
+pytestmark = judged
 
 CLIENT = Path(__file__).parent / "mcp_client.py"
 REPOSITORY = Path(__file__).parents[2]

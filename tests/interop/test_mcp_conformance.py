@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.server_process import server_process
+from tests.judge import judged
 from tests.server import running_server, write_config
 from tests.services.conftest import AGENTS
 
@@ -31,7 +32,7 @@ NEEDS_NO_FIXTURE = {
     ),
 }  # fmt: skip
 
-pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="the suite is installed by npm")
+pytestmark = [judged, pytest.mark.skipif(shutil.which("npm") is None, reason="the suite is installed by npm")]
 
 
 def suite(version: str) -> list[str]:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.server_process import server_process
+from tests.judge import judged
 
 CLIENT = Path(__file__).parent / "mcp_client.mjs"
 CACHE = Path(__file__).parents[2] / ".cache/interop-mcp-typescript"
 PACKAGES = ("node@22.23.3", "@modelcontextprotocol/client@2.4.0")
 
-pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="the client is installed by npm")
+pytestmark = [judged, pytest.mark.skipif(shutil.which("npm") is None, reason="the client is installed by npm")]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.judge import judged
 from tests.server import running_server, write_config
+
+pytestmark = judged
 
 CLIENT = Path(__file__).parent / "mlflow_client.py"
 CACHE = Path(__file__).parents[2] / ".cache/interop-mlflow"
