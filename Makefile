@@ -32,7 +32,8 @@ $(SPARK)/installed: tests/spark/requirements.txt
 spark: $(SPARK)/installed
 
 # What is judged from outside, and what takes minutes: clients, generators and servers that others wrote, Spark's answers,
-# processes that are killed again and again, and the dependencies' newest companions and lowest versions.
+# processes that are killed again and again, upgrades from a former version, and the dependencies' newest companions and
+# lowest versions.
 CHAOS_ROUNDS ?= 6
 KILL_ROUNDS ?= 4
 FUZZ ?= 2000
@@ -51,7 +52,7 @@ judge-spark: $(BIN)/lakemesh spark
 
 judge-faults: $(BIN)/lakemesh
 	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
-		tests/chaos tests/telemetry/test_delivery.py tests/deploy/test_upgrade.py
+		tests/chaos tests/deploy tests/emulator/test_demo.py tests/telemetry/test_delivery.py
 
 judge-dependencies: $(BIN)/lakemesh
 	$(BIN)/python -m tests.judges.dependencies

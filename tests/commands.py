@@ -2,6 +2,7 @@
 that has imported lakemesh already, which spares every test a second of imports. `python -m tests.commands` is that
 process: it reads one command a line and answers with the exit code."""
 
+import gc
 import importlib
 import json
 import os
@@ -59,6 +60,7 @@ def forking_process() -> "subprocess.Popen[str]":
 def main() -> None:
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # or every child would copy what its collector only looks at
     while line := sys.stdin.readline():
         child = os.fork()
         if child == 0:

@@ -4,4 +4,5 @@ import os
 
 import pytest
 
-judged = pytest.mark.skipif(os.environ.get("LAKEMESH_JUDGE") != "1", reason="`make judge` runs it (LAKEMESH_JUDGE=1)")
+JUDGE = os.environ.get("LAKEMESH_JUDGE") == "1"
+judged = pytest.mark.skipif(not JUDGE, reason="`make judge` runs it (LAKEMESH_JUDGE=1)")

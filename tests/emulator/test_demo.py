@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 from tests.emulator.served import serve
+from tests.judge import judged
+
+pytestmark = judged
 
 
 def demo(home: Path, **environment: str) -> tuple[list[str], list[tuple[str, ...]]]:
