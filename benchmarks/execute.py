@@ -1,7 +1,8 @@
 """The engine's price: an echo agent through `POST /api/execute` against a bare FastAPI echo.
 
 Claim: at least 0.6 of the peer's requests a second (aim 0.8), p99 within three times, with identity, rate limit,
-admission, deadline, span and execution row on. One server process each, 16 keep-alive connections, rounds in turn.
+admission, deadline, span and execution row on. One server process each, ours as `lakemesh serve` starts it, 16
+keep-alive connections, rounds in turn.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any
 import uvloop
 
 from benchmarks.report import Row, report
-from benchmarks.server_process import ServerProcess, server_process
+from benchmarks.server_process import ServerProcess, lakemesh_process, server_process
 from lakemesh.jobs.http_load import LoadResult, post, run_load
 
 CONNECTIONS = 16
@@ -54,7 +55,7 @@ def compare() -> list[Row]:
         environment = {"LAKEMESH_HOME": f"{folder}/home", "LAKEMESH_CONFIG_FOLDER": str(config)}
         with (
             server_process("benchmarks.peers:fastapi_app") as peer,
-            server_process("app:app", environment) as ours,
+            lakemesh_process(environment) as ours,
         ):
             measure(peer, "/echo")
             measure(ours, "/api/execute")

@@ -36,7 +36,19 @@ def server_process(
 ) -> Iterator[ServerProcess]:
     """Run `uvicorn app` in a process of its own, under `python`; ended by SIGTERM, as the platform does it."""
     options = ["--port", "0", "--no-access-log", "--loop", "uvloop", "--http", "httptools"]
-    command: Sequence[str] = [python, "-m", "uvicorn", app, *options]
+    with served([python, "-m", "uvicorn", app, *options], environment) as server:
+        yield server
+
+
+@contextmanager
+def lakemesh_process(environment: Mapping[str, str]) -> Iterator[ServerProcess]:
+    """The same with `lakemesh serve`, as it is deployed: with limits for connections, and the collector spared."""
+    with served([sys.executable, "-m", "lakemesh.cli", "serve", "--port", "0"], environment) as server:
+        yield server
+
+
+@contextmanager
+def served(command: Sequence[str], environment: Mapping[str, str] | None) -> Iterator[ServerProcess]:
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
     )
@@ -46,7 +58,7 @@ def server_process(
             if ready := READY.search(line):
                 break
         else:
-            raise RuntimeError(f"{app} did not start")
+            raise RuntimeError(f"{command[2:]} did not start")
         yield ServerProcess(int(ready[1]), process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
