@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.browser import Browser, Page, needs_browser, running_browser
 from tests.interop.clients import modules_of
-from tests.server import Server
+from tests.server import Server, running_server, write_config
 from tests.services.console_world import TELEMETRY, WITH_TOKENS, console_server, write_history
 
 pytestmark = needs_browser
@@ -160,9 +161,12 @@ def test_every_page_fits_the_window_in_both_themes(server: Server, page: Page, w
 def test_accessibility_has_no_serious_findings(server: Server, page: Page, dark: bool) -> None:
     script = modules_of("axe") / "axe-core" / "axe.min.js"
     page.look(width=1280, dark=dark)
-    for name in PAGES:
+    trace_id = ask(server, "assistant", {"message": "Hello"}).json()["metadata"]["trace_id"]
+    for name in (*PAGES, f"traces/{trace_id}"):
         page.open(f"{server.url}/#{name}")
         page.wait_for(f"document.body?.dataset.shown === '#{name}'")
+        if name.startswith("traces"):
+            page.wait_for_text("Began after")
         page.evaluate(script.read_text() + "; undefined")
         found = page.evaluate("axe.run().then((result) => JSON.stringify(result.violations))")
         serious = [
@@ -205,6 +209,22 @@ def sign_in(page: Page, token: str) -> None:
     page.wait_for_text("Sign in")
     page.type("#token", token)
     page.click("main button", "Sign in")
+
+
+def test_durable_invocations_are_followed_and_their_questions_answered(
+    page: Page, tmp_path: Path, postgres: str
+) -> None:
+    config = write_config(tmp_path / "config", '  asker: {class: "tests.invocations.agents:Asker"}')
+    with running_server(tmp_path / "home", config, database=postgres) as server:
+        body = {"agent": "asker", "background": True}
+        accepted = httpx.post(f"{server.url}/api/invocations", json=body, timeout=60)
+        assert accepted.status_code == 202
+        page.open(f"{server.url}/#invocations")
+        page.wait_for_text("asker", "waiting")
+        page.click("tbody a")
+        page.wait_for_text("Events", "asked")
+        page.click(".question button", "Decline")
+        page.wait_for_text("failed", "Run it again", "Error")
 
 
 def test_pages_work_behind_a_prefix_of_a_proxy(server: Server) -> None:
