@@ -70,7 +70,7 @@ def test_a_chat_streams_calls_tools_keeps_its_session_and_takes_feedback(server:
     page.wait_for_text("Thank you.")
     page.evaluate("location.reload()")
     page.wait_for_text("That is 2026-12-20", "You are welcome")
-    page.click(".title a", "this session")
+    page.click(".title a", "Session")
     page.wait_for_text("Session", "30 days after", "You are welcome", "good")
 
 

@@ -87,8 +87,8 @@ function view(agent, able, conversation, context) {
   context.signal.addEventListener("abort", () => run?.cancel());
   const choose = make("select", { id: "choose-agent", "aria-label": "Agent", onchange: (event) => { location.hash = `chat/${encodeURIComponent(event.target.value)}`; } },
     able.map(({ name }) => make("option", { selected: name === agent.name }, name)));
-  const session = make("a", { href: `#sessions/${conversation.session}?user=${encodeURIComponent(context.me.user)}`, hidden: !conversation.turns.length }, "this session");
-  const anew = make("button", { type: "button", class: "quiet", onclick: () => { conversation.forget(); dispatchEvent(new HashChangeEvent("hashchange")); } }, "New chat");
+  const session = make("a", { href: `#sessions/${conversation.session}?user=${encodeURIComponent(context.me.user)}`, hidden: !conversation.turns.length }, "Session");
+  const anew = make("button", { type: "button", class: "quiet", onclick: () => { conversation.forget(); dispatchEvent(new HashChangeEvent("hashchange")); } }, "New");
   draw();
   queueMicrotask(follow);
   requestAnimationFrame(follow);

@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 
-const minute = { hour: "2-digit", minute: "2-digit" };
+const minute = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const second = { ...minute, second: "2-digit" };
 const day = { month: "short", day: "numeric" };
 
@@ -30,7 +30,7 @@ export function milliseconds(value) {
   return `${Math.floor(value / 60000)} min ${Math.round((value % 60000) / 1000)} s`;
 }
 
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 4 });
 
 export const count = (value) => (value >= 10000 ? compact.format(value) : plain.format(value ?? 0));
