@@ -45,7 +45,8 @@ judge: judge-clients judge-spark judge-faults judge-dependencies
 # Each client in an environment of its own.
 judge-clients: $(BIN)/lakemesh
 	$(BIN)/python -m tests.interop.clients
-	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/interop
+	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+		tests/interop tests/services/test_console_pages.py
 
 judge-spark: $(BIN)/lakemesh spark
 	$(LONG_RUN) $(BIN)/python -m pytest tests/spark
