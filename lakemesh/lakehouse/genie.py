@@ -1,19 +1,20 @@
 """Genie: questions about data, asked of a space in words."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from lakemesh.lakehouse.warehouse import QueryResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenieQuery:
-    """SQL that Genie wrote and ran. `attachment_id` leads to its rows."""
+    """SQL that Genie wrote and ran, with its named parameters. `attachment_id` leads to its rows."""
 
     attachment_id: str
     statement: str
     description: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,7 @@ def answer_of(message: "GenieMessage") -> GenieAnswer:
                     attachment_id=attachment.attachment_id or "",
                     statement=attachment.query.query,
                     description=attachment.query.description,
+                    parameters={one.keyword: one.value for one in attachment.query.parameters or [] if one.keyword},
                 )
             )
         if attachment.suggested_questions:

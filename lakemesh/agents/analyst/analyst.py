@@ -1,0 +1,285 @@
+"""`analyst`: answers questions in plain words from the data of domains, and from nothing else."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+from opentelemetry.trace import get_current_span
+from pydantic import BaseModel, Field
+from pydantic_core import to_jsonable_python
+
+from lakemesh.agents.analyst.charts import chart_of
+from lakemesh.agents.analyst.genie import SemanticGenie, SemanticSpace, without
+from lakemesh.agents.analyst.planner import is_follow_up
+from lakemesh.agents.analyst.routing import PARTS, DomainRouter, Route
+from lakemesh.agents.analyst.schemas import Analysis, AnalystOptions, DomainAnswer, DomainScore, Question
+from lakemesh.agents.analyst.synthesis import facts_of, written
+from lakemesh.agents.base import Agent, AgentContext
+from lakemesh.agents.known_names import KnownNames
+from lakemesh.errors import InputRequired, LakemeshError, Unauthenticated, WorkspaceUnavailable
+from lakemesh.lakehouse.genie import Genie, GenieAnswer
+from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.schemas import AgentInput, AgentOutput, TextDelta
+
+ANSWER_SECONDS = 600.0
+
+
+class Choice(BaseModel):
+    """What was meant."""
+
+    choice: str = Field(min_length=1, max_length=500)
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What a session knows of its questions: the domains of the last answer, and each domain's conversation."""
+
+    last: Sequence[str] = ()
+    ids: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a domain said: its answers, or why there are none."""
+
+    domain: str
+    conversation_id: str | None = None
+    answers: Sequence[DomainAnswer] = ()
+    refusal: str | None = None
+    choices: Sequence[str] = ()
+    error: LakemeshError | None = None
+
+
+class Analyst(Agent[Question, Analysis]):
+    """Answers questions about business data in plain words, with the SQL, the rows and a chart."""
+
+    input_model = Question
+    output_model = Analysis
+    options_model = AnalystOptions
+    options: AnalystOptions
+
+    @classmethod
+    def check_options(cls, options: Any, known: KnownNames) -> list[str]:
+        return known.missing_routes("route", options.route)
+
+    async def start(self) -> None:
+        domains = self.options.domains
+        self._router = DomainRouter({name: domain.text for name, domain in domains.items()})
+        self._spaces = {
+            name: SemanticSpace(domain.semantic_model, self._today)
+            for name, domain in domains.items()
+            if domain.semantic_model is not None
+        }
+
+    async def process(self, request: AgentInput[Question], context: AgentContext) -> AgentOutput[Analysis]:
+        conversation = await self._recall(request, context)
+        route = self._router.route(request.data.question)
+        note_scores(route)
+        question, analysis = request.data.question, None
+        names = self._domains(question, route, conversation)
+        if names:
+            asked = await self._ask_all(question, names, conversation, context)
+            if (choices := choices_of(asked)) and (chosen := await self._choice(choices, asked, context)):
+                asked = await self._ask_all(f"{question} {chosen}", names, conversation, context)
+            analysis = await self._answered(question, asked, context)
+            await self._remember(request, context, conversation, asked)
+        else:
+            analysis = Analysis(status="refused", text=self._refusal())
+        scores = [DomainScore(domain=one.domain, score=round(one.score, 3)) for one in route.scores]
+        analysis = analysis.model_copy(update={"scores": scores})
+        context.emit(TextDelta(text=analysis.text))
+        return AgentOutput(agent_name=self.name, result=analysis)
+
+    def _domains(self, question: str, route: Route, conversation: Conversation) -> Sequence[str]:
+        """Whom to ask. A follow-up stays where the conversation is, unless it names what only another domain measures;
+        several are asked when the question names a measure of each. Metrics that are named outweigh scores."""
+        known = [name for name in conversation.last if name in self.options.domains]
+        measuring = self._measures(question)
+        if known and (is_follow_up(question) or not measuring) and measuring.keys() <= set(known):
+            return known
+        alone = [
+            name
+            for name, stems in measuring.items()
+            if stems - frozenset[str]().union(*(others for other, others in measuring.items() if other != name))
+        ]
+        if len(alone) > 1 and PARTS.search(question.lower()):
+            return alone
+        if len(measuring) == 1 and len(route.domains) < 2 and len(self._spaces) == len(self.options.domains):
+            return list(measuring)
+        return route.domains
+
+    def _measures(self, question: str) -> dict[str, frozenset[str]]:
+        """The domains whose metrics the question names, and the words by which it does."""
+        found = {name: space.planner.lexicon.metric_stems(question) for name, space in self._spaces.items()}
+        return {name: stems for name, stems in found.items() if stems}
+
+    async def _ask_all(
+        self, question: str, names: Sequence[str], conversation: Conversation, context: AgentContext
+    ) -> list[Asked]:
+        """All at once, each within the same share of the time, so that one that hangs costs that and nothing else."""
+        workspace = await context.workspace()
+        with context.within(self.options.share):
+            asked = await asyncio.gather(
+                *(
+                    self._ask(self._part(question, name, names), name, workspace, conversation, context)
+                    for name in names
+                )
+            )
+        failed = [one for one in asked if one.error is not None]
+        refused = next((one.error for one in failed if isinstance(one.error, Unauthenticated)), None)
+        if refused is not None or (failed and len(failed) == len(asked)):
+            raise refused or failed[0].error or AssertionError
+        for one in failed:
+            assert one.error is not None
+            context.degrade(f"{self.name}: {one.domain} did not answer ({one.error.code})")
+        return asked
+
+    def _part(self, question: str, name: str, names: Sequence[str]) -> str:
+        """The question without what only the other domains measure."""
+        if len(names) == 1 or name not in self._spaces:
+            return question
+        stems = self._measures(question)
+        others = frozenset[str]().union(*(words for one, words in stems.items() if one != name and one in names))
+        return without(question, others - stems.get(name, frozenset()))
+
+    async def _ask(
+        self, question: str, name: str, workspace: Workspace, conversation: Conversation, context: AgentContext
+    ) -> Asked:
+        try:
+            genie, space_id = self._source(name, workspace)
+            async with context.deadline.enforced(f"{name} did not answer in time."):
+                answer = await genie.ask(
+                    space_id,
+                    question,
+                    conversation_id=conversation.ids.get(name),
+                    timeout_seconds=context.deadline.remaining_seconds(),
+                )
+                return await read(genie, space_id, name, question, answer)
+        except LakemeshError as error:
+            return Asked(domain=name, error=error)
+
+    def _source(self, name: str, workspace: Workspace) -> tuple[Genie, str]:
+        domain = self.options.domains[name]
+        if workspace.genie is not None and domain.space_id is not None:
+            return workspace.genie, domain.space_id
+        if name in self._spaces:
+            return SemanticGenie(self._spaces, workspace.warehouse, row_limit=self.options.row_limit), name
+        raise WorkspaceUnavailable(f"{name!r} is answered by a Genie space, and this workspace has no Genie.")
+
+    async def _choice(self, choices: Sequence[str], asked: Sequence[Asked], context: AgentContext) -> str | None:
+        """What the caller means; None when they cannot be asked."""
+        schema = {
+            "type": "object",
+            "properties": {"choice": {"type": "string", "enum": list(choices)}},
+            "required": ["choice"],
+        }
+        reasons = " ".join(one.refusal for one in asked if one.refusal)
+        try:
+            chosen = await context.ask(schema, f"{reasons} Which do you mean?", timeout_seconds=ANSWER_SECONDS)
+        except InputRequired:
+            return None
+        return str(chosen["choice"])
+
+    async def _answered(self, question: str, asked: Sequence[Asked], context: AgentContext) -> Analysis:
+        answers = [answer for one in asked for answer in one.answers]
+        gaps = [DomainAnswer(domain=one.domain, error=one.error.code) for one in asked if one.error is not None]
+        unanswered = [one for one in asked if one.error is None and not one.answers]
+        notes = [f"{one.domain}: {one.refusal}" for one in unanswered if one.refusal]
+        if not answers:
+            text = " ".join(one.refusal or "" for one in unanswered) or self._refusal()
+            choices = choices_of(asked)
+            if choices:
+                text += f" Do you mean one of: {', '.join(choices)}?"
+            return Analysis(status="unclear" if choices else "refused", text=text, answers=gaps)
+        notes += [f"{one.domain} did not answer ({one.error})." for one in gaps]
+        text, removed = facts_of(answers), list[str]()
+        if not context.models.is_stand_in(self.options.route):
+            text, removed = await written(question, answers, context, route=self.options.route)
+        return Analysis(status="answered", text="\n".join([text, *notes]), answers=[*answers, *gaps], removed=removed)
+
+    def _refusal(self) -> str:
+        told = "; ".join(f"{name}: {domain.description}" for name, domain in self.options.domains.items())
+        return f"I cannot answer this from my data. I know about {told}"
+
+    def _today(self) -> date:
+        return self.options.today or datetime.now(UTC).date()
+
+    async def _recall(self, request: AgentInput[Question], context: AgentContext) -> Conversation:
+        if request.session_id is None:
+            return Conversation()
+        found = await self.services.sessions.read(
+            agent=self.name, user=context.identity.user, session_id=request.session_id, limit=1
+        )
+        return (
+            Conversation(last=found[-1]["domains"], ids=dict(found[-1]["conversations"])) if found else Conversation()
+        )
+
+    async def _remember(
+        self, request: AgentInput[Question], context: AgentContext, before: Conversation, asked: Sequence[Asked]
+    ) -> None:
+        """Any replica that shares the sessions can follow up."""
+        answered = [one for one in asked if one.answers]
+        if request.session_id is None or not answered:
+            return
+        ids = {**before.ids, **{one.domain: one.conversation_id for one in answered if one.conversation_id}}
+        message: Mapping[str, Any] = {
+            "role": "user",
+            "content": request.data.question,
+            "domains": [one.domain for one in answered],
+            "conversations": ids,
+        }
+        await self.services.sessions.append(
+            agent=self.name, user=context.identity.user, session_id=request.session_id, messages=[message]
+        )
+
+
+async def read(genie: Genie, space_id: str, name: str, question: str, answer: GenieAnswer) -> Asked:
+    """What a domain answered, with the rows of each of its queries."""
+    if not answer.queries:
+        return Asked(
+            domain=name,
+            conversation_id=answer.conversation_id,
+            refusal=answer.text or "It has no data for this question.",
+            choices=answer.suggested_questions,
+        )
+    found = []
+    for query in answer.queries:
+        result = await genie.fetch_rows(space_id, answer, query)
+        rows = [[cell_of(cell) for cell in row] for row in result.rows]
+        found.append(
+            DomainAnswer(
+                domain=name,
+                sql=query.statement,
+                columns=list(result.columns),
+                types=list(result.types),
+                rows=rows,
+                truncated=result.truncated,
+                text=answer.text or query.description,
+                suggested_questions=list(answer.suggested_questions),
+                chart=chart_of(question, list(result.columns), rows),
+            )
+        )
+    return Asked(domain=name, conversation_id=answer.conversation_id, answers=found)
+
+
+def cell_of(cell: Any) -> Any:
+    """A cell as JSON has it; decimals as numbers, which charts and checks need."""
+    if isinstance(cell, Decimal):
+        return float(cell)
+    return to_jsonable_python(cell, inf_nan_mode="null", fallback=str)
+
+
+def choices_of(asked: Sequence[Asked]) -> list[str]:
+    """What an ambiguous question may mean, when nobody answered it."""
+    return [] if any(one.answers for one in asked) else [choice for one in asked for choice in one.choices]
+
+
+def note_scores(route: Route) -> None:
+    """The routing, for whoever reads the trace."""
+    span = get_current_span()
+    span.set_attribute("lakemesh.analyst.domains", list(route.domains))
+    for one in route.scores[:5]:
+        span.set_attribute(f"lakemesh.analyst.score.{one.domain}", one.score)
