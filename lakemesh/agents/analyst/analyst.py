@@ -25,6 +25,8 @@ from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.schemas import AgentInput, AgentOutput, TextDelta
 
 ANSWER_SECONDS = 600.0
+SESSIONS_SHARE = 0.1
+"""Of the time that is left, for reading or keeping what was asked before."""
 
 
 class Choice(BaseModel):
@@ -208,14 +210,19 @@ class Analyst(Agent[Question, Analysis]):
         return self.options.today or datetime.now(UTC).date()
 
     async def _recall(self, request: AgentInput[Question], context: AgentContext) -> Conversation:
+        """What the session's questions were about; nothing, and a degraded answer, when sessions are away."""
         if request.session_id is None:
             return Conversation()
-        found = await self.services.sessions.read(
-            agent=self.name, user=context.identity.user, session_id=request.session_id, limit=1
-        )
-        return (
-            Conversation(last=found[-1]["domains"], ids=dict(found[-1]["conversations"])) if found else Conversation()
-        )
+        try:
+            with context.within(SESSIONS_SHARE):
+                found = await self.services.sessions.read(
+                    agent=self.name, user=context.identity.user, session_id=request.session_id, limit=1
+                )
+        except LakemeshError as error:
+            context.degrade(f"sessions: unavailable, what was asked before is missing: {error.detail}")
+            return Conversation()
+        newest = found.messages[-1] if found.messages else {"domains": [], "conversations": {}}
+        return Conversation(last=newest["domains"], ids=dict(newest["conversations"]))
 
     async def _remember(
         self, request: AgentInput[Question], context: AgentContext, before: Conversation, asked: Sequence[Asked]
@@ -224,16 +231,22 @@ class Analyst(Agent[Question, Analysis]):
         answered = [one for one in asked if one.answers]
         if request.session_id is None or not answered:
             return
-        ids = {**before.ids, **{one.domain: one.conversation_id for one in answered if one.conversation_id}}
         message: Mapping[str, Any] = {
             "role": "user",
             "content": request.data.question,
             "domains": [one.domain for one in answered],
-            "conversations": ids,
+            "conversations": {
+                **before.ids,
+                **{one.domain: one.conversation_id for one in answered if one.conversation_id},
+            },
         }
-        await self.services.sessions.append(
-            agent=self.name, user=context.identity.user, session_id=request.session_id, messages=[message]
-        )
+        try:
+            with context.within(SESSIONS_SHARE):
+                await self.services.sessions.append(
+                    agent=self.name, user=context.identity.user, session_id=request.session_id, messages=[message]
+                )
+        except LakemeshError as error:
+            context.degrade(f"sessions: unavailable, this question is not kept: {error.detail}")
 
 
 async def read(genie: Genie, space_id: str, name: str, question: str, answer: GenieAnswer) -> Asked:
