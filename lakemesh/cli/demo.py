@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -41,6 +41,7 @@ FROM main.agents.telemetry GROUP BY agent_id ORDER BY agent_id
 
 
 def demo(
+    what: Annotated[Literal["fraud", "analyst"], typer.Argument(help="Which of the demos.")] = "fraud",
     transactions: Annotated[
         Path | None, typer.Option(help="A Parquet or CSV file of your own instead of the generated data.")
     ] = None,
@@ -50,8 +51,12 @@ def demo(
         ".lakemesh/demo"
     ),
 ) -> None:
-    """Start a server, replay a week of card transactions through it, and show what it caught and how fast."""
+    """Start a server, replay a week of card transactions through it, and show what it caught and how fast. `analyst`:
+    ask it questions in plain words over an invented shop, and show which answers are right."""
     console = Console()
+    if what == "analyst":
+        demo_analyst(home, seed, console)
+        return
     table, source = load(transactions, seed, console)
     clear(home)
     test, split = asyncio.run(prepare(home, table, console))
@@ -62,6 +67,18 @@ def demo(
     print_load(result, console)
     print_metrics(measure(table, replayed, split, result), source, partial=requests is not None, console=console)
     print_answer(asyncio.run(ask(home)), console)
+
+
+def demo_analyst(home: Path, seed: int, console: Console) -> None:
+    from lakemesh.cli import analyst_demo
+    from lakemesh.jobs.analyst_questions import QUESTIONS
+
+    clear(home)
+    folder = analyst_demo.write_config(home)
+    tables = asyncio.run(analyst_demo.prepare(home, seed))
+    console.print(f"{sum(map(len, tables.values())):,} rows in {len(tables)} tables (generated, seed {seed})")
+    with server(home, LAKEMESH_CONFIG_FOLDER=str(folder)) as port:
+        analyst_demo.ask_all(port, QUESTIONS, tables, console)
 
 
 def load(file: Path | None, seed: int, console: Console) -> tuple["TransactionTable", str]:
@@ -123,9 +140,9 @@ async def prepare(home: Path, table: "TransactionTable", console: Console) -> tu
 
 
 @contextmanager
-def server(home: Path) -> Iterator[int]:
+def server(home: Path, **settings: str) -> Iterator[int]:
     """A real server in a process of its own, on a free port; stopped as the platform does it."""
-    environment = {**os.environ, "LAKEMESH_HOME": str(home)}
+    environment = {**os.environ, "LAKEMESH_HOME": str(home), **settings}
     log = home / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(

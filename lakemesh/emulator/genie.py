@@ -1,12 +1,15 @@
-"""Genie by script: questions and their SQL are given beforehand, the SQL is really run."""
+"""Genie by script, or by a semantic model: the SQL is really run."""
 
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from lakemesh.agents.analyst.genie import SemanticSpace
+from lakemesh.agents.analyst.semantic_model import SemanticModel
 from lakemesh.emulator.errors import not_found
 from lakemesh.emulator.identity import body_of
 from lakemesh.emulator.statements import Statements, answer
@@ -21,13 +24,20 @@ class ScriptedAnswer(BaseModel, extra="forbid"):
     text: str | None = None
     query: str | None = None
     status: str = Field(default="COMPLETED", pattern="^(COMPLETED|FAILED|CANCELLED)$")
+    parameters: Mapping[str, str | int | float | bool] = {}
+    suggested_questions: Sequence[str] = ()
 
 
 class Space(BaseModel, extra="forbid"):
+    """Its script comes first; what that does not have, the semantic model answers, with relative times told from
+    `today`, or from the current day (UTC)."""
+
     space_id: str
     title: str = "Emulated space"
     warehouse_id: str = "emulator"
     answers: Sequence[ScriptedAnswer] = ()
+    semantic_model: SemanticModel | None = None
+    today: date | None = None
 
 
 class Message:
@@ -59,17 +69,55 @@ class Message:
     def _attachments(self) -> list[dict[str, Any]]:
         attachments: list[dict[str, Any]] = []
         if self.script.query:
-            query = {"query": self.script.query, "description": self.content}
+            query: dict[str, Any] = {"query": self.script.query, "description": self.content}
+            if self.script.parameters:
+                query["parameters"] = parameters_of(self.script.parameters, "keyword", "sql_type")
             attachments.append({"attachment_id": self.attachment_id, "query": query})
         if self.script.text:
             attachments.append({"attachment_id": secrets.token_hex(16), "text": {"content": self.script.text}})
+        if self.script.suggested_questions:
+            suggested = {"questions": list(self.script.suggested_questions)}
+            attachments.append({"attachment_id": secrets.token_hex(16), "suggested_questions": suggested})
         return attachments
+
+
+def parameters_of(values: Mapping[str, str | int | float | bool], name: str, kind: str) -> list[dict[str, str]]:
+    """Bound values as the API has them; `name` and `kind` are what it calls a parameter's name and type there."""
+    types: dict[type, str] = {str: "STRING", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
+    return [{name: key, kind: types[type(value)], "value": str(value)} for key, value in values.items()]
+
+
+class Modelled:
+    """The spaces that have a semantic model, and what their conversations were about."""
+
+    def __init__(self, spaces: Mapping[str, Space]) -> None:
+        self._spaces = {
+            name: SemanticSpace(space.semantic_model, lambda day=space.today: day or datetime.now(UTC).date())  # type: ignore[misc]
+            for name, space in spaces.items()
+            if space.semantic_model is not None
+        }
+        self._plans: dict[str, str] = {}
+
+    def answer(self, space_id: str, conversation_id: str, question: str) -> ScriptedAnswer | None:
+        if space_id not in self._spaces:
+            return None
+        answer = self._spaces[space_id].answer(question, self._plans.get(conversation_id))
+        self._plans[conversation_id] = answer.conversation_id
+        query = answer.queries[0] if answer.queries else None
+        return ScriptedAnswer(
+            when="",
+            text=answer.text,
+            query=query.statement if query else None,
+            parameters=query.parameters if query else {},
+            suggested_questions=answer.suggested_questions,
+        )
 
 
 def routes(spaces: Mapping[str, Space], statements: Statements) -> APIRouter:
     router = APIRouter(prefix="/api/2.0/genie/spaces")
     conversations: dict[str, str] = {}
     messages: dict[str, Message] = {}
+    modelled = Modelled(spaces)
 
     def space_of(space_id: str) -> Space:
         if space_id not in spaces:
@@ -78,7 +126,8 @@ def routes(spaces: Mapping[str, Space], statements: Statements) -> APIRouter:
 
     def ask(space_id: str, conversation_id: str, content: str) -> Message:
         nothing = ScriptedAnswer(when="", text="There is no scripted answer to this question.")
-        script = next((item for item in space_of(space_id).answers if item.when.lower() in content.lower()), nothing)
+        scripted = (item for item in space_of(space_id).answers if item.when.lower() in content.lower())
+        script = next(scripted, None) or modelled.answer(space_id, conversation_id, content) or nothing
         message = Message(space_id, conversation_id, content, script)
         messages[message.message_id] = message
         return message
@@ -135,7 +184,8 @@ def routes(spaces: Mapping[str, Space], statements: Statements) -> APIRouter:
         message = message_of(conversation_id, message_id)
         if not message.script.query or attachment_id != message.attachment_id:
             raise not_found(f"Attachment {attachment_id!r}")
-        statement = statements.submit({"statement": message.script.query}, request.state.user)
+        bound = parameters_of(message.script.parameters, "name", "type")
+        statement = statements.submit({"statement": message.script.query, "parameters": bound}, request.state.user)
         await statement.task_over()
         return {"statement_response": answer(statement, str(request.base_url))}
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 SATURATION, LENGTH_WEIGHT = 0.6, 0.4  # k1 and b; few words are said of a domain, and each mostly once
 ALIKE_WEIGHT, ALIKE_CHARACTERS = 0.7, 4
-LEAST_SCORE, LEAST_SHARE = 0.6, 0.12
-"""Below, a question is nobody's. Chosen, as what follows, on questions over 20 databases (tests/agents/analyst)."""
+LEAST_SCORE, LEAST_SHARE = 0.16, 0.12
+"""Below, a question is nobody's. The score is a share of what a word that no domain has would weigh. Chosen, as what
+follows, on questions over 20 databases (tests/agents/analyst)."""
 PART_SHARE, PART_MARGIN = 0.3, 1.5
 """A part of a question counts as a domain's own when so much of it is known there, and known so much better than
 elsewhere."""
@@ -54,7 +55,7 @@ class DomainRouter:
         lengths = {name: sum(counts.values()) for name, counts in self._counts.items()}
         mean = sum(lengths.values()) / max(1, len(lengths))
         self._lengths = {name: length / (mean or 1.0) for name, length in lengths.items()}
-        self._least_score = least_score
+        self._least_score = least_score * self._rarity("")
 
     def route(self, question: str) -> Route:
         scores = self.scores(question)

@@ -36,6 +36,8 @@ def demo_server(root: Path, models: str = MODELS) -> Iterator[Server]:
         yield server
 
 
-def ask(server: Server, question: str, session: str | None = None) -> httpx.Response:
-    body = {"agent": "analyst", "data": {"question": question}} | ({"session_id": session} if session else {})
-    return httpx.post(f"{server.url}/api/execute", json=body, timeout=60)
+def ask(
+    server: Server, question: str, session: str | None = None, *, agent: str = "analyst", **headers: str
+) -> httpx.Response:
+    body = {"agent": agent, "data": {"question": question}} | ({"session_id": session} if session else {})
+    return httpx.post(f"{server.url}/api/execute", json=body, headers=headers, timeout=60)
