@@ -201,12 +201,12 @@ def test_keys_rotate_and_made_up_key_ids_do_not_become_requests(
     keys.publish(one=RSA_KEY)
     with running_server(tmp_path / "home", write_config(tmp_path / "config", AGENTS, more=settings_of(keys))) as server:
         assert execute(server, token()).status_code == 200
-        asked = keys.asked
+        asked, began = keys.asked, time.monotonic()
         for number in range(20):
             assert execute(server, token(kid=f"made-up-{number}")).status_code == 401
-        assert keys.asked - asked <= 5
+        assert keys.asked - asked <= (time.monotonic() - began) / 0.5 + 1
         keys.publish(two=NEXT_KEY)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while execute(server, token(NEXT_KEY, "two", "ES256")).status_code != 200:
             assert time.monotonic() < end
         assert execute(server, token()).status_code == 401

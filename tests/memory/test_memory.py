@@ -520,7 +520,7 @@ async def test_a_damaged_index_is_built_anew_by_itself(workspace: Workspace, fol
         file.write_bytes(b"PAR1 damaged")
     second = make(await open_workspace(tmp_path / "workspace"), folder)
     await second.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             with suppress(WorkspaceUnavailable):
                 if [match.text for match in await second.retrieve("there")] == ["still there"]:

@@ -14,12 +14,14 @@ Reply = bytes | str | Callable[[dict], bytes]
 @dataclass
 class ScriptedServer:
     """`script` is consumed a reply a request; the last one repeats. A reply may be a function of the request's body.
+    `when told` waits for `may_answer`;
     `requests` are the bodies it got."""
 
     script: list[Reply]
     base_url: str = ""
     requests: list[dict] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     running: int = 0
     most_running: int = 0
 
@@ -48,6 +50,9 @@ class ScriptedServer:
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             elif reply == "slow":
                 await asyncio.sleep(0.05)
+                reply = completion("slow but right")
+            elif reply == "when told":
+                await self.may_answer.wait()
                 reply = completion("slow but right")
             if isinstance(reply, bytes):
                 writer.write(reply)

@@ -42,9 +42,12 @@ async def test_a_hedged_request_asks_the_second_and_ends_the_slower_call() -> No
 
 
 async def test_the_slower_endpoint_may_still_answer_first() -> None:
-    async with scripted_server("slow") as first, scripted_server("stall") as second:
+    async with scripted_server("when told") as first, scripted_server("stall") as second:
         setup = Setup(first.base_url, second.base_url, timeout_seconds=30.0, route={"hedge_after_seconds": 0.01})
-        assert (await in_scope(setup.client.chat(ASK), seconds=60)).text == "slow but right"
+        asked = asyncio.ensure_future(in_scope(setup.client.chat(ASK), seconds=60))
+        await second.asked.wait()
+        first.may_answer.set()
+        assert (await asked).text == "slow but right"
     assert len(second.requests) == 1
 
 
