@@ -76,8 +76,10 @@ def test_tokens_change_under_load_and_the_last_one_stays(tmp_path: Path) -> None
             write_config(folder, ECHO, more=QUICK + tokens("ann", "cid"))
             wait_for(lambda: status("bob") == 401)
             assert status("cid") == 200
+            ready = f"{server.url}/health/ready"
+            wait_for(lambda: httpx.get(ready).json()["status"] == "ready")
             write_config(folder, ECHO, more=QUICK)  # would open the server to anybody
-            time.sleep(0.3)
+            wait_for(lambda: httpx.get(ready).json()["status"] == "degraded")  # it was refused
             assert httpx.post(f"{server.url}/api/execute", json=MESSAGE).status_code == 401
             assert status("cid") == 200
         assert set(statuses) == {200}
