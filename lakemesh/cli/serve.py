@@ -20,6 +20,9 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="Port; DATABRICKS_APP_PORT, LAKEMESH_PORT or 8000.", min=0, max=65535)
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Server processes on the one port; LAKEMESH_WORKERS or 1.", min=1, max=64)
+    ] = None,
 ) -> None:
     """Run the server and say what to call."""
     from lakemesh.app import create_app
@@ -31,13 +34,34 @@ def serve(
         update={"host": host or settings.host, "port": settings.port if port is None else port}
     )
     configure_logging(settings.log_level)
-    run(create_app(settings), settings)
+    count = settings.workers if workers is None else workers
+    if count > 1:
+        supervise(settings, count)
+    else:
+        run(create_app(settings), settings)
+
+
+def supervise(settings: "Settings", count: int) -> None:
+    """Keep that many workers serving until told to stop."""
+    import asyncio
+
+    from lakemesh.cli.supervisor import Supervisor
+
+    if settings.database is None:
+        typer.echo(PER_PROCESS, err=True)
+    with listening(settings.host, settings.port) as listener:
+        listener.listen(BACKLOG)
+        supervisor = Supervisor(settings, listener, count=count)
+        code = asyncio.run(supervisor.run(GREETING.format(base=base_of(listener))))
+    if code:
+        raise typer.Exit(code)
 
 
 def run(app: "App", settings: "Settings") -> None:
     """Serve until told to stop. Raises why it could not start."""
     import uvicorn
 
+    from lakemesh.cli.supervisor import inherited_listener, tell_ready
     from lakemesh.edge.protocol import ConnectionRules, bounded_protocol
 
     class Server(uvicorn.Server):
@@ -47,11 +71,12 @@ def run(app: "App", settings: "Settings") -> None:
             await super().startup(sockets)
             if not self.started:
                 return
-            host, port = listener.getsockname()[:2]
-            base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            logging.getLogger("uvicorn.error").info("Uvicorn running on %s (Press CTRL+C to quit)", base)
-            typer.echo(GREETING.format(base=base), err=True)
+            if inherited is None:
+                base = base_of(listener)
+                logging.getLogger("uvicorn.error").info("Uvicorn running on %s (Press CTRL+C to quit)", base)
+                typer.echo(GREETING.format(base=base), err=True)
             spare_the_garbage_collector()
+            tell_ready()
 
     spare_memory()
     rules = ConnectionRules()
@@ -64,7 +89,8 @@ def run(app: "App", settings: "Settings") -> None:
         server_header=False,
         timeout_graceful_shutdown=int(settings.drain_seconds),
     )
-    with listening(settings.host, settings.port) as listener:
+    inherited = inherited_listener()
+    with inherited or listening(settings.host, settings.port) as listener:
         try:
             Server(config).run(sockets=[listener])
         except SystemExit:  # how uvicorn says that it did not start
@@ -72,6 +98,11 @@ def run(app: "App", settings: "Settings") -> None:
                 raise
     if app.start_error is not None:
         raise app.start_error
+
+
+def base_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -103,6 +134,10 @@ def spare_memory() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
+BACKLOG = 2_048
+PER_PROCESS = (
+    "Without LAKEMESH_DATABASE each worker keeps sessions, idempotency keys, rate limits and A2A tasks for itself."
+)
 GREETING = """lakemesh at {base}
   console   {base}/
   agents    {base}/api/agents

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lakemesh import __version__
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.mcp import McpConfig
+from lakemesh.config.settings import Settings
 from lakemesh.edge import Edge
 from lakemesh.edge.caller import IDENTITY
 from lakemesh.edge.edge import Observer
@@ -189,7 +190,7 @@ def mcp_of(services: Services) -> McpServer | None:
     provider = EngineProvider(
         router=services.router, prompts=services.prompts, config=services.config, workspace=services.workspace
     )
-    key = sealing_key(config.mcp)
+    key = sealing_key(config.mcp, services.settings)
     return McpServer(
         Methods(provider, key=key),
         key=key,
@@ -207,9 +208,12 @@ def issuers_of(services: Services) -> list[str]:
     return [f"https://{settings.databricks_host.removeprefix('https://').rstrip('/')}/oidc"]
 
 
-def sealing_key(config: McpConfig) -> bytes:
-    """What sessions and states are signed with: the same for all replicas when configured, this process' own else."""
-    return config.key.encode() if config.key is not None else secrets.token_bytes(32)
+def sealing_key(config: McpConfig, settings: Settings) -> bytes:
+    """What sessions and states are signed with: the same for all replicas when configured, for the workers of one
+    supervisor else, and else this process' own."""
+    if config.key is not None:
+        return config.key.encode()
+    return settings.sealing_key.get_secret_value().encode() if settings.sealing_key else secrets.token_bytes(32)
 
 
 def a2a_of(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:
@@ -302,8 +306,21 @@ def health_of(services: Services) -> Health:
     return Health(
         checks=checks,
         accepting=lambda: not services.router.admission.draining,
-        prometheus=services.telemetry.prometheus,
+        prometheus=lambda: metrics_page(services),
     )
+
+
+async def metrics_page(services: Services) -> str:
+    """This process' metrics, and how many durable runs wait over all of them, by which servers are scaled. While the
+    database is away that is not known, and not said."""
+    page = services.telemetry.prometheus()
+    if services.invocations is None:
+        return page
+    try:
+        queued = await services.invocations.queue_depth()
+    except LakemeshError:
+        return page
+    return page + QUEUED.format(queued=queued)
 
 
 async def answer_http_exception(request: Request, error: Exception) -> Response:
@@ -337,4 +354,8 @@ PROBLEMS: dict[Any, Any] = {
     LakemeshError: answer_refusal,
     Exception: answer_unexpected,
 }
+QUEUED = """# HELP lakemesh_invocations_queued Durable runs that wait for a worker, over all replicas.
+# TYPE lakemesh_invocations_queued gauge
+lakemesh_invocations_queued {queued}
+"""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WebSocket"})

@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8000, validation_alias=AliasChoices("LAKEMESH_PORT", "DATABRICKS_APP_PORT"), ge=0, le=65535
     )
+    workers: int = Field(default=1, ge=1, le=64, description="server processes on the one port")
+    sealing_key: SecretStr | None = Field(
+        default=None, description="signs what clients hand back, when mcp.key is not set; workers get one in common"
+    )
     allow_unauthenticated: bool = Field(
         default=False, description="listen beyond loopback although nobody has to authenticate"
     )

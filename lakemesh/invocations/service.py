@@ -191,6 +191,11 @@ class Invocations:
             raise InvalidRequest("Only an invocation that was given up after its attempts can be replayed.")
         return await self.store.find(identity.user, invocation_id)
 
+    async def queue_depth(self) -> int:
+        """How many runs wait for a worker, over all replicas."""
+        await self.start()
+        return await self.store.queue_depth()
+
     def health(self) -> dict[str, Any]:
         if not self._prepared:
             return {"running": 0, "degraded": "The database has not answered yet."}

@@ -29,7 +29,7 @@ class Health:
     and their reasons are for operators."""
 
     def __init__(
-        self, *, checks: Mapping[str, Check], accepting: Callable[[], bool], prometheus: Callable[[], str]
+        self, *, checks: Mapping[str, Check], accepting: Callable[[], bool], prometheus: Callable[[], Awaitable[str]]
     ) -> None:
         self._checks = checks
         self._accepting = accepting
@@ -53,7 +53,7 @@ class Health:
         identity_of(request.scope)
         if not is_operator(request.scope):
             raise PermissionDenied("Metrics are for the operators that server.operators names.")
-        return Response(self._prometheus(), headers={"Content-Type": PROMETHEUS_TEXT})
+        return Response(await self._prometheus(), headers={"Content-Type": PROMETHEUS_TEXT})
 
 
 async def run_check(check: Check) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from tests.server import Server, running_server, write_config
 AGENTS = """  worker: {class: "tests.invocations.agents:Worker", timeout_seconds: 60}
   asker: {class: "tests.invocations.agents:Asker", timeout_seconds: 60}"""
 MORE = """
+server: {operators: [alice]}
 auth:
   tokens:
     - {user: alice, sha256: 2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90}
@@ -245,3 +246,8 @@ def test_a_run_that_waits_is_cancelled(one: httpx.Client, two: httpx.Client) -> 
     waiting_for(one, url, "May I begin?")
     two.post(f"{url}/cancel")
     assert events_of(one, f"{url}/events")[-1][2]["code"] == "cancelled"
+
+
+def test_how_many_wait_is_at_metrics_of_every_replica(one: httpx.Client, two: httpx.Client) -> None:
+    for client in (one, two):
+        assert "# TYPE lakemesh_invocations_queued gauge\nlakemesh_invocations_queued " in client.get("/metrics").text
