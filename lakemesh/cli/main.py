@@ -20,6 +20,7 @@ from lakemesh.cli import (
     init,
     mcp,
     memory,
+    monitor,
     optimize,
     prompts,
     serve,
@@ -38,6 +39,7 @@ app.command("serve")(serve.serve)
 app.command("execute")(execute.execute)
 app.command("evaluate")(evaluate.evaluate)
 app.command("optimize")(optimize.optimize)
+app.command("monitor")(monitor.monitor)
 app.command("sql")(sql.sql)
 app.command("demo")(demo.demo)
 app.command("mcp")(mcp.mcp)
