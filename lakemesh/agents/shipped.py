@@ -7,6 +7,7 @@ SHIPPED = {
     "analyst": "lakemesh.agents.analyst:Analyst",
     "fraud_detector": "lakemesh.agents.fraud.fraud_detector:FraudDetector",
     "risk_scorer": "lakemesh.agents.fraud.risk_scorer:RiskScorer",
+    "pipeline_builder": "lakemesh.agents.pipeline_builder:PipelineBuilder",
     "narrative": "lakemesh.agents.fraud.narrative:NarrativeAgent",
     "query": "lakemesh.agents.tools.lakehouse:QueryTool",
     "describe": "lakemesh.agents.tools.lakehouse:DescribeTool",

@@ -22,6 +22,7 @@ from lakemesh.cli import (
     memory,
     monitor,
     optimize,
+    pipeline,
     prompts,
     serve,
     sql,
@@ -63,6 +64,7 @@ for command in (
 app.add_typer(config.config, name="config")
 app.add_typer(memory.memory, name="memory")
 app.add_typer(prompts.prompts, name="prompts")
+app.add_typer(pipeline.pipeline, name="pipeline")
 app.add_typer(telemetry.telemetry, name="telemetry")
 
 

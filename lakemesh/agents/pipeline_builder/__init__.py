@@ -1,0 +1,5 @@
+"""`pipeline_builder`: from a request to a pipeline's files, through the steps of `lakemesh.pipelines`."""
+
+from lakemesh.agents.pipeline_builder.builder import PipelineBuilder, PipelineBuilderOptions
+
+__all__ = ["PipelineBuilder", "PipelineBuilderOptions"]
