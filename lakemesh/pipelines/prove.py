@@ -66,8 +66,9 @@ async def prove(
 ) -> Proof:
     """Run the pipeline with generated rows in the environment `spark` (`make spark`), and have `warehouse` say what
     comes out of them. Raises `PermissionDenied` for code that the gate refuses, `InvalidRequest` for a source without
-    columns, and `Unavailable` when Spark is not installed or does not answer."""
+    columns and for what local Spark cannot show, and `Unavailable` when Spark is not installed or does not answer."""
     require_judged(files)
+    require_provable(definition)
     rows = sample_rows(definition)
     for source in definition.sources:
         if not rows[source.name]:
@@ -88,6 +89,17 @@ async def prove(
         for name in tables
     }
     return Proof(compared, counts)
+
+
+def require_provable(definition: PipelineDefinition) -> None:
+    """Raises `InvalidRequest` for what open-source Spark cannot show here: its files keep the rows of one flow a table,
+    and topics have not been stood in for well enough to be a proof."""
+    for source in definition.sources:
+        if source.format == "kafka":
+            raise InvalidRequest(f"A pipeline that reads a topic ({source.name}) cannot be proved on local Spark.")
+    for dataset in definition.datasets:
+        if dataset.append:
+            raise InvalidRequest(f"A table of several flows ({dataset.name}) cannot be proved on local Spark.")
 
 
 def require_judged(files: Mapping[str, str]) -> None:

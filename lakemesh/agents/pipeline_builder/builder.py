@@ -7,11 +7,11 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lakemesh.agents.base import Agent, AgentContext
-from lakemesh.errors import PermissionDenied
+from lakemesh.errors import InvalidRequest, PermissionDenied
 from lakemesh.pipelines.definition import MAX_TEXT, PipelineDefinition, read_definition, write_definition
 from lakemesh.pipelines.diff import diff
 from lakemesh.pipelines.documents import build
-from lakemesh.pipelines.prove import Proof, prove, require_judged
+from lakemesh.pipelines.prove import Proof, prove, require_judged, require_provable
 from lakemesh.pipelines.requests import definition_of
 from lakemesh.schemas import AgentInput, AgentOutput, ArtifactPart, Progress
 
@@ -139,6 +139,11 @@ class PipelineBuilder(Agent[PipelineRequest, BuiltPipeline]):
             context.degrade("the pipeline was not run: no Spark is configured (options.spark)")
             return None
         tell(context, "prove")
+        try:
+            require_provable(definition)
+        except InvalidRequest as error:
+            context.degrade(f"the pipeline was not run: {error.detail}")
+            return None
         return await prove(
             definition,
             files,
