@@ -83,7 +83,8 @@ def columns_of(condition: str) -> set[str]:
 
 
 def literals_of(definition: PipelineDefinition) -> dict[str, list[str]]:
-    """The texts that expressions compare columns with, by the column's lower-case name."""
+    """The texts that expressions compare columns with, by the column's lower-case name. Not the empty one, which a CSV
+    file cannot tell from none."""
     from sqlglot import exp
 
     found: dict[str, list[str]] = defaultdict(list)
@@ -98,6 +99,6 @@ def literals_of(definition: PipelineDefinition) -> dict[str, list[str]]:
                 values = node.expressions if isinstance(node, exp.In) else [node.expression]
                 if isinstance(node.this, exp.Column):
                     found[node.this.name.lower()] += [
-                        v.name for v in values if isinstance(v, exp.Literal) and v.is_string
+                        v.name for v in values if isinstance(v, exp.Literal) and v.is_string and v.name
                     ]
     return {name: sorted(set(values)) for name, values in found.items() if values}
