@@ -159,7 +159,7 @@ class Reading:
                 grouping = self.words.before(mention.start)[-1:]
                 meanings = mention.of("dimension" if grouping and grouping[0] in GROUPING else "metric")
             if len(meanings) > 1:
-                meanings = [one for one in meanings if one.kind == "value" and one.name in sure] or meanings
+                meanings = [one for one in meanings if one.kind != "dimension" and one.name in sure] or meanings
             if len(meanings) > 1:
                 said = " ".join(word.text for word in self.words.all[mention.start : mention.end])
                 choices = tuple(one.name for one in meanings)

@@ -1,5 +1,6 @@
 """The analyst on a real server: a model that lies, Genie on the emulator, spaces that hang, and what it asks back."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from lakemesh.agents.analyst.schemas import AnalystOptions, Domain
 from lakemesh.agents.analyst.semantic_model import SemanticModel
 from lakemesh.emulator.accounts import Accounts
 from lakemesh.emulator.genie import ScriptedAnswer, Space
-from tests.agents.analyst.demo_server import agents, ask, demo_server
+from tests.agents.analyst.demo_server import agents, ask, demo_server, fill
 from tests.agents.test_tool_agent import MODELS
 from tests.emulator import served as made
 from tests.emulator.served import Emulator, serve
@@ -84,11 +85,34 @@ def test_an_ambiguous_word_is_asked_about(tmp_path: Path) -> None:
     domain["semantic_model"]["metrics"]["units_sold"]["synonyms"].append("volume")
     config = {"analyst": {"class": "analyst", "options": {"domains": {"orders": domain}}}}
     text = "".join(f"  {line}\n" for line in yaml.safe_dump(config).splitlines())
+    asyncio.run(fill(tmp_path / "home"))
     with running_server(tmp_path / "home", write_config(tmp_path / "config", text)) as server:
         result = ask(server, "volume by country").json()["result"]
         assert result["status"] == "unclear"
         assert "revenue" in result["text"]
         assert "units sold" in result["text"]
+        assert answered_with(server, "volume by country", "revenue")["answers"][0]["columns"] == ["country", "revenue"]
+
+
+def answered_with(server: Server, question: str, choice: str) -> dict:
+    """The answer to a streamed question, after `choice` was given to what the agent asked."""
+    body = {"agent": "analyst", "data": {"question": question}}
+    headers = {"accept": "text/event-stream"}
+    name, asked = "", 0
+    with httpx.stream("POST", f"{server.url}/api/execute", json=body, headers=headers, timeout=60) as response:
+        for line in response.iter_lines():
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: ") and name == "asked":
+                told = json.loads(line.removeprefix("data: "))
+                given = {"question_id": told["question_id"], "value": {"choice": choice}}
+                answer = httpx.post(f"{server.url}/api/executions/{told['execution_id']}/answer", json=given)
+                assert answer.status_code == 204, answer.text
+                asked += 1
+            elif line.startswith("data: ") and name == "completed":
+                assert asked == 1
+                return json.loads(line.removeprefix("data: "))["result"]
+    raise AssertionError("the answer did not come")
 
 
 @pytest.mark.parametrize(
