@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,7 +83,10 @@ def test_a_function_is_called_with_what_fits_it(server: Server) -> None:
 
 
 def test_tables_are_listed_described_and_queried(server: Server) -> None:
-    assert "main.agents.agent_executions" in use(server, "describe").json()["result"]["tables"]
+    end = time.monotonic() + 60
+    while "main.agents.agent_executions" not in use(server, "describe").json()["result"]["tables"]:
+        assert time.monotonic() < end, "telemetry makes its tables beside the first requests"
+        time.sleep(0.1)
     described = use(server, "describe", table="main.agents.agent_executions").json()["result"]
     assert {"name": "latency_ms", "type": "DOUBLE", "comment": None} in described["columns"]
     statement = "SELECT a FROM VALUES (1), (2), (3) AS t(a) WHERE a > :least ORDER BY a"

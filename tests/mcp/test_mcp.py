@@ -192,7 +192,12 @@ def test_resources_and_completions_of_agents_tables_and_executions(tmp_path: Pat
             assert time.monotonic() < deadline, "the row did not arrive"
             time.sleep(0.1)
         assert read("ann", uri)["agent_id"] == "echo"
-        columns = read("ann", "lakemesh://tables/main.agents.agent_executions")["columns"]
+        table = "lakemesh://tables/main.agents.agent_executions"
+        end = time.monotonic() + 60
+        while "result" not in call("ann", "resources/read", uri=table):
+            assert time.monotonic() < end, "telemetry makes its tables beside the first requests"
+            time.sleep(0.1)
+        columns = read("ann", table)["columns"]
         assert "latency_ms" in [column["name"] for column in columns]
         assert "main.agents.agent_executions" in complete("tables/{table}", "table", "main.agents.agent")
         for user, hidden in (
