@@ -7,7 +7,7 @@ import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ import structlog
 from opentelemetry.trace import Tracer
 
 from lakemesh.config.memory import MemoryConfig
-from lakemesh.errors import InvalidRequest, LakemeshError
+from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, WorkspaceUnavailable
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory.access import Reach, reach_of
 from lakemesh.memory.delivery import MemoryDelivery
@@ -50,6 +50,15 @@ class MemoryPage:
 
     memories: Sequence[MemoryMatch]
     next: str | None
+
+
+@asynccontextmanager
+async def rebuilt_is_away() -> AsyncIterator[None]:
+    """An index that is dropped to be filled anew is not there for a moment: away, and nothing the caller has wrong."""
+    try:
+        yield
+    except NotFound as error:
+        raise WorkspaceUnavailable("The index of the memories is being filled anew; try again.") from error
 
 
 class Memory:
@@ -167,7 +176,7 @@ class Memory:
         own |= reach_filters(reach)
         with self._tracer.start_as_current_span("retrieve_memory") as span:
             span.set_attribute("lakemesh.memory.top_k", top_k)
-            async with current_deadline(DEFAULT_SECONDS).timeout():
+            async with current_deadline(DEFAULT_SECONDS).timeout(), rebuilt_is_away():
                 index, vector = await self._indexes.embed_query(query)
                 if not index.complete:
                     degrade(f"memory: the index of {index.model!r} is being filled")
