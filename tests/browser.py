@@ -31,7 +31,7 @@ OPTIONS = [
     "--remote-debugging-port=0",
 ]
 LISTENING = re.compile(r"DevTools listening on (ws://\S+)")
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 90.0
 
 
 class Page:

