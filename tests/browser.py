@@ -99,7 +99,8 @@ class Page:
 
     def type(self, selector: str, text: str) -> None:
         self.wait_for(f"Boolean(document.querySelector({json.dumps(selector)}))")
-        self.evaluate(f"document.querySelector({json.dumps(selector)}).focus()")
+        field = f"document.querySelector({json.dumps(selector)})"
+        self.evaluate(f"{field}.focus(); {field}.select?.()")  # what stands there is replaced
         self.send("Input.insertText", text=text)
 
     def press(self, key: str) -> None:

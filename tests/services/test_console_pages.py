@@ -207,7 +207,8 @@ def test_sign_in_by_token_is_for_this_tab_and_shows_one_s_own_work(
 
 def sign_in(page: Page, token: str) -> None:
     page.wait_for_text("Sign in")
-    page.type("#token", token)
+    while page.evaluate("document.querySelector('#token')?.value") != token:  # the form may be drawn once more
+        page.type("#token", token)
     page.click("main button", "Sign in")
 
 
