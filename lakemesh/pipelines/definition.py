@@ -174,7 +174,7 @@ class PipelineDefinition(Part):
     name: Identifier
     catalog: Identifier = "main"
     schema_: Identifier = Field(default="default", alias="schema")
-    description: Prose = ""
+    description: Annotated[str, BeforeValidator(one_line), StringConstraints(max_length=2_000)] = ""
     sources: tuple[Source, ...] = Field(default=(), max_length=200)
     datasets: tuple[Dataset, ...] = Field(default=(), max_length=500)
     sinks: tuple[Sink, ...] = Field(default=(), max_length=50)
@@ -242,3 +242,10 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.YAMLError("aliases are not allowed")
         return super().compose_node(parent, index)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+"""Only `true` and `false` are truth values: a join's `on`, and a column `no` or `y`, are words."""

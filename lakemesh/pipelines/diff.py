@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lakemesh.pipelines.check import Schemas
 from lakemesh.pipelines.definition import PipelineDefinition
 from lakemesh.pipelines.graph import Graph, Node, graph_of
+from lakemesh.pipelines.schemas import Schemas
 
 
 @dataclass(frozen=True, slots=True)

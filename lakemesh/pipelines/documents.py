@@ -4,10 +4,10 @@ from typing import Any
 
 import yaml
 
-from lakemesh.pipelines.check import Schemas
 from lakemesh.pipelines.definition import PipelineDefinition, Schedule, write_definition
 from lakemesh.pipelines.graph import graph_of
 from lakemesh.pipelines.render import render
+from lakemesh.pipelines.schemas import Schemas
 
 UNITS = {"minutes": "MINUTES", "hours": "HOURS", "days": "DAYS", "weeks": "WEEKS"}
 

@@ -2,71 +2,32 @@
 
 A module of a pipeline is imported by an engine that has credentials, so it is judged before anything runs it. It holds
 imports of three names, calls that declare tables, and functions without arguments that return one query. What is not on
-the lists below is refused by rule and line; `record` then reads the graph from the same tree.
+the lists (`gate_lists`) is refused by rule and line; `record` then reads the graph from the same tree.
 """
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lakemesh.errors import LakemeshError
-from lakemesh.lakehouse.sql_functions import COMPUTING, GENERATORS
-from lakemesh.pipelines import expressions
+from lakemesh.pipelines.gate_lists import (
+    ARGUMENTS,
+    CREATING,
+    DECLARING,
+    EXPECTING,
+    FUNCTIONS,
+    IMPORTS,
+    METHODS,
+    NAME,
+    SQL_METHODS,
+)
+from lakemesh.pipelines.gate_values import METHOD_RULES, fault_of_argument, fault_of_conditions
 
 MAX_BYTES = 500_000
 MAX_NODES = 20_000
 MAX_DEPTH = 60
 MAX_TEXT = 20_000
 
-IMPORTS = {
-    "pyspark": {"pipelines"},
-    "pyspark.sql": {"functions", "Window", "types"},
-}
-DECLARING = {"table", "materialized_view", "temporary_view", "append_flow"}
-EXPECTING = {f"expect{each}{action}" for each in ("", "_all") for action in ("", "_or_drop", "_or_fail")}
-CREATING = {"create_streaming_table", "create_auto_cdc_flow", "create_auto_cdc_from_snapshot_flow", "create_sink"}
-ARGUMENTS = {
-    "table": {"name", "comment", "cluster_by", "table_properties", "schema"},
-    "materialized_view": {"name", "comment", "cluster_by", "table_properties", "schema"},
-    "temporary_view": {"name", "comment"},
-    "append_flow": {"target", "name"},
-    "create_streaming_table": {
-        "name", "comment", "cluster_by", "table_properties", "schema",
-        "expect_all", "expect_all_or_drop", "expect_all_or_fail",
-    },
-    "create_auto_cdc_flow": {
-        "target", "source", "keys", "sequence_by", "apply_as_deletes", "column_list", "except_column_list",
-        "stored_as_scd_type", "name", "track_history_column_list", "track_history_except_column_list",
-    },
-    "create_auto_cdc_from_snapshot_flow": {
-        "target", "source", "keys", "stored_as_scd_type",
-        "track_history_column_list", "track_history_except_column_list",
-    },
-    "create_sink": {"name", "format", "options"},
-}  # fmt: skip
-SQL_METHODS = {"where", "filter", "selectExpr", "expr"}
-METHODS = SQL_METHODS | {
-    "sql", "table", "format", "option", "schema", "load", "read", "readStream",
-    "select", "withColumn", "withColumnRenamed", "withWatermark", "groupBy", "agg", "join", "crossJoin", "union",
-    "unionByName", "distinct", "dropDuplicates", "dropDuplicatesWithinWatermark", "drop", "dropna", "fillna", "orderBy",
-    "limit", "alias", "cast", "asc", "desc", "isNull", "isNotNull", "isin", "between", "like", "otherwise", "over",
-    "partitionBy", "startswith", "endswith", "contains", "substr", "getItem", "getField",
-}  # fmt: skip
-FUNCTIONS = COMPUTING | GENERATORS | {"col", "column", "lit", "expr", "when", "desc", "asc", "broadcast"}
-FUNCTIONS -= expressions.REFUSED_FUNCTIONS
-FORMATS = {"cloudFiles", "csv", "json", "parquet", "avro", "kafka", "delta", "text"}
-OPTIONS = re.compile(
-    r"cloudFiles\.(format|inferColumnTypes|schemaHints|schemaEvolutionMode|includeExistingFiles|maxFilesPerTrigger"
-    r"|maxBytesPerTrigger)|rescuedDataColumn|header|delimiter|sep|multiLine|encoding|inferSchema|dateFormat"
-    r"|timestampFormat|mode|nullValue|kafka\.bootstrap\.servers|subscribe|startingOffsets|maxOffsetsPerTrigger"
-    r"|failOnDataLoss|readChangeFeed|skipChangeCommits|startingVersion|ignoreDeletes|topic"
-)
-VOLUME = re.compile(r"/Volumes(/[A-Za-z0-9_][A-Za-z0-9_=-]*(\.[A-Za-z0-9_-]+)*){3,20}/?")
-TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*){0,2}")
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,254}")
-PROPERTY = re.compile(r"(delta|pipelines)\.[A-Za-z0-9.]{1,100}|quality")
-BROKERS = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5}){0,9}")
 LITERALS = (str, int, float, bool, type(None))
 
 
@@ -196,8 +157,8 @@ class Judge:
             conditions = {values[0]: values[1]} if len(values) == 2 and isinstance(values[0], str) else None
         if conditions is None:
             yield refusal("expectation", node, f"{name} takes a name and a condition, as text")
-        else:
-            yield from sql_conditions(node, conditions)
+        elif found := fault_of_conditions(conditions):
+            yield refusal(found[0], node, found[1])
 
     def declared(self, node: ast.Call, among: set[str]) -> Iterator[Refusal]:
         name = self.pipelines_name(node.func)
@@ -324,133 +285,3 @@ def is_literal(node: ast.expr) -> bool:
 
 def literal_of(node: ast.expr) -> object:
     return ast.literal_eval(node) if is_literal(node) else None
-
-
-def sql_conditions(node: ast.expr, conditions: dict[object, object]) -> Iterator[Refusal]:
-    for name, condition in conditions.items():
-        if not isinstance(name, str) or not NAME.fullmatch(name) or not isinstance(condition, str):
-            yield refusal("expectation", node, "an expectation is a name and a condition, as text")
-        elif fault := expressions.fault_of(condition):
-            yield refusal("sql", node, f"{name}: {fault}")
-
-
-def fault_of_argument(key: str, value: object) -> str | None:
-    """Why a declaration may not be given this."""
-    if key in ("name", "target", "source"):
-        return (
-            None if isinstance(value, str) and NAME.fullmatch(value) else "is not the name of a dataset of the pipeline"
-        )
-    if key in ("keys", "cluster_by") or key.endswith("column_list"):
-        fine = isinstance(value, list) and all(isinstance(item, str) and NAME.fullmatch(item) for item in value)
-        return None if fine else "is not a list of columns"
-    if key in ("sequence_by", "apply_as_deletes"):
-        return expressions.fault_of(value) if isinstance(value, str) else "is not an expression as text"
-    if key.startswith("expect_all"):
-        conditions = value if isinstance(value, dict) else {"": None}
-        found = list(sql_conditions(ast.Constant(value=None, lineno=1, col_offset=0), conditions))
-        return found[0].message if found else None
-    if key == "table_properties":
-        fine = isinstance(value, dict) and all(
-            isinstance(item, str) and PROPERTY.fullmatch(str(name)) for name, item in value.items()
-        )
-        return None if fine else "holds a property that may not be set"
-    if key == "options":
-        return fault_of_options(value)
-    allowed: dict[str, Callable[[object], bool]] = {
-        "comment": lambda item: isinstance(item, str),
-        "schema": lambda item: isinstance(item, str) and fault_of_schema([item]) is None,
-        "stored_as_scd_type": lambda item: item in (1, 2, "1", "2"),
-        "format": lambda item: item == "kafka",
-    }
-    return None if allowed[key](value) else "is not allowed to be that"
-
-
-def fault_of_options(value: object) -> str | None:
-    if not isinstance(value, dict):
-        return "are not a dictionary"
-    for key, item in value.items():
-        if fault := fault_of_option([key, item]):
-            return fault
-    return None
-
-
-def fault_of_option(values: list[object]) -> str | None:
-    if len(values) != 2 or not isinstance(values[0], str) or not OPTIONS.fullmatch(values[0]):
-        return f"the option {values[0] if values else None!r:.60} may not be set"
-    if values[0] == "cloudFiles.format" and values[1] not in FORMATS - {"cloudFiles", "kafka", "delta"}:
-        return f"the format {values[1]!r:.60} may not be read"
-    if values[0] == "kafka.bootstrap.servers" and not BROKERS.fullmatch(str(values[1])):
-        return "the brokers are not of the form host:port"
-    return None if isinstance(values[1], str | int | bool) else "an option's value is a literal"
-
-
-def fault_of_schema(values: list[object]) -> str | None:
-    """Columns as `name TYPE, ...`; parsed by casting to a structure of them."""
-    text = values[0] if len(values) == 1 else None
-    if not isinstance(text, str) or re.search(r"[^A-Za-z0-9_<>:, ().`]", text):
-        return "a schema is text of names and types"
-    return None
-
-
-def fault_of_columns(values: list[object]) -> str | None:
-    for value in values:
-        for text in value if isinstance(value, list | tuple) else [value]:
-            if text is not None and not (
-                isinstance(text, str) and (text == "*" or re.fullmatch(r"[\w.]+(\.\*)?", text))
-            ):
-                return f"{text!r:.60} is not a column"
-    return None
-
-
-def fault_of_sql(values: list[object]) -> str | None:
-    if len(values) != 1 or not isinstance(values[0], str):
-        return "a query is one text"
-    try:
-        expressions.parse_query(values[0])
-    except LakemeshError as error:
-        return error.detail
-    return None
-
-
-def fault_of_expressions(values: list[object]) -> str | None:
-    for value in values:
-        if value is None:
-            continue  # an expression of functions, judged as such
-        for text in value if isinstance(value, list | tuple) else [value]:
-            if not isinstance(text, str):
-                return "an expression is text"
-            if re.fullmatch(r"\*|[A-Za-z]\w*\.\*", text):
-                continue
-            if fault := expressions.fault_of_aliased(text):
-                return fault
-    return None
-
-
-def fault_of_computed(values: list[object]) -> str | None:
-    """`selectExpr` and `expr` take text and nothing else."""
-    return "an expression is text" if None in values or not values else fault_of_expressions(values)
-
-
-def matches(pattern: re.Pattern[str], what: str, *, optional: bool = False) -> Callable[[list[object]], str | None]:
-    def rule(values: list[object]) -> str | None:
-        if optional and not values:
-            return None
-        fine = len(values) == 1 and isinstance(values[0], str) and pattern.fullmatch(values[0]) is not None
-        return None if fine and ".." not in str(values[0]) else f"{values[0] if values else None!r:.80} is not {what}"
-
-    return rule
-
-
-METHOD_RULES: dict[str, Callable[[list[object]], str | None]] = {
-    "sql": fault_of_sql,
-    "where": fault_of_expressions,
-    "filter": fault_of_expressions,
-    "selectExpr": fault_of_computed,
-    "expr": fault_of_computed,
-    "option": fault_of_option,
-    "schema": fault_of_schema,
-    "select": fault_of_columns,
-    "table": matches(TABLE, "the name of a table"),
-    "load": matches(VOLUME, "a path in a volume", optional=True),
-    "format": matches(re.compile("|".join(sorted(FORMATS))), "a format that may be read"),
-}
