@@ -78,6 +78,10 @@ def run(app: "App", settings: "Settings") -> None:
             spare_the_garbage_collector()
             tell_ready()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            rules.draining = True
+            await super().shutdown(sockets)
+
     spare_memory()
     rules = ConnectionRules()
     app.on_config(rules.configure)

@@ -13,11 +13,17 @@ from lakemesh.config.server import ServerConfig
 TIMED_OUT, HEAD_TOO_LARGE, TOO_MANY = "408 Request Timeout", "431 Request Header Fields Too Large", "503 Overloaded"
 
 
+LAST_REQUEST_SECONDS = 2.0
+"""How long a server that ends waits for the request of a client that has just connected."""
+
+
 class ConnectionRules:
-    """The rules in force, shared by all connections; a change holds for the next request on each."""
+    """The rules in force, shared by all connections; a change holds for the next request on each. While `draining`,
+    each connection is closed after the answer it waits for."""
 
     def __init__(self) -> None:
         self.config = ServerConfig()
+        self.draining = False
 
     def configure(self, config: ServerConfig) -> None:
         self.config = config
@@ -45,6 +51,15 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._expect(self._rules.config.header_seconds)
 
+    def shutdown(self) -> None:
+        """The server ends. A client that has connected and whose request is still on its way is answered: it was
+        accepted, and no other server can take it over."""
+        if self._timer is None or (self.cycle is not None and not self.cycle.response_complete):
+            super().shutdown()
+        elif not self._head_bytes:
+            self._stop_waiting()
+            self._timer = self.loop.call_later(LAST_REQUEST_SECONDS, self.transport.close)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
@@ -69,6 +84,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = None
         self._expect(self._rules.config.body_seconds)
         super().on_headers_complete()
+        if self._rules.draining and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._stop_waiting()

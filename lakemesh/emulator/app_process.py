@@ -33,10 +33,16 @@ class AppProcess:
         self.port = 0
         self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
+        self._has_listened = False
 
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+    @property
+    def serves(self) -> bool:
+        """It runs, and it listened on its port."""
+        return self._has_listened and self.is_running
 
     async def start(self, launch: Launch) -> str | None:
         """Run it instead of what runs, until it listens on its port; why not, or None when it does."""
@@ -45,7 +51,7 @@ class AppProcess:
 
     async def _start(self, launch: Launch) -> str | None:
         await self.stop()
-        self.port = free_port()
+        self.port, self._has_listened = free_port(), False
         port = {"DATABRICKS_APP_PORT": str(self.port)}
         command = [part.replace("$DATABRICKS_APP_PORT", str(self.port)) for part in launch.command]
         try:
@@ -80,6 +86,7 @@ class AppProcess:
             async with asyncio.timeout(START_SECONDS):
                 while self.is_running:
                     if await listens(self.port):
+                        self._has_listened = True
                         return None
                     await asyncio.sleep(POLL_SECONDS)
         if self.is_running:

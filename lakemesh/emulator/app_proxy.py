@@ -35,7 +35,7 @@ def routes(
         user = tokens.user_of(request.headers.get("authorization"))
         scopes = frozenset(find_app(name).get("user_api_scopes") or ())
         process = process_of(name)
-        if not process.is_running:
+        if not process.serves:
             raise ApiError(503, f"App {name!r} is not available.")
         sent = client.build_request(
             request.method,

@@ -3,12 +3,14 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.server import Server, running_server, write_config
+from tests.server_process import ServerProcess
 
 AGENTS = "  echo: {class: lakemesh.agents.echo:EchoAgent}"
 RULES = (
@@ -26,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def open_connection(server: Server) -> socket.socket:
+def open_connection(server: Server | ServerProcess) -> socket.socket:
     host, port = server.url.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=20)
 
@@ -100,3 +102,19 @@ def test_slow_clients_leave_room_for_others_and_too_many_are_told(server: Server
         f"{server.url}/api/execute", content=BODY, headers={"content-type": "application/json"}
     ).is_success
     assert httpx.get(f"{server.url}/health/ready").json()["parts"]["engine"]["active"] == 0
+
+
+def test_a_client_that_connected_before_the_end_is_answered(tmp_path: Path) -> None:
+    process = ServerProcess(tmp_path / "home", write_config(tmp_path / "config", AGENTS))
+    fresh, begun, used = (open_connection(process) for _ in range(3))
+    begun.sendall(GET[:9])
+    used.sendall(GET)
+    assert used.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    with ThreadPoolExecutor() as pool:
+        ended = pool.submit(process.stop)
+        rest_of(used)  # the idle one is closed: the server ends
+        fresh.sendall(GET)
+        begun.sendall(GET[9:])
+        for connection in (fresh, begun):
+            assert rest_of(connection).startswith(b"HTTP/1.1 200 ")
+        ended.result()
