@@ -7,12 +7,13 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from lakemesh.errors import InvalidRequest, LakemeshError, PayloadTooLarge, UnsupportedMediaType
 
 MAX_KEY_LENGTH = 255
 HEADERS = "lakemesh.headers"
+JSON_TYPE = (b"content-type", b"application/json")
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -27,6 +28,20 @@ def headers_of(scope: Scope) -> dict[str, str]:
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """`content` may hold Pydantic models, dataclasses and datetimes anywhere."""
     return Response(to_json(content, inf_nan_mode="null"), status, headers=headers, media_type="application/json")
+
+
+class JsonBody(Response):
+    """A JSON text that is there already, at a third of what a `Response` costs to make."""
+
+    def __init__(self, body: bytes) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = body
+        self.raw_headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 def problem_response(error: LakemeshError) -> Response:

@@ -5,9 +5,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import Any, Generic, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
@@ -15,13 +15,11 @@ from typing_extensions import TypeVar
 
 from lakemesh.agents.known_names import server_of
 from lakemesh.errors import InvalidRequest, LakemeshError, ModelUnavailable, Unavailable, UnknownAgent
-from lakemesh.models import ChatAnswer, Message, ToolCall
+from lakemesh.models import ChatAnswer, Message, ModelClient, ToolCall
 from lakemesh.models.streaming import whole_answer
 from lakemesh.models.structured import unfenced
-from lakemesh.schemas import TextDelta, ToolCalled, ToolReturned
-
-if TYPE_CHECKING:
-    from lakemesh.agents.base import AgentContext
+from lakemesh.schemas import AgentOutput, Event, TextDelta, ToolCalled, ToolReturned
+from lakemesh.scope import ExecutionScope
 
 ModelT = TypeVar("ModelT", bound=BaseModel, default=BaseModel)
 
@@ -33,6 +31,26 @@ ANSWER_NOW = "There are no more tools to use. Answer with what you have, and say
 AS_JSON = "Give your answer as JSON of the schema, from what was found above."
 
 Stop = Literal["answered", "steps", "tokens", "repeats"]
+
+
+class LoopContext(Protocol):
+    """What the loop needs of the run it is in; an `AgentContext` has all of it."""
+
+    @property
+    def models(self) -> ModelClient: ...
+
+    @property
+    def scope(self) -> ExecutionScope: ...
+
+    def emit(self, event: Event) -> None: ...
+
+    def degrade(self, reason: str) -> None: ...
+
+    def within(self, share: float) -> AbstractContextManager[None]: ...
+
+    def tools(self, *names: str) -> list[dict[str, Any]]: ...
+
+    async def call(self, agent_name: str, data: Any) -> AgentOutput: ...
 
 
 class ToolLimits(BaseModel):
@@ -78,7 +96,7 @@ class ToolLoop(Generic[ModelT]):
     """One run. `names` maps the names the model sees to those of the agents: a model takes letters, digits, `_`
     and `-`."""
 
-    context: "AgentContext"
+    context: LoopContext
     tools: Sequence[Mapping[str, Any]]
     names: Mapping[str, str]
     output: type[ModelT] | None
@@ -194,7 +212,7 @@ class ToolLoop(Generic[ModelT]):
 
 
 async def run_tools(
-    context: "AgentContext",
+    context: LoopContext,
     messages: Sequence[Message],
     *,
     tools: Sequence[str],
@@ -224,7 +242,7 @@ async def run_tools(
         return await loop.run()
 
 
-def offered(context: "AgentContext", tools: Sequence[str]) -> list[dict[str, Any]]:
+def offered(context: LoopContext, tools: Sequence[str]) -> list[dict[str, Any]]:
     """What this caller may use. A tool whose server is away, or offers it no longer, degrades the answer."""
     found: list[dict[str, Any]] = []
     for name in tools:

@@ -13,7 +13,6 @@ from fastapi import APIRouter, FastAPI
 from opentelemetry.metrics import Meter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
@@ -114,12 +113,11 @@ def request_counter(meter: Meter) -> Observer:
 
 
 class HotPaths:
-    """The paths of POST requests whose cost matters, found before the routes of `app` are looked through. A fault is
-    answered as there."""
+    """The paths of POST requests whose cost matters, found before the routes of `app` are looked through."""
 
     def __init__(self, app: ASGIApp, paths: Mapping[str, ASGIApp]) -> None:
         self._app = app
-        self._paths = {path: ServerErrorMiddleware(hot, handler=PROBLEMS[Exception]) for path, hot in paths.items()}
+        self._paths = dict(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
@@ -136,7 +134,7 @@ def rest_of(services: Services) -> tuple[dict[str, ASGIApp], BaseRoute]:
     websocket = WebSocketApi(router=services.router, limits=limits)
     services.config.subscribe(lambda new: rest.configure(new.limits))
     services.config.subscribe(lambda new: websocket.configure(new.limits))
-    return hot_paths(rest), WebSocketRoute("/api/ws", websocket.serve)
+    return hot_paths(rest, unexpected_answer), WebSocketRoute("/api/ws", websocket.serve)
 
 
 def documented_api(services: Services) -> FastAPI:
@@ -346,6 +344,10 @@ async def answer_refusal(request: Request, error: Exception) -> Response:
 
 async def answer_unexpected(request: Request, error: Exception) -> Response:
     """A fault of the server's own: logged with its traceback by the server, answered without it."""
+    return unexpected_answer()
+
+
+def unexpected_answer() -> Response:
     return problem_response(LakemeshError("The server failed to answer; its operator finds why in the log."))
 
 

@@ -1,6 +1,6 @@
 """The one way in: what must hold for every request, whatever its door, as plain ASGI."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
@@ -134,13 +134,13 @@ class Outcome:
         self._send = send
         self.status = 499
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         kind = message["type"]
         if kind in ("http.response.start", "websocket.http.response.start"):
             self.status = message["status"]
         elif kind == "websocket.accept":
             self.status = 101
-        await self._send(message)
+        return self._send(message)
 
 
 class BoundedBody:

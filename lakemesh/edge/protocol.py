@@ -4,7 +4,7 @@ connections for ever (slowloris)."""
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -35,13 +35,15 @@ def bounded_protocol(rules: ConnectionRules) -> Any:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. A timer runs while the client owes something: the rest of a head, or of a body."""
+    """One connection. A timer runs while the client owes something: the rest of a head, or of a body. A request that
+    arrives in one piece, as nearly all do, never needs one."""
 
     def __init__(self, *arguments: Any, rules: ConnectionRules, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._rules = rules
         self._timer: asyncio.TimerHandle | None = None
-        self._head_bytes: int | None = 0
+        self._owed: Literal["head", "body"] | None = "head"
+        self._head_bytes = 0
         self.timeout_keep_alive = rules.config.idle_seconds  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -49,7 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.connections) > self._rules.config.max_connections:
             self._refuse(TOO_MANY)
         else:
-            self._expect(self._rules.config.header_seconds)
+            self._expect_the_rest()
 
     def shutdown(self) -> None:
         """The server ends. A client that has connected and whose request is still on its way is answered: it was
@@ -68,35 +70,39 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
-        if self._head_bytes is None:
+        if self._owed is None:
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > self._rules.config.max_header_bytes:
-            self._refuse(HEAD_TOO_LARGE)
+        if self._timer is None:
+            self._expect_the_rest()
+        if self._owed == "head":
+            self._head_bytes += len(data)
+            if self._head_bytes > self._rules.config.max_header_bytes:
+                self._refuse(HEAD_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_bytes = 0
-        if self._timer is None:
-            self._expect(self._rules.config.header_seconds)
+        self._owed, self._head_bytes = "head", 0
 
     def on_headers_complete(self) -> None:
-        self._head_bytes = None
-        self._expect(self._rules.config.body_seconds)
+        self._owed = "body"
+        self._stop_waiting()
         super().on_headers_complete()
         if self._rules.draining and self.cycle is not None:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
+        self._owed = None
         self._stop_waiting()
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
+        self._owed = None
         self._stop_waiting()
         super().handle_websocket_upgrade()
 
-    def _expect(self, seconds: float) -> None:
-        self._stop_waiting()
+    def _expect_the_rest(self) -> None:
+        rules = self._rules.config
+        seconds = rules.header_seconds if self._owed == "head" else rules.body_seconds
         self._timer = self.loop.call_later(seconds, self._refuse, TIMED_OUT)
 
     def _stop_waiting(self) -> None:

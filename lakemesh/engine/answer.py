@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from pydantic_core import to_json
@@ -10,9 +10,7 @@ from pydantic_core import to_json
 from lakemesh.engine.registry import RegisteredAgent
 from lakemesh.errors import AgentFailed
 from lakemesh.schemas import AgentOutput
-
-if TYPE_CHECKING:
-    from lakemesh.engine.run import Run
+from lakemesh.scope import ExecutionScope
 
 logger = structlog.get_logger(__name__)
 
@@ -34,14 +32,13 @@ def checked_answer(answer: Any, registered: RegisteredAgent) -> AgentOutput[Any]
     return answer if result is answer.result else replace(answer, result=result)
 
 
-def metadata_of(answer: AgentOutput[Any], run: "Run") -> dict[str, Any]:
+def metadata_of(answer: AgentOutput[Any], scope: ExecutionScope, *, trace_id: str, latency_ms: float) -> dict[str, Any]:
     """What the agent says of its answer, and what the engine knows of the run and of those it called."""
-    scope = run.scope
     metadata: dict[str, Any] = {
         **answer.metadata,
         "execution_id": scope.execution_id,
-        "trace_id": run.trace_id,
-        "latency_ms": round(run.elapsed_ms(), 3),
+        "trace_id": trace_id,
+        "latency_ms": round(latency_ms, 3),
     }
     if uses := scope.model_uses:
         metadata["models"] = sorted({use.model for use in uses})

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
@@ -12,14 +12,25 @@ from lakemesh.agents.base import Agent, Tool
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.engine.metrics import EngineMetrics
 from lakemesh.errors import LakemeshError
-from lakemesh.schemas import AgentInput, Identity
+from lakemesh.schemas import AgentInput, AgentOutput, Identity
 from lakemesh.scope import ExecutionScope
 from lakemesh.telemetry import ExecutionRecord, Telemetry
 
-if TYPE_CHECKING:
-    from lakemesh.engine.run import Run
-
 REPLAYED = "replayed"
+
+
+class EndedRun(Protocol):
+    """What is kept of a run."""
+
+    request: AgentInput[Any]
+    scope: ExecutionScope
+    span: Span
+    trace_id: str
+    started_ns: int
+    output: AgentOutput[Any] | None
+    failure: LakemeshError | None
+
+    def elapsed_ms(self) -> float: ...
 
 
 class Recorder:
@@ -53,7 +64,7 @@ class Recorder:
             f"{operation} {scope.agent_name}", context=parent, kind=kind, attributes=attributes
         )
 
-    def finish(self, run: "Run") -> None:
+    def finish(self, run: EndedRun) -> None:
         """End the span, count, and keep the row."""
         record = self._record(run)
         run.span.end()
@@ -112,7 +123,7 @@ class Recorder:
         for observer in self.observers:
             observer(record)
 
-    def _record(self, run: "Run") -> ExecutionRecord:
+    def _record(self, run: EndedRun) -> ExecutionRecord:
         scope, failure, output, span = run.scope, run.failure, run.output, run.span
         input_data = output_data = None
         if self._telemetry.captures(scope):

@@ -154,7 +154,7 @@ class Run:
             "agent_name": scope.agent_name,
             "result": answer.result,
             "confidence": answer.confidence,
-            "metadata": metadata_of(answer, self),
+            "metadata": metadata_of(answer, scope, trace_id=self.trace_id, latency_ms=self.elapsed_ms()),
         }
         if scope.depth > 0:
             return AgentOutput(**members)

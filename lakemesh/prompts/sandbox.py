@@ -23,7 +23,6 @@ from jinja2.visitor import NodeTransformer
 
 BUDGET = 4_000_000
 ROUND = 20
-MAX_CPU_SECONDS = 0.5
 BUDGET_KEY = " budget"
 EACH = " each"
 """Names no template can write, for the budget among the variables and for the filter round every loop."""
@@ -58,16 +57,17 @@ METHODS = frozenset(
 class Budget:
     """What one rendering may still use."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_seconds: float) -> None:
         self._left = BUDGET
-        self._stop_at = time.thread_time() + MAX_CPU_SECONDS
+        self._cpu_seconds = cpu_seconds
+        self._stop_at = time.thread_time() + cpu_seconds
 
     def spend(self, amount: int) -> None:
         self._left -= max(0, amount)
         if self._left < 0:
             raise SecurityError("the template makes too much text or too many rounds")
         if time.thread_time() > self._stop_at:
-            raise SecurityError(f"the template runs for more than {MAX_CPU_SECONDS} seconds")
+            raise SecurityError(f"the template runs for more than {self._cpu_seconds} seconds")
 
     def spend_on(self, value: Any) -> None:
         """Spend the size of a text or a container, with all that is in it."""

@@ -22,6 +22,11 @@ from lakemesh.suggestions import did_you_mean
 logger = structlog.get_logger(__name__)
 
 
+CPU_SECONDS = 0.05
+"""What a rendering may take of the event loop, which serves nobody else meanwhile."""
+LARGE_CPU_SECONDS = 0.5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedPrompt:
     """A prompt's text, and what its file says about how to use it."""
@@ -98,7 +103,19 @@ class PromptStore:
 
     def render(self, name: str, variables: Mapping[str, Any], *, session_id: str | None = None) -> RenderedPrompt:
         """The prompt's text in the version that configuration chooses for this session, or, in an A/B test without
-        one, for this execution. Raises `NotFound` and, for variables that do not fit, `InvalidRequest`."""
+        one, for this execution. Raises `NotFound` and, for variables that do not fit or a rendering that takes more
+        than `CPU_SECONDS`, `InvalidRequest`."""
+        return self._render(name, variables, session_id, CPU_SECONDS)
+
+    async def render_large(
+        self, name: str, variables: Mapping[str, Any], *, session_id: str | None = None
+    ) -> RenderedPrompt:
+        """The same in a thread, and up to `LARGE_CPU_SECONDS`: for prompts that loop over thousands of things."""
+        return await asyncio.to_thread(self._render, name, variables, session_id, LARGE_CPU_SECONDS)
+
+    def _render(
+        self, name: str, variables: Mapping[str, Any], session_id: str | None, cpu_seconds: float
+    ) -> RenderedPrompt:
         scope = current_scope()
         sticky_key = session_id or (scope.session_id or scope.root.execution_id if scope else "")
         prompt, label = self._choose(name, sticky_key)
@@ -108,7 +125,7 @@ class PromptStore:
             "lakemesh.prompt.label": label,
         }
         with self._tracer.start_as_current_span(f"render_prompt {name}", attributes=attributes):
-            text = render(prompt, variables)
+            text = render(prompt, variables, cpu_seconds=cpu_seconds)
         if scope is not None:
             scope.prompt_uses.append(PromptUse(name=name, version=prompt.version, label=label))
         return RenderedPrompt(

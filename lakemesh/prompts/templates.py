@@ -87,15 +87,15 @@ def split_front_matter(label: str, content: bytes) -> tuple[FrontMatter, str]:
         raise InvalidRequest(f"{label}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
 
 
-def render(prompt: Prompt, variables: Mapping[str, Any]) -> str:
+def render(prompt: Prompt, variables: Mapping[str, Any], *, cpu_seconds: float) -> str:
     """The prompt's text. Raises `InvalidRequest` for a missing variable, for what the sandbox forbids and for a
-    rendering over its budget."""
+    rendering over its budget, or over that many seconds of processor time."""
     from jinja2 import TemplateError
 
     from lakemesh.prompts.sandbox import BUDGET_KEY, Budget
 
     try:
-        return prompt.template.render({**variables, BUDGET_KEY: Budget()})
+        return prompt.template.render({**variables, BUDGET_KEY: Budget(cpu_seconds)})
     except (TemplateError, TypeError, ValueError, ArithmeticError, MemoryError, RecursionError) as error:
         raise InvalidRequest(f"{prompt.name}_v{prompt.version} cannot be rendered: {first_line(error)}") from None
 

@@ -28,6 +28,7 @@ from lakemesh.errors import (
 )
 from lakemesh.event_stream import PIECE_BYTES, BodyResponse
 from lakemesh.http import (
+    JsonBody,
     headers_of,
     idempotency_header,
     json_response,
@@ -91,16 +92,21 @@ class DirectRoute(APIRoute):
 
 
 class HotPath:
-    """The same handler as a bare ASGI application, for the one route whose cost matters."""
+    """The same handler as a bare ASGI application, for the one route whose cost matters. A fault of our own is answered
+    by `unexpected`, and raised for the server to log."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, unexpected: Callable[[], Response]) -> None:
         self._handler = handler
+        self._unexpected = unexpected
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             response = await self._handler(Request(scope, receive, send))
         except LakemeshError as error:
             response = problem_response(error)
+        except Exception:
+            await self._unexpected()(scope, receive, send)
+            raise
         await response(scope, receive, send)
 
 
@@ -150,10 +156,13 @@ class RestApi:
         return Response(status_code=204)
 
     def _answer(self, output: AgentOutput[Any]) -> Response:
-        headers = {REPLAYED_HEADER: "true"} if output.replayed else None
-        if len(output.body) <= PIECE_BYTES:
-            return Response(output.body, headers=headers, media_type="application/json")
-        return BodyResponse(output.body, headers=headers, on_sent=self._router.unread.take(output))
+        if len(output.body) > PIECE_BYTES:
+            response: Response = BodyResponse(output.body, on_sent=self._router.unread.take(output))
+        else:
+            response = JsonBody(output.body)
+        if output.replayed:
+            response.headers[REPLAYED_HEADER] = "true"
+        return response
 
     async def list_agents(self, request: Request) -> Response:
         """The agents this caller may use."""
@@ -214,9 +223,9 @@ def parse(model: type[ModelT], body: bytes) -> ModelT:
         raise ValidationFailed("The body does not fit the schema; see 'errors'.", faults) from None
 
 
-def hot_paths(api: RestApi) -> dict[str, ASGIApp]:
+def hot_paths(api: RestApi, unexpected: Callable[[], Response]) -> dict[str, ASGIApp]:
     """`POST /api/execute` and its alias `/execute`."""
-    execute = HotPath(api.execute)
+    execute = HotPath(api.execute, unexpected)
     return {"/api/execute": execute, "/execute": execute}
 
 

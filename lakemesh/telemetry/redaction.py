@@ -55,14 +55,46 @@ class Redactor:
         return self.json_column([attributes])[0]
 
     def json_column(self, bags: Sequence[Mapping[str, Any]]) -> list[str]:
-        """`json` of each bag. Most batches hold nothing to take out, which one look at all of it tells."""
-        encoded = [to_bytes(bag) for bag in bags]
-        texts = [text.decode() for text in encoded]
-        for index in self._suspects(encoded):
-            texts[index] = to_bytes(self._value(from_json(encoded[index]), self._limit)).decode()
+        """`json` of each bag. Most batches hold nothing to take out, and say the same few things again and again: one
+        look at each different thing tells."""
+        texts = [to_bytes(bag).decode() for bag in bags]
+        for index in self._suspects(bags, texts):
+            texts[index] = to_bytes(self._value(from_json(texts[index]), self._limit)).decode()
         return texts
 
-    def _suspects(self, texts: Sequence[bytes]) -> set[int]:
+    def _suspects(self, bags: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[int]:
+        """Which bags have something to take out, or lists and the like with a hint of it."""
+        pairs: set[tuple[str, Any]] = set()
+        unhashable: list[int] = []
+        for index, bag in enumerate(bags):
+            try:
+                pairs.update(bag.items())
+            except TypeError:
+                unhashable.append(index)
+        found = self._hinted([texts[index].encode() for index in unhashable])
+        suspects = [index for place, index in enumerate(unhashable) if place in found]
+        if secrets := self._secrets(list(pairs)):
+            plain = set(range(len(bags))).difference(unhashable)
+            suspects += [index for index in plain if not secrets.isdisjoint(bags[index].items())]
+        return suspects
+
+    def _secrets(self, pairs: Sequence[tuple[str, Any]]) -> set[tuple[str, Any]]:
+        """The pairs of name and value that do not stay as they are. Names are few, and looked at once."""
+        values = [to_bytes(value) for _, value in pairs]
+        names = list({name for name, _ in pairs})
+        hinted = self._hinted([name.encode(errors="replace") for name in names])
+        named = {names[index] for index in hinted}
+        candidates = self._hinted(values)
+        if named:
+            candidates |= {index for index, (name, _) in enumerate(pairs) if name in named}
+        secrets = set()
+        for index in candidates:
+            pair = {pairs[index][0]: from_json(values[index])}
+            if self._value(pair, self._limit) != pair:
+                secrets.add(pairs[index])
+        return secrets
+
+    def _hinted(self, texts: Sequence[bytes]) -> set[int]:
         """Which texts are too long, or contain a hint."""
         ends = list(accumulate(len(text) + 1 for text in texts))
         plain = folded(b"\n".join(texts))

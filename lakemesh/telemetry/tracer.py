@@ -37,6 +37,8 @@ MAX_EVENTS = 128
 MAX_LINKS = 128
 KINDS = {kind: f"SPAN_KIND_{kind.name}" for kind in SpanKind}
 STATUS_CODES = {code: f"STATUS_CODE_{code.name}" for code in StatusCode}
+OK = STATUS_CODES[StatusCode.OK]
+UNSET = (STATUS_CODES[StatusCode.UNSET], None)
 SAMPLED = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
 NOT_SAMPLED = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
 
@@ -64,7 +66,7 @@ class LeanSpan(Span):
         self._dropped = self._dropped_events = self._dropped_links = 0
         self._events: list[SpanEvent] = []
         self._links: tuple[SpanLink, ...] = ()
-        self._status: tuple[StatusCode, str | None] = (StatusCode.UNSET, None)
+        self._status: tuple[str, str | None] = UNSET
         self._start = 0
         self._end = 0
 
@@ -110,8 +112,8 @@ class LeanSpan(Span):
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         code = status.status_code if isinstance(status, Status) else status
-        if self._end == 0 and self._status[0] is not StatusCode.OK and code is not StatusCode.UNSET:
-            self._status = (code, status.description if isinstance(status, Status) else description)
+        if self._end == 0 and self._status[0] != OK and code is not StatusCode.UNSET:
+            self._status = (STATUS_CODES[code], status.description if isinstance(status, Status) else description)
 
     def record_exception(
         self, exception: BaseException, attributes: Attributes = None, timestamp: int | None = None,
@@ -124,16 +126,17 @@ class LeanSpan(Span):
         if self._end:
             return
         self._end = end_time or time_ns()
-        context, parent = self._context, self._parent
+        parent = self._parent
+        trace_id, span_id, _, flags, state, _ = self._context  # at once: each property of it is a function call
         code, message = self._status
         self._tracer.put(
             SpanRecord(
-                context.trace_id,
-                context.span_id,
+                trace_id,
+                span_id,
                 parent.span_id if parent is not None else None,
                 parent is None or parent.is_remote,
-                context.trace_state.to_header() if context.trace_state else "",
-                context.trace_flags,
+                state.to_header() if state else "",
+                flags,
                 self._name,
                 KINDS[self._kind],
                 self._start,
@@ -142,7 +145,7 @@ class LeanSpan(Span):
                 self._dropped,
                 tuple(self._events),
                 self._links,
-                STATUS_CODES[code],
+                code,
                 message,
                 self._tracer.scope,
                 self._dropped_events,

@@ -331,3 +331,17 @@ def test_file_names_carry_name_and_version(name: str, version: int) -> None:
 def test_any_other_file_name_is_no_prompt(text: str) -> None:
     parsed = parse_file_name(text)
     assert parsed is None or f"{parsed[0]}_v{parsed[1]}." in text
+
+
+async def test_a_large_rendering_is_refused_on_the_loop_and_done_beside_it(workspace: Workspace) -> None:
+    rounds = "{% for a in range(30000) %}{{ a }}{{ a }}{{ a|string }}{% endfor %}"
+    store = await make(workspace, {"table_v1.jinja": rounds})
+    with pytest.raises(InvalidRequest, match=r"0\.05 seconds"):
+        store.render("table", {})
+    rendering = asyncio.ensure_future(store.render_large("table", {}))
+    turns = 0
+    while not rendering.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 1
+    assert (await rendering).text.endswith("299992999929999")

@@ -23,7 +23,7 @@ FACTS = {
 
 
 def text_of(template: str, **variables: object) -> str:
-    return render(parse_prompt("t", 1, template.encode(), ENVIRONMENT), FACTS | variables)
+    return render(parse_prompt("t", 1, template.encode(), ENVIRONMENT), FACTS | variables, cpu_seconds=0.5)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_broken_front_matter_is_told(content: bytes) -> None:
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: ("---\n" + text).encode(errors="ignore")))
 def test_any_bytes_are_a_prompt_or_a_designed_error(content: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
-        assert isinstance(render(parse_prompt("t", 1, content, ENVIRONMENT), {}), str)
+        assert isinstance(render(parse_prompt("t", 1, content, ENVIRONMENT), {}, cpu_seconds=0.5), str)
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\r\ufeff", exclude_categories=["Cs"]), max_size=100))

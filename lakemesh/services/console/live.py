@@ -17,18 +17,20 @@ class LiveExecutions:
     """Without their content: that is only in the tables, redacted, and bounded there."""
 
     def __init__(self) -> None:
-        self._records: deque[dict[str, Any]] = deque(maxlen=KEPT_EXECUTIONS)
+        self._records: deque[ExecutionRecord] = deque(maxlen=KEPT_EXECUTIONS)
 
     def note(self, record: ExecutionRecord) -> None:
-        """An execution ended."""
-        self._records.append(row_of(record))
+        """An execution ended. Rows are made when somebody looks: most executions are never looked at here."""
+        if record.input_data is not None or record.output_data is not None:
+            record = record._replace(input_data=None, output_data=None)
+        self._records.append(record)
 
     def rows(self, query: ExecutionQuery) -> Rows:
         """Newest first."""
-        return [row for row in reversed(self._records) if query.fits(row)]
+        return [row for row in map(row_of, reversed(self._records)) if query.fits(row)]
 
     def of_trace(self, trace_id: str) -> Rows:
-        return [row for row in self._records if row["trace_id"] == trace_id]
+        return [row_of(record) for record in self._records if record.trace_id == trace_id]
 
 
 def row_of(record: ExecutionRecord) -> dict[str, Any]:
