@@ -5,7 +5,17 @@ import pkgutil
 import sys
 from pathlib import Path
 
-SUPPORT = {"__main__", "durable_peer", "mcp_peer", "peers", "report", "server_process"}
+SUPPORT = {
+    "__main__",
+    "a2a_peer",
+    "counting_agent",
+    "durable_peer",
+    "mcp_peer",
+    "peers",
+    "report",
+    "server_process",
+    "span_source",
+}
 
 
 def main() -> None:

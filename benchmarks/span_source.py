@@ -9,10 +9,10 @@ from opentelemetry.trace import Tracer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
-from lakemesh.app import spare_the_garbage_collector
-from lakemesh.composition.doors import doors
+from lakemesh.cli.serve import favour_the_event_loop, spare_the_garbage_collector
+from lakemesh.composition.doors import open_doors
 from lakemesh.composition.services import open_services
 from lakemesh.config.settings import Settings
 
@@ -50,9 +50,10 @@ def create_app() -> Starlette:
             source = SpanSource(services.telemetry.tracer)
             app.router.routes += [
                 Route("/spans/{per_second:int}", source.set_rate, methods=["POST"]),
-                *doors(services, closing),
+                Mount("/", open_doors(services, closing)),
             ]
             spare_the_garbage_collector()
+            favour_the_event_loop()
             running = asyncio.ensure_future(source.run())
             yield
             running.cancel()

@@ -4,7 +4,8 @@ Claims: a span's way into the buffer costs at most 1.3 times what the SDK's batc
 nothing adds; a backlog drains to Delta at 50,000 spans a second; from a span's creation to Delta, with the durable
 spool, it takes at most 0.6 of the processor time of the simple way (queue, thread, JSON lines, load) at 1.4 times its
 throughput; a steady 2,000 spans a second lose nothing, and the server answers as many requests with them as without,
-be the sink healthy, slow or dead. Spans carry ten attributes. `LAKEMESH_BENCH_SECONDS` shortens the steady run (60 s).
+be the sink healthy, slow or dead. `before_answer` has its price told. Spans carry ten attributes.
+`LAKEMESH_BENCH_SECONDS` shortens the steady run (60 s).
 """
 
 import asyncio
@@ -33,7 +34,7 @@ from benchmarks.report import Row, report
 from benchmarks.server_process import ServerProcess, server_process
 from benchmarks.span_source import make_spans
 from lakemesh.config.telemetry import TelemetryConfig
-from lakemesh.jobs.http_load import post, run_load
+from lakemesh.jobs.http_load import LoadResult, post, run_load
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.telemetry import Telemetry
 from lakemesh.telemetry.sampling import HeadSampling
@@ -261,10 +262,35 @@ def slow_collector() -> Iterator[int]:
 
 def requests_per_second(server: ServerProcess, *, spans: int) -> float:
     uvloop.run(run_load(server.port, [[post(f"/spans/{spans}", b"")]], timeout_seconds=10))
-    requests = [[post("/api/execute", BODY)] * REQUESTS for _ in range(CONNECTIONS)]
-    result = uvloop.run(run_load(server.port, requests, timeout_seconds=120))
+    return load(server, connections=CONNECTIONS, requests=REQUESTS).per_second
+
+
+def load(server: ServerProcess, *, connections: int, requests: int) -> LoadResult:
+    work = [[post("/api/execute", BODY)] * requests for _ in range(connections)]
+    result = uvloop.run(run_load(server.port, work, timeout_seconds=120))
     assert result.errors == 0
-    return result.per_second
+    return result
+
+
+def price_of_waiting() -> list[Row]:
+    """`before_answer: true` against without, rounds in turn: what one caller waits longer, and what many get done when
+    their answers wait for the same write."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        choices = {"without": "{}", "with": "{before_answer: true}"}
+        servers = {name: stack.enter_context(observed_server(folder / name, text)) for name, text in choices.items()}
+        one: dict[str, list[float]] = {name: [] for name in servers}
+        many: dict[str, list[float]] = {name: [] for name in servers}
+        for _ in range(EFFECT_ROUNDS):
+            for name, server in servers.items():
+                one[name].append(load(server, connections=1, requests=200).percentile_ms(50))
+                many[name].append(load(server, connections=256, requests=50).per_second)
+    alone, together = ({name: statistics.median(values) for name, values in each.items()} for each in (one, many))
+    return [
+        Row("before_answer: p50 of one caller, ms", alone["with"]),
+        Row("without it, ms", alone["without"]),
+        Row("before_answer: requests/s of 256 callers / without it", together["with"] / together["without"]),
+    ]
 
 
 def effect_on_requests() -> list[Row]:
@@ -316,6 +342,7 @@ def main() -> None:
     rows += asyncio.run(with_telemetry(options(), drain, start=False))
     rows += asyncio.run(end_to_end())
     rows += asyncio.run(with_telemetry(options(), steady))
+    rows += price_of_waiting()
     rows += effect_on_requests()
     report("telemetry", "What telemetry costs and carries", rows)
 

@@ -21,6 +21,7 @@ from lakemesh.errors import (
 )
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory.records import MemoryRecord
+from lakemesh.memory.selection import is_empty
 from lakemesh.memory.tables import index_of_model, index_spec
 from lakemesh.models.embedding import Embedded
 
@@ -231,6 +232,8 @@ class MemoryIndexes:
         asked, or is not there yet, is no reason to doubt the index."""
         indexed = await self._workspace.indexes.count(index.name)
         with suppress(LakemeshError):
+            if await is_empty(self._workspace, self._table):
+                return index
             counted = await self._workspace.warehouse.query(f"SELECT count(*) FROM {self._table}")  # noqa: S608
             index.complete = indexed >= 0.9 * counted.rows[0][0]
         return index
