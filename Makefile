@@ -19,7 +19,7 @@ serve: $(BIN)/lakemesh
 	$(BIN)/lakemesh serve
 
 test: $(BIN)/lakemesh
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile
 
 # Apache Spark and a Java to run it, from PyPI alone, in an environment of its own: the second opinion on SQL.
 SPARK ?= .cache/spark
@@ -45,16 +45,17 @@ judge: judge-clients judge-spark judge-faults judge-dependencies
 # Each client in an environment of its own.
 judge-clients: $(BIN)/lakemesh
 	$(BIN)/python -m tests.interop.clients
-	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
-		tests/interop tests/services/test_console_pages.py
+	$(LONG_RUN) $(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile \
+		tests/interop tests/mcp/test_client.py tests/services/test_console_pages.py
 
-judge-spark: $(BIN)/lakemesh spark
-	$(LONG_RUN) $(BIN)/python -m pytest tests/spark
+judge-spark: $(BIN)/lakemesh
+	$(BIN)/python -m tests.judges.within 600 $(MAKE) spark
+	$(LONG_RUN) $(BIN)/python -m pytest -rs tests/spark
 
 judge-faults: $(BIN)/lakemesh
 	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
 		tests/chaos tests/deploy tests/emulator/test_demo.py tests/telemetry/test_delivery.py \
-		tests/services/test_openapi.py
+		tests/services/test_openapi.py tests/agents/fraud/test_fraud_agents.py
 
 judge-dependencies: $(BIN)/lakemesh
 	$(BIN)/python -m tests.judges.dependencies

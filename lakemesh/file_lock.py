@@ -20,6 +20,10 @@ class FileLock:
         self.file = file
         self._descriptor: int | None = None
 
+    @property
+    def held(self) -> bool:
+        return self._descriptor is not None
+
     def try_acquire(self, *, shared: bool = False) -> bool:
         """Take the lock if nobody has it; `shared`, if nobody has it for itself alone."""
         self.file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lakemesh.file_lock import FileLock
-from lakemesh.spool import Spool, SpoolFolder, SpoolUnavailable, digest
+from lakemesh.spool import Spool, SpoolFolder, SpoolUnavailable
+from lakemesh.spool.spool import digest
 
 
 @pytest.fixture

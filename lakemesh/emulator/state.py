@@ -1,6 +1,5 @@
 """What the emulator knows besides tables, volumes and vectors: one small JSON file in its home."""
 
-import fcntl
 import json
 import os
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from lakemesh.emulator.accounts import write_private
 from lakemesh.errors import Conflict
+from lakemesh.file_lock import FileLock
 
 
 class State:
@@ -16,13 +16,9 @@ class State:
 
     def __init__(self, home: Path) -> None:
         """Raises `Conflict` when another emulator serves this home: the last to write would win."""
-        home.mkdir(parents=True, exist_ok=True)
-        self._lock = (home / "emulator.lock").open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise Conflict(f"Another emulator serves {home}; stop it, or give another --home.") from None
+        self._lock = FileLock(home / "emulator.lock")
+        if not self._lock.try_acquire():
+            raise Conflict(f"Another emulator serves {home}; stop it, or give another --home.")
         self._file = home / "emulator.json"
         self._saved = self._file.read_text() if self._file.exists() else "{}"
         self._sections: dict[str, dict[str, Any]] = json.loads(self._saved)
@@ -41,4 +37,4 @@ class State:
 
     def close(self) -> None:
         """Let another emulator have the home."""
-        self._lock.close()
+        self._lock.release()

@@ -1,16 +1,12 @@
 """Agent memory: acknowledged in the journal, kept in Delta, found by meaning in the index."""
 
 import asyncio
-import base64
-import json
 import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +21,7 @@ from lakemesh.memory.delivery import MemoryDelivery
 from lakemesh.memory.indexing import Embed, MemoryIndexes
 from lakemesh.memory.journal import Journal
 from lakemesh.memory.maintenance import MemoryMaintenance
+from lakemesh.memory.pages import MemoryPage, as_match, place_of, time_of, token_of
 from lakemesh.memory.reconciliation import Reconciled, Reconciler
 from lakemesh.memory.records import MemoryMatch, MemoryRecord, checked_metadata, checked_text
 from lakemesh.memory.search import MemorySearch, split_filters
@@ -42,14 +39,6 @@ it puts it into the index and takes it out again."""
 
 MOST_OVERFETCHED = 200
 LARGEST_PAGE = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryPage:
-    """Memories, the newest first, and where to go on; None at the end."""
-
-    memories: Sequence[MemoryMatch]
-    next: str | None
 
 
 @asynccontextmanager
@@ -293,12 +282,15 @@ class Memory:
 
     async def _forget(self, selection: Selection) -> int:
         """First who still waits, in any process of this folder, then the table: what is delivered in between is in
-        one of the two."""
+        one of the two. What is in neither may just be forgotten by another process, and be in the index still."""
         pending, _ = await self._journal.pending()
         found = {record.memory_id for record in pending if selection.has(record)}
         await self._delivery.make_tables()
         async for page in self._table.ids(selection):
             found.update(page)
+        if others := sorted(set(selection.memory_ids or ()) - found - self._hidden_now()):
+            forgotten = await self._delivery.forgotten_among(others)
+            self._hidden |= dict.fromkeys(forgotten, time.monotonic() + HIDDEN_SECONDS)
         ids = sorted(found - self._hidden_now())
         if ids:
             await self._journal.forget(ids)
@@ -375,31 +367,3 @@ def degrade(reason: str) -> None:
     if scope is not None:
         scope.degraded.append(reason)
     logger.warning("degraded", reason=reason)
-
-
-def as_match(record: MemoryRecord) -> MemoryMatch:
-    return MemoryMatch(
-        memory_id=record.memory_id,
-        text=record.text,
-        agent_id=record.agent_id,
-        session_id=record.session_id,
-        user=record.user,
-        created_at=time_of(record),
-        metadata=json.loads(record.metadata),
-    )
-
-
-def time_of(record: MemoryRecord) -> datetime:
-    return datetime.fromtimestamp(record.created_at / 1_000_000, tz=UTC)
-
-
-def token_of(record: MemoryRecord) -> str:
-    return base64.urlsafe_b64encode(f"{record.created_at}:{record.memory_id}".encode()).decode()
-
-
-def place_of(token: str) -> tuple[datetime, str]:
-    try:
-        at, _, memory_id = base64.urlsafe_b64decode(token.encode()).decode().partition(":")
-        return datetime.fromtimestamp(int(at) / 1_000_000, tz=UTC), checked_ids([memory_id])[0]
-    except (ValueError, OverflowError):
-        raise InvalidRequest("`after` is the `next` of an earlier page.") from None

@@ -76,6 +76,10 @@ class Pipeline:
         work += [self._delivering(delivery) for delivery in self._deliveries]
         self._tasks = [asyncio.ensure_future(keep_going(one)) for one in work]
 
+    @property
+    def warming_up(self) -> bool:
+        return self._spooler.warming_up
+
     async def committed(self) -> None:
         """Wait until everything recorded so far is in the spool."""
         await self._spooler.committed()

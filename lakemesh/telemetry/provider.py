@@ -157,9 +157,10 @@ class Telemetry:
         return exposition(self.meter_provider.collect())
 
     async def before_answer(self) -> None:
-        """Called when an execution has been recorded and its answer is about to go: with `before_answer` configured it
-        waits until the record is on disk, together with the answers that go at the same time."""
-        if self._pipeline is not None and self._config.before_answer:
+        """Called when an execution has been recorded and its answer is about to go: with `before_answer` configured,
+        and while a new server warms up, it waits until the record is on disk, together with the answers that go at the
+        same time."""
+        if self._pipeline is not None and (self._config.before_answer or self._pipeline.warming_up):
             await self._pipeline.committed()
 
     async def flush(self) -> bool:

@@ -18,7 +18,7 @@ from lakemesh.telemetry.tables import KINDS, Kind, table_specs
 
 logger = structlog.get_logger(__name__)
 
-SPOOL_SECONDS = 0.15
+SPOOL_SECONDS = 0.1
 """How long a record may be in memory alone before it is written; with the write itself, a quarter of a second while a
 core is idle. The thread that writes competes with everything else for one that is not."""
 RETRY_SECONDS = 1.0
@@ -54,6 +54,11 @@ class Spooler:
         self._next_commit: asyncio.Future[None] | None = None
         self.late_commits = 0
         self.error: str | None = None
+
+    @property
+    def warming_up(self) -> bool:
+        """In a server's first second the libraries that write are still being loaded."""
+        return self._loop is not None and self._rows is None
 
     def some_wait(self) -> None:
         """A first record waits. Called from any thread."""
@@ -161,9 +166,9 @@ class Spooler:
         import pyarrow as pa
 
         pa.array([])
-        self._rows = RowMaker(self._config, self._resource)
         for spec in table_specs(self._config).values():
             arrow_schema(spec.columns)
+        self._rows = RowMaker(self._config, self._resource)
 
     def _convert(self, kind: Kind, records: list[Any]) -> tuple[bytes, int]:
         """The batch as bytes, and how many records are in it: one that cannot be made a row is left out."""

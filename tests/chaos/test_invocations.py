@@ -71,10 +71,11 @@ def database() -> Iterator[str]:
         server.cleanup()
 
 
-@pytest.fixture
-def processes(tmp_path: Path, database: str) -> Iterator[list[Process]]:
-    config = write_config(tmp_path / "config", AGENTS, LEASE)
-    started = [Process(tmp_path / name, config, database) for name in ("one", "two")]
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[list[Process]]:
+    folder = tmp_path_factory.mktemp("processes")
+    config = write_config(folder / "config", AGENTS, LEASE)
+    started = [Process(folder / name, config, database) for name in ("one", "two")]
     yield started
     for one in started:
         one.kill()

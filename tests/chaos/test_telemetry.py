@@ -8,9 +8,11 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from lakemesh.config.telemetry import TelemetryConfig
@@ -24,6 +26,8 @@ from lakemesh.telemetry.sinks import Leftover, Parcel
 from lakemesh.telemetry.sinks.delta import DeltaSink
 from lakemesh.telemetry.tracer import LeanTracer
 from tests.chaos.rounds import ROUNDS
+from tests.server import write_config
+from tests.server_process import ServerProcess
 from tests.telemetry.test_pipeline import rows, running
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +38,19 @@ NUMBERS = "SELECT CAST(attributes:number AS INT) AS number FROM main.agents.trac
 async def numbers(workspace: Workspace, name: str) -> list[int]:
     result = await workspace.warehouse.query(NUMBERS.format(name), row_limit=1_000_000)
     return [row[0] for row in result.rows]
+
+
+async def test_the_first_answer_survives_a_kill(tmp_path: Path) -> None:
+    """In its first second a server still loads what writes."""
+    config = write_config(tmp_path / "config", "  echo: {class: lakemesh.agents.echo:EchoAgent}")
+    server = await asyncio.to_thread(ServerProcess, tmp_path, config)
+    body = {"agent_name": "echo", "data": {"message": "x"}}
+    answer = await asyncio.to_thread(httpx.post, f"{server.url}/api/execute", json=body, timeout=30)
+    server.kill()
+    assert answer.status_code == 200
+    with closing(sqlite3.connect(tmp_path / "telemetry/spool-0.db")) as spool:
+        kinds = spool.execute("SELECT kind FROM batches").fetchall()
+    assert {"executions", "spans"} <= {row[0] for row in kinds}
 
 
 async def test_killed_under_load(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from tests.deploy.shell import REPOSITORY, Shell
 from tests.emulator.served import Emulator, serve_by_command
 
-ROUNDS = int(os.environ.get("LAKEMESH_KILL_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("LAKEMESH_KILL_ROUNDS", "1"))
 ROOT = "/Workspace/Users/admin@example.com/.bundle/shop/dev"
 QUICK = ["--no-rehearsal"]
 """The agents are those of every other test."""

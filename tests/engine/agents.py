@@ -94,6 +94,8 @@ class Slow(Agent[dict, Any]):
                 await asyncio.sleep(60)
             except BaseException:
                 continue
+        while "until" in data and not Path(data["until"]).exists():  # noqa: ASYNC110, ASYNC240
+            await asyncio.sleep(0.02)
         await asyncio.sleep(data.get("seconds", 0))
         return AgentOutput(agent_name=self.name, result={"seconds": data.get("seconds", 0)})
 

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.engine.process import ServeProcess, execute, serve, wait_until
@@ -126,13 +127,21 @@ def test_a_module_that_cannot_be_imported_is_a_named_fault(echoing: ServeProcess
 def test_limits_change_under_load(tmp_path: Path) -> None:
     agents = "  slow: {class: tests.engine.agents:Slow}\n"
     with serve(tmp_path, agents, MORE + "limits: {max_concurrency: 2}\n") as server, ThreadPoolExecutor(12) as threads:
-        clients = [server.client() for _ in range(12)]
-        runs = [threads.submit(execute, client, "slow", {"seconds": 3}) for client in clients]
-        wait_until(lambda: server.health()["parts"]["engine"]["queued"] == 10, "ten wait")
+
+        def submit(count: int, until: Path) -> None:
+            runs.extend(threads.submit(execute, server.client(), "slow", {"until": str(until)}) for _ in range(count))
+            wait_until(lambda: len(runs) - 2 == server.health()["parts"]["engine"]["queued"], "the others wait")
+
+        runs: list[Future[httpx.Response]] = []
+        submit(8, tmp_path / "first")
+        submit(4, tmp_path / "second")
         reload(server, agents, MORE + "limits: {max_concurrency: 8}\n")
         wait_until(lambda: server.active() == 8, "those who waited run at once")
-        reload(server, agents, MORE + "limits: {max_concurrency: 1}\n")
+        reload(server, agents + ECHO, MORE + "limits: {max_concurrency: 1}\n")
+        wait_until(lambda: "echo" in names(server), "the configuration is in force")
+        (tmp_path / "first").touch()
         wait_until(lambda: server.active() == 1, "no more than the new limit")
+        (tmp_path / "second").touch()
         assert {run.result().status_code for run in runs} == {200}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.clients import folder_of, modules_of, python_of
+from tests.interop.clients import installed, node, python_of
 from tests.judge import judged
 from tests.server import Server, running_server, write_config
 
@@ -72,9 +72,8 @@ def test_agent_framework(server: Server, binding: str) -> None:
 
 
 def test_a2a_js(server: Server) -> None:
-    node = modules_of("a2a-js") / ".bin/node"
-    program = shutil.copy(SCRIPTS / "a2a_js.mjs", folder_of("a2a-js"))  # modules are found beside it
-    seen = visit(node, program, server.url)
+    program = shutil.copy(SCRIPTS / "a2a_js.mjs", installed("a2a-js"))  # modules are found beside it
+    seen = visit(node(), program, server.url)
     failed, asked, cancelled = 4, 6, 5
     assert seen == {
         "echo": {"message": "hello"},

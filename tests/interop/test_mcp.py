@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.interop.clients import python_of
 from tests.judge import judged
 from tests.server import running_server, write_config
 from tests.services.conftest import AGENTS
@@ -20,20 +21,12 @@ pytestmark = judged
 
 CLIENT = Path(__file__).parent / "mcp_client.py"
 REPOSITORY = Path(__file__).parents[2]
-CACHE = REPOSITORY / ".cache/interop-mcp"
-PACKAGE = "mcp==2.3.0"
 
 
 @pytest.fixture(scope="session")
 def python() -> Path:
     """An interpreter that has the official SDK, whose pins would clash with those of lakemesh's users."""
-    interpreter = CACHE / "bin/python"
-    if not (CACHE / "installed").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(CACHE)], check=True, timeout=120)
-        install = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]
-        subprocess.run(install, check=True, timeout=300)
-        (CACHE / "installed").touch()
-    return interpreter
+    return Path(python_of("mcp"))
 
 
 @pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.interop.clients import modules_of, python_of
+from tests.interop.clients import modules_of, node, python_of
 from tests.judge import judged
 from tests.server import Server, running_server, write_config
 
@@ -89,8 +89,7 @@ def test_the_official_client_of_2025_03_26(server: Server) -> None:
     ],
 )
 def test_inspector(server: Server, options: list[str], expected: str) -> None:
-    modules = modules_of("inspector")
-    program = modules / "@modelcontextprotocol/inspector/cli/build/cli.js"
-    command = [str(modules / ".bin/node"), str(program), "--cli", f"{server.url}/mcp", "--transport", "http", *options]
+    program = modules_of("inspector") / "@modelcontextprotocol/inspector/cli/build/cli.js"
+    command = [node(), str(program), "--cli", f"{server.url}/mcp", "--transport", "http", *options]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert expected in finished.stdout, finished.stderr

@@ -4,7 +4,6 @@ Both servers are made by the same factory; they differ in the provider behind it
 """
 
 import json
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -13,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.server_process import server_process
+from tests.interop.clients import modules_of, node
 from tests.judge import judged
 from tests.server import running_server, write_config
 from tests.services.conftest import AGENTS
 
-CACHE = Path(__file__).parents[2] / ".cache"
-NODE = "node@22.23.3"
 NEEDS_NO_FIXTURE = {
     "2026-07-28": (
         "completion-complete", "tools-list", "server-sse-multiple-streams", "resources-list",
@@ -32,20 +30,14 @@ NEEDS_NO_FIXTURE = {
     ),
 }  # fmt: skip
 
-pytestmark = [judged, pytest.mark.skipif(shutil.which("npm") is None, reason="the suite is installed by npm")]
+SUITES = {"0.1.16": "mcp-conformance-2025", "0.2.0-alpha.12": "mcp-conformance"}
+
+pytestmark = judged
 
 
 def suite(version: str) -> list[str]:
-    """The command that runs that version, on a Node of its own."""
-    folder = CACHE / f"interop-mcp-conformance-{version}"
-    if not (folder / "installed").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        packages = [NODE, f"@modelcontextprotocol/conformance@{version}"]
-        install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *packages]
-        subprocess.run(install, check=True, timeout=300)
-        (folder / "installed").touch()
-    modules = folder / "node_modules"
-    return [str(modules / ".bin/node"), str(modules / "@modelcontextprotocol/conformance/dist/index.js"), "server"]
+    """The command that runs that version."""
+    return [node(), str(modules_of(SUITES[version]) / "@modelcontextprotocol/conformance/dist/index.js"), "server"]
 
 
 @pytest.fixture(scope="module")

@@ -5,33 +5,21 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from benchmarks.server_process import server_process
+from tests.interop.clients import modules_of, node
 from tests.judge import judged
 
 CLIENT = Path(__file__).parent / "mcp_client.mjs"
-CACHE = Path(__file__).parents[2] / ".cache/interop-mcp-typescript"
-PACKAGES = ("node@22.23.3", "@modelcontextprotocol/client@2.4.0")
 
-pytestmark = [judged, pytest.mark.skipif(shutil.which("npm") is None, reason="the client is installed by npm")]
+pytestmark = judged
 
 
-@pytest.fixture(scope="module")
-def node() -> Path:
-    if not (CACHE / "installed").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(CACHE), *PACKAGES]
-        subprocess.run(install, check=True, timeout=300)
-        (CACHE / "installed").touch()
+def test_official_typescript_client(tmp_path: Path) -> None:
     # Modules are found beside the script that asks for them.
-    shutil.copy(CLIENT, CACHE / CLIENT.name)
-    return CACHE / "node_modules/.bin/node"
-
-
-def test_official_typescript_client(node: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(modules_of("mcp-typescript"))
+    script = shutil.copy(CLIENT, tmp_path)
     with server_process("tests.mcp.fixture:app") as server:
-        command = [node, CACHE / CLIENT.name, f"http://127.0.0.1:{server.port}/mcp"]
+        command = [node(), script, f"http://127.0.0.1:{server.port}/mcp"]
         finished = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert finished.returncode == 0, finished.stderr
     seen = json.loads(finished.stdout)

@@ -4,21 +4,19 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.interop.clients import python_of
 from tests.judge import judged
 from tests.server import running_server, write_config
 
 pytestmark = judged
 
 CLIENT = Path(__file__).parent / "mlflow_client.py"
-CACHE = Path(__file__).parents[2] / ".cache/interop-mlflow"
-PACKAGE = "mlflow==3.17.2"
 READY = "Uvicorn running on"
 AGENTS = "  prompted: {class: tests.agents.sample_agents:PromptedAgent}\n"
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -27,14 +25,7 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 @pytest.fixture(scope="session")
 def python() -> Path:
     """An interpreter that has MLflow, whose pins would clash with ours."""
-    interpreter = CACHE / "bin/python"
-    if not (CACHE / "installed").exists():
-        uv = [sys.executable, "-m", "uv"]
-        subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, CACHE], check=True, timeout=120)
-        install = [*uv, "pip", "install", "--quiet", "--python", interpreter, PACKAGE]
-        subprocess.run(install, check=True, timeout=300)
-        (CACHE / "installed").touch()
-    return interpreter
+    return Path(python_of("mlflow"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.interop.clients import modules_of, python_of
+from tests.interop.clients import modules_of, node, python_of
 from tests.judge import judged
 from tests.server import Server, running_server, write_config
 
@@ -81,13 +81,13 @@ def test_openapi_generator(server: Server, document: Path, tmp_path: Path) -> No
 
 def test_openapi_typescript(server: Server, document: Path, tmp_path: Path) -> None:
     modules = modules_of("openapi-typescript")
-    run(modules / ".bin/openapi-typescript", document, "-o", tmp_path / "generated.ts")
+    run(node(), modules / ".bin/openapi-typescript", document, "-o", tmp_path / "generated.ts")
     shutil.copy(SCRIPTS / "openapi_typescript.ts", tmp_path)
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "node_modules").symlink_to(modules)
     options = ["--strict", "--target", "es2022", "--module", "nodenext", "--types", "node"]
-    run(modules / ".bin/tsc", *options, "openapi_typescript.ts", folder=tmp_path)
-    seen = json.loads(run(modules / ".bin/node", "openapi_typescript.js", server.url, folder=tmp_path))
+    run(node(), modules / ".bin/tsc", *options, "openapi_typescript.ts", folder=tmp_path)
+    seen = json.loads(run(node(), "openapi_typescript.js", server.url, folder=tmp_path))
     assert seen == {
         "agent": "echo", "batched": "echo", "described": "echo", "code": "validation_failed", "path": "data.words",
         "id": "1",

@@ -161,7 +161,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a spool's failed commit is not rolled back",
-        file="lakemesh/spool.py",
+        file="lakemesh/spool/spool.py",
         text='                        self._database.execute("ROLLBACK")',
         replacement="                        pass",
         tests=("tests/test_spool.py::test_a_failing_commit_leaves_nothing_half_done",),

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from benchmarks.doors import peer_python
 from benchmarks.server_process import server_process
 from tests.a2a.test_peers import SAMPLES, execute, free_port, remote_server, spans_of
+from tests.judge import judged
 from tests.mcp.fixture import create_app
 from tests.server import running_server, write_config
 
@@ -111,6 +112,7 @@ def test_only_the_tools_that_configuration_names_are_taken(tmp_path: Path, fixtu
         assert {name for name in names if "__" in name} == {"far__test_simple_text"}
 
 
+@judged
 @pytest.mark.parametrize("app", ["modern_app", "handshake_app"])
 def test_the_official_sdks_server(tmp_path: Path, app: str) -> None:
     with (

@@ -361,6 +361,33 @@ async def test_forgetting_what_another_process_has_not_delivered_yet(workspace: 
     await second.close()
 
 
+class Undeleting:
+    """Indexes that take everything but a deletion."""
+
+    def __init__(self, indexes: object) -> None:
+        self.indexes = indexes
+
+    def __getattr__(self, name: str):
+        return getattr(self.indexes, name)
+
+    async def delete(self, *args: object, **kwargs: object) -> None:
+        raise WorkspaceUnavailable("away")
+
+
+async def test_what_another_process_is_just_forgetting_is_found_no_longer(workspace: Workspace, folder: Path) -> None:
+    """It has left the table and is still in the index."""
+    first = make(workspace, folder)
+    second = make(replace(workspace, indexes=Undeleting(workspace.indexes)), folder)
+    memory_id = await first.remember("going", agent_id="a")
+    assert await first.flush()
+    assert await second.forget([memory_id]) == 1
+    assert [match.text for match in await first.retrieve("going")] == ["going"]
+    assert await first.forget([memory_id]) == 0
+    assert await first.retrieve("going") == []
+    await first.close()
+    await second.close()
+
+
 class FailingAfter:
     """Tables whose first append lands without its answer coming back."""
 

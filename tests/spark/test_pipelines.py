@@ -10,7 +10,7 @@ from lakemesh.pipelines.prove import Proof, prove
 from lakemesh.pipelines.render import render
 from lakemesh.pipelines.requests import definition_of
 from tests.pipelines.sales import SALES, sales
-from tests.spark.spark import MISSING, PYTHON
+from tests.spark.spark import require_spark
 
 REQUEST = (
     "orders and customers from CSV files every hour, drop rows without id, latest customer by update time,"
@@ -31,11 +31,10 @@ def proved(request: pytest.FixtureRequest) -> PipelineDefinition:
 
 
 async def test_a_pipeline_gives_the_rows_that_its_definition_says(proved: PipelineDefinition, tmp_path: Path) -> None:
-    if not PYTHON.exists():
-        pytest.skip(MISSING)
+    python = require_spark()
     workspace = await open_workspace(tmp_path)
     try:
-        proof: Proof = await prove(proved, render(proved), spark=PYTHON.parents[1], warehouse=workspace.warehouse)
+        proof: Proof = await prove(proved, render(proved), spark=python.parents[1], warehouse=workspace.warehouse)
     finally:
         await workspace.close()
     assert proof.error is None, proof.message

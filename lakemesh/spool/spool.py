@@ -1,11 +1,4 @@
-"""Batches on disk, between a part of the server and where its batches go.
-
-SQLite in WAL mode with `synchronous=FULL`: once `put` returns an id, the batch survives a crash of the process and of
-the machine. That id is the batch's version in Delta's application transactions, which makes delivery exactly once.
-
-Several readers may take from one spool, each by a cursor of its own: a cursor has one position for each target, and a
-batch goes when all cursors have passed it. So neither a slow reader nor a damaged target holds up another.
-"""
+"""Batches on disk, first in first out for each target, with a cursor for each reader."""
 
 import hashlib
 import sqlite3
@@ -21,22 +14,9 @@ import structlog
 
 from lakemesh.errors import Unavailable
 from lakemesh.file_lock import FileLock
+from lakemesh.spool.database import move_aside, open_database
 
 logger = structlog.get_logger(__name__)
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS identity (app_id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS batches (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, target TEXT NOT NULL, records INTEGER NOT NULL,
-    checksum BLOB NOT NULL, content BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS dead_letters (
-    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, target TEXT NOT NULL, records INTEGER NOT NULL,
-    reason TEXT NOT NULL, buried_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, content BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS positions (
-    cursor TEXT NOT NULL, target TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (cursor, target));
-"""
-ADDED_COLUMNS = {"batches": "only_for TEXT", "dead_letters": "cursor TEXT"}
-"""Columns that files of an earlier version lack. `only_for`: the one cursor a dead letter was put back for."""
 
 INSERT = "INSERT INTO batches (kind, target, records, checksum, content, only_for) VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_DEAD = "INSERT INTO dead_letters (kind, target, records, reason, content, cursor) VALUES (?, ?, ?, ?, ?, ?)"
@@ -44,11 +24,9 @@ WAITING = """
 FROM batches LEFT JOIN positions ON positions.target = batches.target AND positions.cursor = :cursor
 WHERE batches.id > coalesce(position, 0) AND (only_for IS NULL OR only_for = :cursor)
 """
-MAX_PROCESSES = 64
 LARGEST_GROUP_BYTES = 32 * 1024 * 1024
 DEAD_LETTER_BYTES = 64 * 1024 * 1024
 DEAD_LETTER_DAYS = 30
-MAX_BYTES_IN_MEMORY = 32 * 1024 * 1024
 
 Synchronous = Literal["full", "normal", "off"]
 
@@ -339,89 +317,6 @@ class Spool:
             self._database.execute("INSERT INTO identity VALUES (?)", (app_id,))
             return app_id
         return str(row[0])
-
-
-class SpoolFolder:
-    """The spools of one part of the server in one folder: `spool-0.db` and so on, one for each process of the home.
-
-    A process takes the first that no other one holds; the lock goes with the process, however it ends. What a
-    process left is delivered by whoever takes its file over: the next start, or `abandoned`."""
-
-    def __init__(
-        self, folder: Path, *, max_bytes: int, cursors: Sequence[str], synchronous: Synchronous = "full"
-    ) -> None:
-        self._folder = folder
-        self._max_bytes = max_bytes
-        self._cursors = cursors
-        self._synchronous = synchronous
-
-    def open(self) -> Spool:
-        """This process' spool. Raises `SpoolUnavailable` on a disk that is full or not to be written to."""
-        for number in range(MAX_PROCESSES):
-            spool = self._take(number)
-            if spool is not None:
-                return spool
-        raise SpoolUnavailable(f"All {MAX_PROCESSES} spools in {self._folder} are in use by other processes.")
-
-    def open_in_memory(self) -> Spool:
-        """A spool for a process whose disk is away: it keeps nothing beyond the process, and less of it."""
-        return Spool(Path(":memory:"), max_bytes=min(self._max_bytes, MAX_BYTES_IN_MEMORY), cursors=self._cursors)
-
-    def abandoned(self) -> list[Spool]:
-        """Spools with batches that no process holds any longer; close each when it is drained."""
-        numbers = sorted(int(file.stem.removeprefix("spool-")) for file in self._folder.glob("spool-*.db"))
-        found = [spool for number in numbers if (spool := self._take(number)) is not None]
-        for spool in found:
-            if not spool.status()["batches"]:
-                spool.close()
-        return [spool for spool in found if spool.status()["batches"]]
-
-    def _take(self, number: int) -> Spool | None:
-        lock = FileLock(self._folder / f"spool-{number}.lock")
-        try:
-            if not lock.try_acquire():
-                return None
-            return Spool(
-                self._folder / f"spool-{number}.db",
-                max_bytes=self._max_bytes,
-                synchronous=self._synchronous,
-                cursors=self._cursors,
-                lock=lock,
-            )
-        except OSError as error:
-            raise SpoolUnavailable(f"The folder {self._folder} cannot be used: {error.strerror}.") from error
-        except SpoolUnavailable:
-            lock.release()
-            raise
-
-
-def open_database(file: Path) -> sqlite3.Connection:
-    """The spool's database, checked and ready. Raises `sqlite3.DatabaseError` when the file is damaged."""
-    database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        verdict = database.execute("PRAGMA quick_check").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-        database.executescript(SCHEMA)
-        for table, column in ADDED_COLUMNS.items():
-            known = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
-            if column.split()[0] not in known:
-                database.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
-    except sqlite3.DatabaseError:
-        database.close()
-        raise
-    return database
-
-
-def move_aside(file: Path) -> Path:
-    """Keep a damaged database, with its log, for a person to look at."""
-    aside = file.with_name(f"{file.name}.damaged-{uuid.uuid4().hex[:8]}")
-    for suffix in ("", "-wal", "-shm"):
-        part = file.with_name(file.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 def digest(content: bytes) -> bytes:
