@@ -15,6 +15,7 @@ from lakemesh.a2a import legacy, wire
 from lakemesh.a2a.errors import http_error, retry_headers
 from lakemesh.a2a.handler import Caller, EngineHandler
 from lakemesh.a2a.operations import operations_of, require_version
+from lakemesh.a2a.task_state import Json
 from lakemesh.errors import LakemeshError
 from lakemesh.event_stream import event_stream
 from lakemesh.http import json_response
@@ -72,7 +73,10 @@ class HttpJson:
         params = wire.read(operation.params, self._params(route, request, body, caller.legacy))
         shape: Callable[[Any], Any] = partial(legacy.http_answer, route.operation) if caller.legacy else unchanged
         if operation.answer is not None:
-            return json_response(shape(await operation.answer(params, caller)) or {})
+            answer = await operation.answer(params, caller)
+            if isinstance(answer, Json):
+                return Response(answer, media_type="application/json")
+            return json_response(shape(answer) or {})
         assert operation.stream is not None
         updates = operation.stream(params, caller)
         return event_stream(encoded(await anext(updates), updates, shape))

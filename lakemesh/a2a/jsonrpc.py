@@ -13,6 +13,7 @@ from lakemesh.a2a import legacy, wire
 from lakemesh.a2a.errors import InvalidRequest, MethodNotFound, jsonrpc_error, retry_headers
 from lakemesh.a2a.handler import Caller, EngineHandler
 from lakemesh.a2a.operations import Operation, operations_of, require_version
+from lakemesh.a2a.task_state import Json
 from lakemesh.errors import LakemeshError
 from lakemesh.event_stream import event_stream
 from lakemesh.http import json_response
@@ -59,8 +60,11 @@ class JsonRpc:
         self, request_id: RequestId, operation: Operation, request: Any, caller: Caller, shape: Shape
     ) -> Response:
         if operation.answer is not None:
-            answer = shape(await operation.answer(request, caller))
-            return json_response({"jsonrpc": "2.0", "id": request_id, "result": answer})
+            answer = await operation.answer(request, caller)
+            if isinstance(answer, Json):
+                body = b'{"jsonrpc":"2.0","id":%s,"result":%s}' % (to_json(request_id), answer)
+                return Response(body, media_type="application/json")
+            return json_response({"jsonrpc": "2.0", "id": request_id, "result": shape(answer)})
         assert operation.stream is not None
         updates = operation.stream(request, caller)
         return event_stream(encoded(request_id, await anext(updates), updates, shape))

@@ -7,7 +7,7 @@ from typing import Any
 from lakemesh.a2a import wire
 from lakemesh.a2a.errors import VersionNotSupported
 from lakemesh.a2a.handler import Caller, EngineHandler
-from lakemesh.a2a.tasks import Update
+from lakemesh.a2a.task_state import Update
 
 VERSION = "1"
 VERSION_OF_NONE = "0.3"

@@ -18,18 +18,13 @@ JSON, TEXT = "application/json", "text/plain"
 ALL_MODES = frozenset({JSON, "json", "data", "*", "*/*", "application/*"})
 
 
-def choose_skill(request: SendMessage, agents: Sequence[AgentDescription], default: str | None) -> AgentDescription:
-    """The agent named by `metadata.skill` of the message or of the request; else the configured default; else the only
-    one there is, or the only one whose input the message's data fits. Raises `InvalidParams`, which names the skills
-    there are."""
-    by_name = {agent.name: agent for agent in agents}
-    name = request.message.metadata.get(SKILL_KEY) or request.metadata.get(SKILL_KEY) or default
-    if isinstance(name, str) and name in by_name:
-        return by_name[name]
-    fitting = agents if len(agents) == 1 else fitting_agents(request.message, agents)
+def choose_skill(message: Message, name: Any, agents: Sequence[AgentDescription]) -> AgentDescription:
+    """The agent of that name; without a name the only one there is, or the only one whose input the message's data
+    fits. Raises `InvalidParams`, which names the skills there are."""
+    fitting = agents if len(agents) == 1 else fitting_agents(message, agents)
     if not name and len(fitting) == 1:
         return fitting[0]
-    known = ", ".join(by_name) or "none"
+    known = ", ".join(agent.name for agent in agents) or "none"
     raise InvalidParams(f"Name a skill in the message's metadata as {SKILL_KEY!r}; there are: {known}.")
 
 
@@ -136,7 +131,9 @@ def result_part(result: Any, modes: Sequence[str] = ()) -> dict[str, Any]:
         return {"text": result, "mediaType": TEXT}
     if modes and not ALL_MODES.intersection(mode.partition(";")[0].strip().lower() for mode in modes):
         return {"text": to_json(result, inf_nan_mode="null").decode(), "mediaType": JSON}
-    return {"data": to_jsonable_python(result, inf_nan_mode="null"), "mediaType": JSON}
+    # A mapping is encoded with the rest of the task, once, whatever is in it.
+    data = result if isinstance(result, dict) else to_jsonable_python(result, inf_nan_mode="null")
+    return {"data": data, "mediaType": JSON}
 
 
 def part_of(event: ArtifactPart) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 from weakref import WeakValueDictionary
@@ -16,15 +16,15 @@ from pydantic_core import to_json
 from lakemesh.a2a.errors import InvalidParams
 from lakemesh.a2a.legacy import legacy_task
 from lakemesh.a2a.signing import Signer
-from lakemesh.a2a.task_store import PushConfigs
-from lakemesh.a2a.tasks import TaskRun, Update
+from lakemesh.a2a.task_state import Update
+from lakemesh.a2a.tasks import PushConfig as Config
+from lakemesh.a2a.tasks import Task
 from lakemesh.a2a.wire import PushConfig
-from lakemesh.errors import InvalidRequest, RateLimited
+from lakemesh.errors import InvalidRequest, LakemeshError, RateLimited
 from lakemesh.outgoing import checked
 
 logger = structlog.get_logger(__name__)
 
-MAX_CONFIGS = 10
 MAX_FOLLOWED = 500
 """Deliveries of one user at a time."""
 MAX_SENDING, MAX_SENDING_OF_ONE = 200, 8
@@ -34,8 +34,6 @@ TRY_SECONDS = 10.0
 ALL_TRIES_SECONDS = 120.0
 TRY_AGAIN = frozenset({408, 425, 429})
 SERVER_ERROR = 500
-
-Config = Mapping[str, Any]
 
 
 class Push:
@@ -66,22 +64,35 @@ class Push:
         config = asked.model_dump(by_alias=True, exclude_defaults=True)
         return {**config, "id": asked.id or uuid.uuid4().hex, "taskId": task_id, "legacy": legacy}
 
-    def joined(self, before: PushConfigs, config: Config) -> list[Config]:
-        """One with an id that exists replaces it. Raises `InvalidParams` over `MAX_CONFIGS` of a task."""
-        others = [other for other in before if other["id"] != config["id"]]
-        if len(others) >= MAX_CONFIGS:
-            raise InvalidParams(f"A task has at most {MAX_CONFIGS} push notification configurations.")
-        return [*others, config]
+    def follow(
+        self,
+        task: Task,
+        config: Config,
+        *,
+        goes_on: bool = False,
+        may_send: Callable[[], Awaitable[bool]] | None = None,
+        on_sent: Callable[[], Awaitable[None]] | None = None,
+    ) -> "asyncio.Task[None]":
+        """Send the updates of `task` from now on; `goes_on` where the receiver knows how the task is now. `may_send` is
+        asked before each, and ends it all; `on_sent` is called after each that was sent, or given up. Raises
+        `RateLimited` over `MAX_FOLLOWED` of one user."""
+        user, key = task.owner, (task.id, config["id"])
+        if self._followed.get(user, 0) >= MAX_FOLLOWED:
+            raise RateLimited("Too many of your push notifications are on their way.", retry_after_seconds=10.0)
+        self.stop(*key)
+        self._followed[user] = self._followed.get(user, 0) + 1
+        sending = self._send_updates(task, config, goes_on, may_send or always, on_sent or nothing)
+        delivery = self._deliveries[key] = asyncio.create_task(sending)
 
-    def follow(self, run: TaskRun, config: Config) -> None:
-        """Send the updates of `run` from now on. Raises `RateLimited` over `MAX_FOLLOWED` of one user."""
-        self._deliver(run, config, self._send_updates(run, config))
+        def forget(done: asyncio.Task[None]) -> None:
+            if self._deliveries.get(key) is done:
+                del self._deliveries[key]
+            self._followed[user] -= 1
+            if not self._followed[user]:
+                del self._followed[user]
 
-    def end(self, run: TaskRun, configs: PushConfigs) -> None:
-        """The task has ended: tell those who asked at another replica."""
-        for config in configs:
-            if (run.id, config["id"]) not in self._deliveries:
-                self._deliver(run, config, self._send(run.owner, config, {"task": run.view()}))
+        delivery.add_done_callback(forget)
+        return delivery
 
     def stop(self, task_id: str, config_id: str) -> None:
         delivery = self._deliveries.get((task_id, config_id))
@@ -93,28 +104,27 @@ class Push:
             delivery.cancel()
         await self._http.aclose()
 
-    def _deliver(self, run: TaskRun, config: Config, sending: Any) -> None:
-        user, key = run.owner, (run.id, config["id"])
-        if self._followed.get(user, 0) >= MAX_FOLLOWED:
-            sending.close()
-            raise RateLimited("Too many of your push notifications are on their way.", retry_after_seconds=10.0)
-        self.stop(*key)
-        self._followed[user] = self._followed.get(user, 0) + 1
-        delivery = self._deliveries[key] = asyncio.create_task(sending)
-
-        def forget(done: asyncio.Task[None]) -> None:
-            if self._deliveries.get(key) is done:
-                del self._deliveries[key]
-            self._followed[user] -= 1
-            if not self._followed[user]:
-                del self._followed[user]
-
-        delivery.add_done_callback(forget)
-
-    async def _send_updates(self, run: TaskRun, config: Config) -> None:
-        async with aclosing(notices(run)) as updates:
-            async for update in updates:
-                await self._send(run.owner, config, {"task": run.view()} if config["legacy"] else update)
+    async def _send_updates(
+        self,
+        task: Task,
+        config: Config,
+        goes_on: bool,
+        may_send: Callable[[], Awaitable[bool]],
+        on_sent: Callable[[], Awaitable[None]],
+    ) -> None:
+        try:
+            async with aclosing(notices(task)) as updates:
+                async for update in updates:
+                    if goes_on and "statusUpdate" not in update:
+                        goes_on = False
+                        continue
+                    if not await may_send():
+                        return
+                    seen = {"task": task.view()} if config["legacy"] or told_whole(update) else update
+                    await self._send(task.owner, config, seen)
+                    await on_sent()
+        except LakemeshError as error:  # the engine refused the task, or the database is away
+            logger.info("push notifications broke off", task_id=task.id, reason=error.detail)
 
     async def _send(self, user: str, config: Config, update: Update) -> None:
         body = to_json(legacy_task(update["task"]) if config["legacy"] else update, inf_nan_mode="null")
@@ -160,18 +170,28 @@ class Push:
         return headers
 
 
-async def notices(run: TaskRun) -> AsyncGenerator[Update]:
-    """Of the task's updates, those that are pushed: what it was at first, its status, and all of it at the end."""
-    async with aclosing(run.listen()) as updates:
+async def notices(task: Task) -> AsyncGenerator[Update]:
+    """Of the task's updates, those that are pushed: what it was at first, and its status."""
+    async with aclosing(task.listen()) as updates:
         async for update in updates:
-            if "task" in update:
+            if "artifactUpdate" not in update:
                 yield update
-            elif "statusUpdate" in update:
-                state = update["statusUpdate"]["status"]["state"]
-                yield update if state == "TASK_STATE_WORKING" else {"task": run.view()}
+
+
+def told_whole(update: Update) -> bool:
+    """Whether the task is sent in place of its status: when it ended, or asks."""
+    return "statusUpdate" in update and update["statusUpdate"]["status"]["state"] != "TASK_STATE_WORKING"
 
 
 def is_worth_another_try(error: Exception) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= SERVER_ERROR or error.response.status_code in TRY_AGAIN
     return isinstance(error, httpx.TransportError | TimeoutError)
+
+
+async def always() -> bool:
+    return True
+
+
+async def nothing() -> None:
+    """There is nobody to tell."""

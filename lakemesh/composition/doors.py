@@ -19,7 +19,6 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lakemesh import __version__
-from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.mcp import McpConfig
 from lakemesh.config.settings import Settings
 from lakemesh.edge import Edge
@@ -30,6 +29,7 @@ from lakemesh.http import problem_response
 from lakemesh.mcp.engine_provider import EngineProvider
 from lakemesh.mcp.methods import Methods
 from lakemesh.mcp.server import McpServer, mcp_routes
+from lakemesh.mcp.tasks import Tasks
 from lakemesh.schemas import Identity
 from lakemesh.services.console import Console, console_routes
 from lakemesh.services.docs import docs_routes
@@ -43,7 +43,8 @@ from lakemesh.services.rest import RestApi, documented_routes, hot_paths
 from lakemesh.services.websocket import WebSocketApi
 
 if TYPE_CHECKING:
-    from lakemesh.a2a.task_store import TaskStore
+    from lakemesh.a2a.push import Push
+    from lakemesh.a2a.tasks import Tasks as A2aTasks
     from lakemesh.invocations import Invocations
 
 from lakemesh.composition.services import Services
@@ -64,11 +65,15 @@ def open_doors(services: Services, closing: AsyncExitStack) -> ASGIApp:
     config = services.config.current
     mcp = mcp_of(services)
     hot, websocket = rest_of(services)
+    a2a_hot, a2a = a2a_of(services, closing)
+    hot |= a2a_hot
+    if mcp is not None:
+        hot["/mcp"] = mcp
     app = Starlette(
         routes=[
             websocket,
             *(mcp_routes(mcp) if mcp is not None else ()),
-            *a2a_of(services, closing),
+            *a2a,
             *console_of(services),
             *docs_routes(),
             Mount("/", documented_api(services)),
@@ -190,10 +195,24 @@ def mcp_of(services: Services) -> McpServer | None:
     )
     key = sealing_key(config.mcp, services.settings)
     return McpServer(
-        Methods(provider, key=key),
+        Methods(provider, key=key, tasks=mcp_tasks_of(services)),
         key=key,
         authorization_servers=lambda: issuers_of(services),
     )
+
+
+def mcp_tasks_of(services: Services) -> Tasks | None:
+    """Where runs are durable."""
+    if services.invocations is None:
+        return None
+
+    def is_long(tool: str) -> bool:
+        try:
+            return services.registry.get(tool).config.tool.long_running
+        except LakemeshError:  # the call says that there is none
+            return False
+
+    return Tasks(services.invocations, is_long=is_long)
 
 
 def issuers_of(services: Services) -> list[str]:
@@ -214,26 +233,26 @@ def sealing_key(config: McpConfig, settings: Settings) -> bytes:
     return settings.sealing_key.get_secret_value().encode() if settings.sealing_key else secrets.token_bytes(32)
 
 
-def a2a_of(services: Services, closing: AsyncExitStack) -> list[BaseRoute]:
+def a2a_of(services: Services, closing: AsyncExitStack) -> tuple[dict[str, ASGIApp], list[BaseRoute]]:
+    """The A2A door's hot paths, and all of its routes."""
     config = services.config.current
     if not config.a2a.enabled:
-        return []
+        return {}, []
     from lakemesh.a2a.card import Cards
     from lakemesh.a2a.handler import EngineHandler
     from lakemesh.a2a.push import Push
-    from lakemesh.a2a.server import A2aServer, a2a_routes
+    from lakemesh.a2a.server import A2aServer, a2a_routes, hot_paths
     from lakemesh.a2a.signing import open_signer
 
     signer = open_signer(config.a2a)
     push = Push(allow_private=config.a2a.push_to_private, meter=services.telemetry.meter, signer=signer)
     closing.push_async_callback(push.close)
-    store = open_task_store(config.a2a)
-    closing.push_async_callback(store.close)
+    tasks = open_tasks(services, push)
+    closing.push_async_callback(tasks.close)
     cards = Cards(services.registry, schemes=security_schemes(services), signer=signer)
-    handler = EngineHandler(config.a2a, router=services.router, push=push, store=store, cards=cards)
-    closing.push_async_callback(handler.close)
+    handler = EngineHandler(config.a2a, router=services.router, push=push, tasks=tasks, cards=cards)
     server = A2aServer(config.a2a, handler, cards=cards, max_body_bytes=config.a2a.max_body_bytes)
-    return a2a_routes(server, signer)
+    return hot_paths(server), a2a_routes(server, signer)
 
 
 def security_schemes(services: Services) -> Mapping[str, dict[str, Any]]:
@@ -246,15 +265,15 @@ def security_schemes(services: Services) -> Mapping[str, dict[str, Any]]:
     }
 
 
-def open_task_store(config: A2aConfig) -> "TaskStore":
-    if config.database_url is None:
-        from lakemesh.a2a.task_store import MemoryTaskStore
+def open_tasks(services: Services, push: "Push") -> "A2aTasks":
+    """In the database, where there is one."""
+    if services.invocations is None:
+        from lakemesh.a2a.local_tasks import LocalTasks
 
-        max_bytes = config.max_task_megabytes * 2**20
-        return MemoryTaskStore(max_tasks=config.max_tasks, max_bytes=max_bytes, ttl_seconds=config.task_ttl_seconds)
-    from lakemesh.a2a.postgres_task_store import PostgresTaskStore
+        return LocalTasks(services.config.current.a2a, router=services.router, push=push)
+    from lakemesh.a2a.durable_tasks import DurableTasks
 
-    return PostgresTaskStore(config.database_url, ttl_seconds=config.task_ttl_seconds)
+    return DurableTasks(services.invocations, push=push)
 
 
 def console_of(services: Services) -> list[BaseRoute]:

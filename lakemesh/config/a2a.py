@@ -21,9 +21,8 @@ class A2aConfig(Section):
     max_tasks: int = Field(default=10_000, ge=1, description="tasks kept, running ones included")
     max_task_megabytes: int = Field(default=256, ge=1, description="what ended tasks in memory may take")
     max_body_bytes: int = Field(default=2_000_000, ge=1_024, description="the largest message; files go by URL")
-    task_ttl_seconds: float = Field(default=3_600.0, gt=0, description="how long an ended task can be read")
-    database_url: str | None = Field(
-        default=None, repr=False, pattern=r"^postgres(ql)?://", description="PostgreSQL that keeps tasks; else memory"
+    task_ttl_seconds: float = Field(
+        default=3_600.0, gt=0, description="how long an ended task can be read, without a database"
     )
     push_to_private: bool = Field(
         default=False, description="let push notifications go to addresses that are not public"

@@ -24,6 +24,9 @@ class ToolHints(Section):
     idempotent: bool | None = Field(default=None, description="the same call again changes nothing more")
     open_world: bool | None = Field(default=None, description="it reaches beyond the lakehouse")
     icon: str | None = Field(default=None, pattern=r"^(https://|data:image/)", description="URL of a picture")
+    long_running: bool = Field(
+        default=False, description="its calls are tasks, for clients that know them, where there is a database"
+    )
 
 
 class AgentConfig(Section):

@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import BaseModel
 
 NEEDS_RESTART = (
-    "a2a.database_url",
     "a2a.default_skill",
     "a2a.enabled",
     "a2a.max_*",

@@ -117,16 +117,25 @@ class AgentRouter:
         door: str = "api",
         parent: Context | None = None,
         durable: Durable | None = None,
+        execution_id: str | None = None,
     ) -> AsyncGenerator[Event]:
         """The events of one execution: `Started` first, `Completed` or `Failed` last. A request that is refused
         before it starts raises its `LakemeshError` from the first step. Closing the iterator cancels the agent; how
         fast it is read is nothing to the agent, nor to its slot."""
         buffer = EventBuffer()
-        run = self._new_run(request, identity, door, parent, OwnEvents(buffer.put))
-        run.scope.durable = durable
-        task = asyncio.ensure_future(self._run(run) if request.idempotency_key is None else self._run_once(run))
-        task.add_done_callback(lambda done: buffer.put(self.unread.counted(last_event(done))))
-        self._asks.listen(run)
+
+        def put(event: Event) -> None:
+            buffer.put(self.unread.counted(event) if isinstance(event, Completed | Failed) else event)
+
+        task = self.begin(
+            request,
+            identity=identity,
+            door=door,
+            parent=parent,
+            emit=put,
+            durable=durable,
+            execution_id=execution_id,
+        )
         started = False
         try:
             async for event in buffer:
@@ -135,11 +144,36 @@ class AgentRouter:
                     task.result()  # refused: there is nothing but the error
                 yield event
         finally:
-            self._asks.end(run)
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
             self.unread.release(buffer.last)
+
+    def begin(
+        self,
+        request: AgentInput[Any],
+        *,
+        identity: Identity,
+        door: str,
+        emit: EventSink,
+        parent: Context | None = None,
+        durable: Durable | None = None,
+        execution_id: str | None = None,
+    ) -> "asyncio.Task[AgentOutput[Any]]":
+        """Run beside the caller: `emit`, which must be quick, is given the same events as `stream` has, as they happen.
+        The first is `Failed` where the engine refuses the request later than at once; the task then has its error.
+        `execution_id` is the door's own choice, never a caller's. Raises what is refused at once."""
+        run = self._new_run(request, identity, door, parent, OwnEvents(emit), execution_id)
+        run.scope.durable = durable
+        task = asyncio.create_task(self._run(run) if request.idempotency_key is None else self._run_once(run))
+        self._asks.listen(run)
+
+        def end(done: "asyncio.Task[AgentOutput[Any]]") -> None:
+            self._asks.end(run)
+            emit(last_event(done))
+
+        task.add_done_callback(end)
+        return task
 
     async def call(self, agent_name: str, data: Any, *, context: AgentContext) -> AgentOutput[Any]:
         """One agent asks another: inside the caller's slot, identity, deadline and trace."""
@@ -198,7 +232,13 @@ class AgentRouter:
         return await self.admission.drain(grace_seconds)
 
     def _new_run(
-        self, request: AgentInput[Any], identity: Identity, door: str, parent: Context | None, emit: EventSink
+        self,
+        request: AgentInput[Any],
+        identity: Identity,
+        door: str,
+        parent: Context | None,
+        emit: EventSink,
+        execution_id: str | None = None,
     ) -> Run:
         """Everything that can refuse a request before it costs anything."""
         try:
@@ -211,7 +251,7 @@ class AgentRouter:
         if request.timeout_seconds is not None:
             seconds = min(seconds, request.timeout_seconds)
         scope = ExecutionScope(
-            execution_id=new_execution_id(),
+            execution_id=execution_id or new_execution_id(),
             agent_name=request.agent_name,
             identity=identity,
             deadline=Deadline.after(seconds),

@@ -22,7 +22,6 @@ from lakemesh.schemas import AgentInput, Completed, Event, Failed, Started, Text
 
 logger = structlog.get_logger(__name__)
 
-DOOR = "invocation"
 CANCELLED = Cancelled("The invocation was cancelled.")
 FINISH_ATTEMPTS = 50
 FINISH_RETRY_SECONDS = 0.2
@@ -80,7 +79,14 @@ class Attempt:
             metadata=claim.metadata,
         )
         try:
-            events = self._router.stream(request, identity=claim.identity, door=DOOR, durable=self._durable())
+            events = self._router.stream(
+                request,
+                identity=claim.identity,
+                door=claim.door,
+                parent=claim.parent,
+                durable=self._durable(),
+                execution_id=claim.execution_id,
+            )
             async with aclosing(events):
                 async for event in events:
                     await self._note(event)

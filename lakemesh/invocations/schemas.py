@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+from opentelemetry.context import Context
 from pydantic_core import to_json
 
 from lakemesh.schemas import Identity
@@ -16,11 +17,14 @@ TERMINAL: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 Written = tuple[str, bytes]
 """An event to be written: its type, and its members as JSON."""
 TERMINAL_EVENTS = frozenset({"completed", "failed"})
+INVOCATION = "invocation"
+"""The door of those whose ids are their callers' own choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewInvocation:
-    """A request to be accepted. Its `id` is the caller's own choice and makes a repeat the same invocation."""
+    """A request to be accepted. Its `id` is the caller's own choice and makes a repeat the same invocation. `door` took
+    it; `request` is what that door wants to find again, JSON-ready, which no agent is given."""
 
     id: UUID
     agent_name: str
@@ -29,6 +33,8 @@ class NewInvocation:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     timeout_seconds: float | None = None
     background: bool = False
+    door: str = INVOCATION
+    request: Any = None
 
     def digest(self) -> bytes:
         """Of what makes the request another one; not of how its answer is delivered."""
@@ -55,6 +61,8 @@ class Invocation:
     error: Mapping[str, Any] | None
     dead: bool
     events: int
+    door: str = INVOCATION
+    request: Any = None
 
     @property
     def ended(self) -> bool:
@@ -83,11 +91,13 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvocationEvent:
-    """One event of an invocation: `sequence` counts from 1 over all its attempts; `data` is JSON."""
+    """One event of an invocation: `sequence` counts from 1 over all its attempts; `data` is JSON; `at` is when it was
+    committed."""
 
     sequence: int
     type: str
     data: bytes
+    at: dt.datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +116,16 @@ class Claim:
     timeout_seconds: float | None
     background: bool
     checkpoint: Any
+    door: str = INVOCATION
+    events: int = 0
+    parent: Context | None = None
+    """The caller's trace, while the caller is there."""
+
+    @property
+    def execution_id(self) -> str | None:
+        """Of the first attempt it is the invocation's own id, where a door of ours made that; None leaves it to the
+        engine: what callers choose names nothing here."""
+        return self.id.hex if self.events == 0 and self.door != INVOCATION else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

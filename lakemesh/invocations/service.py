@@ -2,19 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import structlog
+from opentelemetry.context import Context
 from pydantic_core import to_json
 
 from lakemesh.config.invocations import InvocationsConfig
 from lakemesh.deadline import Deadline
 from lakemesh.engine.asks import fitting
 from lakemesh.engine.router import AgentRouter
-from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, Overloaded
+from lakemesh.errors import Conflict, InvalidRequest, LakemeshError, NotFound, Overloaded
 from lakemesh.invocations.attempt import CANCELLED
 from lakemesh.invocations.schemas import (
+    INVOCATION,
     TERMINAL_EVENTS,
     Claim,
     Invocation,
@@ -48,6 +51,7 @@ class Invocations:
         self._max_wait_seconds = max_wait_seconds
         self.worker = Worker(self.store, router, config)
         self._prepared = False
+        self._ready = asyncio.Event()
         self._preparing = asyncio.Lock()
         self._starting: asyncio.Task[None] | None = None
 
@@ -65,6 +69,21 @@ class Invocations:
                 await self.store.prepare()
                 await self.worker.start()
                 self._prepared = True
+                self._ready.set()
+
+    async def started(self) -> None:
+        """Until the tables are there and the worker works."""
+        await self._ready.wait()
+
+    @property
+    def lease_seconds(self) -> float:
+        """A worker not heard of for so long has lost what it held."""
+        return self._config.lease_seconds
+
+    @property
+    def retention_ms(self) -> int:
+        """How long a run is kept after it ended."""
+        return self._config.retention_days * 86_400_000
 
     def begin(self) -> None:
         """Start when the database is there, without holding up the server until then."""
@@ -85,13 +104,13 @@ class Invocations:
         if self._prepared:
             await self.worker.close()
 
-    async def submit(self, new: NewInvocation, identity: Identity) -> Invocation:
+    async def submit(self, new: NewInvocation, identity: Identity, *, parent: Context | None = None) -> Invocation:
         """Accept it: when this returns it is committed. The same id again is the same invocation. What a caller waits
         for runs here at once when there is room; everything else is queued. Raises `UnknownAgent` and the like before
         anything is written, `Conflict` for an id that was used otherwise, `Overloaded` when the user has too many
-        queued."""
+        queued. A run that begins here continues the caller's trace, `parent`."""
         await self.start()
-        self._router.registry.get_for(new.agent_name, identity, "api")
+        self._router.registry.get_for(new.agent_name, identity, "api" if new.door == INVOCATION else new.door)
         if new.background and await self.store.count_queued(identity.user) >= self._config.max_queued_per_user:
             raise Overloaded(
                 f"You have {self._config.max_queued_per_user} invocations queued; wait for some to end.",
@@ -100,7 +119,7 @@ class Invocations:
         here = not new.background and self.worker.alive
         invocation, is_new = await self.store.accept(new, identity, worker=self.worker.id if here else None)
         if is_new and here:
-            self.worker.begin(claim_of(invocation, new, identity))
+            self.worker.begin(claim_of(invocation, new, identity, parent))
         return invocation
 
     async def wait(self, invocation: Invocation, *, timeout_seconds: float | None = None) -> Invocation:
@@ -146,11 +165,18 @@ class Invocations:
         status: Status | None = None,
         agent_name: str | None = None,
         session_id: str | None = None,
+        door: str | None = None,
     ) -> list[Invocation]:
         """The caller's invocations, the newest first; `before` is the number of the last one of the former page."""
         await self.start()
         return await self.store.page(
-            identity.user, limit=limit, before=before, status=status, agent_name=agent_name, session_id=session_id
+            identity.user,
+            limit=limit,
+            before=before,
+            status=status,
+            agent_name=agent_name,
+            session_id=session_id,
+            door=door,
         )
 
     async def find(self, invocation_id: UUID, identity: Identity) -> Invocation:
@@ -173,16 +199,40 @@ class Invocations:
         """What it waits for."""
         return [] if invocation.ended else await self.store.open_questions(invocation.number)
 
-    async def answer(self, invocation_id: UUID, question_id: str, value: Any, identity: Identity) -> Invocation:
-        """Answer what it asked; None declines. It goes on with the answer, on whichever replica. Raises `NotFound` for
-        a question that is not open, and `ValidationFailed` for a value that does not fit its schema."""
+    async def answer(
+        self, invocation_id: UUID, question_id: str, value: Any, identity: Identity, *, said: Any = None
+    ) -> Invocation:
+        """Answer what it asked; None declines. It goes on with the answer, on whichever replica; the event of it holds
+        `said`. Raises `NotFound` for a question that is not open, and `ValidationFailed` for a value that does not fit
+        its schema."""
         invocation = await self.find(invocation_id, identity)
         question = next((one for one in await self.questions(invocation) if one.question_id == question_id), None)
         if question is not None and value is not None:
             fitting(value, question.schema)
-        if question is None or not await self.store.answer(invocation.number, question_id, value, user=identity.user):
+        if question is None or not await self.store.answer(
+            invocation.number, question_id, value, user=identity.user, said=said
+        ):
             raise NotFound("This question is not open: it was answered, its time is over, or it was never asked.")
         return await self.find(invocation_id, identity)
+
+    async def resume(
+        self,
+        invocation: Invocation,
+        identity: Identity,
+        *,
+        code: str,
+        data: Any,
+        said: Any,
+        parent: Context | None = None,
+    ) -> None:
+        """Run one that failed with the error `code` once more, with other data and the rights of who asks now; the
+        event of it holds `said`. Raises `Conflict` when it did not fail so, or runs again already."""
+        worker = self.worker.id if self.worker.alive else None
+        claim = await self.store.resume(invocation.id, identity, code=code, data=data, said=said, worker=worker)
+        if claim is None:
+            raise Conflict("It runs again already, or did not fail so.")
+        if worker is not None:
+            self.worker.begin(replace(claim, parent=parent))
 
     async def replay(self, invocation_id: UUID, identity: Identity) -> Invocation:
         """Queue one that was given up again. Raises `InvalidRequest` when it was not."""
@@ -202,7 +252,7 @@ class Invocations:
         return dict(self.worker.health())
 
 
-def claim_of(invocation: Invocation, new: NewInvocation, identity: Identity) -> Claim:
+def claim_of(invocation: Invocation, new: NewInvocation, identity: Identity, parent: Context | None) -> Claim:
     """The claim that `accept` made with it: the first attempt, with the caller's own token while he is there."""
     return Claim(
         number=invocation.number,
@@ -217,6 +267,8 @@ def claim_of(invocation: Invocation, new: NewInvocation, identity: Identity) -> 
         timeout_seconds=new.timeout_seconds,
         background=new.background,
         checkpoint=None,
+        door=new.door,
+        parent=parent,
     )
 
 

@@ -1,23 +1,23 @@
 """What `store.py` sends to PostgreSQL. Every statement changes state whole or not at all."""
 
 COLUMNS = """number, id, owner, agent_name, status, attempt, session_id, background, created_at, started_at, ended_at,
-    output, error, dead, events"""
+    output, error, dead, events, door, request"""
 CLAIMED = "number, attempt, id, owner, identity, agent_name, session_id, input, metadata, timeout_seconds, background,\
- checkpoint"
+ checkpoint, door, events"
 
 ACCEPT = f"""
 WITH accepted AS (
     INSERT INTO lakemesh.invocations
-        (owner, id, identity, agent_name, session_id, input, metadata, timeout_seconds, digest, background, status,
-         worker, attempt, started_at)
+        (owner, id, identity, agent_name, session_id, input, metadata, timeout_seconds, digest, background, door,
+         request, status, worker, attempt, started_at)
     SELECT owner, id, identity::json, agent_name, session_id, input::json, metadata::json, timeout_seconds, digest,
-        background, CASE WHEN worker IS NULL THEN 'queued' ELSE 'running' END, worker,
+        background, door, request::json, CASE WHEN worker IS NULL THEN 'queued' ELSE 'running' END, worker,
         CASE WHEN worker IS NULL THEN 0 ELSE 1 END, CASE WHEN worker IS NOT NULL THEN now() END
     FROM unnest(%(owner)s::text[], %(id)s::uuid[], %(identity)s::text[], %(agent_name)s::text[], %(session_id)s::text[],
         %(input)s::text[], %(metadata)s::text[], %(timeout_seconds)s::float8[], %(digest)s::bytea[],
-        %(background)s::boolean[], %(worker)s::uuid[])
+        %(background)s::boolean[], %(door)s::text[], %(request)s::text[], %(worker)s::uuid[])
         AS new(owner, id, identity, agent_name, session_id, input, metadata, timeout_seconds, digest, background,
-            worker)
+            door, request, worker)
     ON CONFLICT (owner, id) DO NOTHING
     RETURNING {COLUMNS}
 ), woken AS (
@@ -108,23 +108,49 @@ FROM lakemesh.invocation_questions
 """
 QUESTION_OF_RUN = f"{QUESTION} WHERE invocation = %s AND key = %s"
 OPEN_QUESTIONS = f"{QUESTION} WHERE invocation = %s AND answered_at IS NULL AND expires_at > now() ORDER BY asked_at"
+# The run's row is locked too, so that one that is just leaving memory is not left there; of a run that has ended
+# nothing is answered.
 ANSWER = """
 WITH answered AS (
     UPDATE lakemesh.invocation_questions SET answer = %(answer)s, answered_at = now(), answered_by = %(user)s
     WHERE invocation = %(number)s AND question_id = %(question_id)s AND answered_at IS NULL AND expires_at > now()
     RETURNING invocation
 ), woken AS (
-    UPDATE lakemesh.invocations SET status = 'queued', available_at = now() FROM answered
-    WHERE number = answered.invocation AND status = 'waiting' RETURNING number
+    UPDATE lakemesh.invocations SET events = events + 1,
+        status = CASE status WHEN 'waiting' THEN 'queued' ELSE status END,
+        available_at = CASE status WHEN 'waiting' THEN now() ELSE available_at END
+    FROM answered WHERE number = answered.invocation AND status IN ('queued', 'running', 'waiting')
+    RETURNING number, events, attempt
+), added AS (
+    INSERT INTO lakemesh.invocation_events (invocation, sequence, attempt, type, event)
+    SELECT number, events, attempt, 'answered', %(event)s::json FROM woken
 )
-SELECT pg_notify('lakemesh', 'answer/' || invocation), pg_notify('lakemesh', 'invocations') FROM answered
+SELECT pg_notify('lakemesh', 'answer/' || number), pg_notify('lakemesh', 'invocation/' || number),
+    pg_notify('lakemesh', 'invocations') FROM woken
 """
-# Who waits for an answer that will not come any more runs again, to be told so.
+# One that failed runs again, with another input and by the rights of who asks for it now.
+RESUME = f"""
+WITH resumed AS (
+    UPDATE lakemesh.invocations SET status = CASE WHEN %(worker)s::uuid IS NULL THEN 'queued' ELSE 'running' END,
+        worker = %(worker)s, attempt = attempt + 1, input = %(input)s, identity = %(identity)s, error = NULL,
+        ended_at = NULL, dead = false, available_at = now(), events = events + 1
+    WHERE owner = %(owner)s AND id = %(id)s AND status = 'failed' AND error->>'code' = %(code)s
+    RETURNING {CLAIMED}
+), added AS (
+    INSERT INTO lakemesh.invocation_events (invocation, sequence, attempt, type, event)
+    SELECT number, events, attempt, 'resumed', %(event)s::json FROM resumed
+)
+SELECT {CLAIMED}, pg_notify('lakemesh', 'invocations') AS woken FROM resumed
+"""  # noqa: S608
+# Who waits for an answer that will not come any more runs again, to be told so; so does one whose answer came while it
+# was leaving memory.
 EXPIRE_QUESTIONS = """
 UPDATE lakemesh.invocations SET status = 'queued', available_at = now()
-WHERE status = 'waiting' AND EXISTS (
-    SELECT FROM lakemesh.invocation_questions
-    WHERE invocation = number AND answered_at IS NULL AND expires_at <= now())
+WHERE status = 'waiting' AND (
+    EXISTS (
+        SELECT FROM lakemesh.invocation_questions
+        WHERE invocation = number AND answered_at IS NULL AND expires_at <= now())
+    OR NOT EXISTS (SELECT FROM lakemesh.invocation_questions WHERE invocation = number AND answered_at IS NULL))
 """
 
 HEARTBEAT = """

@@ -3,7 +3,7 @@ whose claim is void."""
 
 import datetime as dt
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -43,6 +43,7 @@ from lakemesh.invocations.statements import (
     OPEN_QUESTIONS,
     QUESTION_OF_RUN,
     REPLAY,
+    RESUME,
     TAKE_OVER,
     WAKE_WORKERS,
     WRITE,
@@ -51,6 +52,11 @@ from lakemesh.lakehouse.database import Database, migrations_in
 from lakemesh.schemas import Identity
 
 EVENTS_PER_READ = 500
+EVENTS_OF = """
+SELECT invocation, sequence, type, event::text, at FROM lakemesh.invocation_events
+WHERE invocation = ANY(%s) AND (invocation, sequence) > (%s, %s) AND NOT type = ANY(%s)
+ORDER BY invocation, sequence LIMIT %s
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +120,8 @@ class InvocationStore:
             "timeout_seconds": [new.timeout_seconds for new, _, _ in batch],
             "digest": [new.digest() for new, _, _ in batch],
             "background": [new.background for new, _, _ in batch],
+            "door": [new.door for new, _, _ in batch],
+            "request": [None if new.request is None else text(new.request) for new, _, _ in batch],
             "worker": [worker for _, _, worker in batch],
         }
         async with (
@@ -144,6 +152,7 @@ class InvocationStore:
         status: Status | None = None,
         agent_name: str | None = None,
         session_id: str | None = None,
+        door: str | None = None,
     ) -> list[Invocation]:
         """The owner's invocations, the newest first; `before` is the number of the last one of the former page."""
         statement = f"""
@@ -152,6 +161,7 @@ class InvocationStore:
                 AND (%(status)s::text IS NULL OR status = %(status)s)
                 AND (%(agent_name)s::text IS NULL OR agent_name = %(agent_name)s)
                 AND (%(session_id)s::text IS NULL OR session_id = %(session_id)s)
+                AND (%(door)s::text IS NULL OR door = %(door)s)
             ORDER BY number DESC LIMIT %(limit)s"""  # noqa: S608
         values = {
             "owner": owner,
@@ -159,6 +169,7 @@ class InvocationStore:
             "status": status,
             "agent_name": agent_name,
             "session_id": session_id,
+            "door": door,
             "limit": limit,
         }
         async with (
@@ -167,14 +178,47 @@ class InvocationStore:
         ):
             return await (await rows.execute(statement.encode(), values)).fetchall()
 
+    async def matching(self, condition: str, values: Mapping[str, Any], *, limit: int) -> list[Invocation]:
+        """Those of which `condition` holds, SQL of a door's own over the columns of a run, the newest first."""
+        statement = f"SELECT {COLUMNS} FROM lakemesh.invocations WHERE {condition} ORDER BY number DESC LIMIT %(limit)s"  # noqa: S608
+        async with (
+            self.database.connection() as connection,
+            connection.cursor(row_factory=class_row(Invocation)) as rows,
+        ):
+            return await (await rows.execute(statement.encode(), {**values, "limit": limit})).fetchall()
+
+    async def count(self, condition: str, values: Mapping[str, Any]) -> int:
+        rows = await self.database.fetch(f"SELECT count(*) FROM lakemesh.invocations WHERE {condition}", values)  # noqa: S608
+        return int(rows[0][0])
+
+    async def discard(self, number: int) -> None:
+        """Forget one that has failed before it began."""
+        await self.database.execute(
+            "DELETE FROM lakemesh.invocations WHERE number = %s AND status = 'failed'", (number,)
+        )
+
+    async def events_of(
+        self, numbers: Sequence[int], *, without: Sequence[str] = ()
+    ) -> AsyncGenerator[tuple[int, InvocationEvent]]:
+        """The committed events of several runs, each with its run's number, in order within a run; not those of the
+        types `without`."""
+        after = (0, 0)
+        while True:
+            rows = await self.database.fetch(EVENTS_OF, (list(numbers), *after, list(without), EVENTS_PER_READ))
+            for number, sequence, kind, data, at in rows:
+                yield number, InvocationEvent(sequence=sequence, type=kind, data=data.encode(), at=at)
+            if len(rows) < EVENTS_PER_READ:
+                return
+            after = rows[-1][0], rows[-1][1]
+
     async def events(self, number: int, after: int) -> list[InvocationEvent]:
         """The committed events after that sequence number, in order, at most `EVENTS_PER_READ`."""
         rows = await self.database.fetch(
-            "SELECT sequence, type, event::text FROM lakemesh.invocation_events"
+            "SELECT sequence, type, event::text, at FROM lakemesh.invocation_events"
             " WHERE invocation = %s AND sequence > %s ORDER BY sequence LIMIT %s",
             (number, after, EVENTS_PER_READ),
         )
-        return [InvocationEvent(sequence=row[0], type=row[1], data=row[2].encode()) for row in rows]
+        return [InvocationEvent(sequence=row[0], type=row[1], data=row[2].encode(), at=row[3]) for row in rows]
 
     async def count_queued(self, owner: str) -> int:
         rows = await self.database.fetch(
@@ -271,10 +315,37 @@ class InvocationStore:
         async with self.database.connection() as connection, connection.cursor(row_factory=class_row(Question)) as rows:
             return await (await rows.execute(OPEN_QUESTIONS.encode(), (number,))).fetchall()
 
-    async def answer(self, number: int, question_id: str, value: Any, *, user: str) -> bool:
-        """Whether the question was open; it is answered once."""
-        values = {"number": number, "question_id": question_id, "answer": text(value), "user": user}
+    async def answer(self, number: int, question_id: str, value: Any, *, user: str, said: Any = None) -> bool:
+        """Whether the question was open; it is answered once. `said` is what the answer's door wants to find again in
+        the event of it."""
+        values = {
+            "number": number,
+            "question_id": question_id,
+            "answer": text(value),
+            "user": user,
+            "event": text({"question_id": question_id, "said": said}),
+        }
         return bool(await self.database.fetch(ANSWER, values))
+
+    async def resume(
+        self, invocation_id: UUID, identity: Identity, *, code: str, data: Any, said: Any, worker: UUID | None
+    ) -> Claim | None:
+        """Run one that failed with `code` once more; the claim of `worker`, and None when it did not fail so."""
+        values = {
+            "owner": identity.user,
+            "id": invocation_id,
+            "identity": text(identity_to_json(identity)),
+            "code": code,
+            "input": text(data),
+            "event": text({"said": said}),
+            "worker": worker,
+        }
+        async with self.database.connection() as connection, connection.cursor(row_factory=dict_row) as rows:
+            found = await (await rows.execute(RESUME.encode(), values)).fetchone()
+        if found is None:
+            return None
+        del found["woken"]
+        return Claim(**{**found, "identity": identity})
 
     async def checkpoint(self, claim: Claim, worker: UUID, state: Any) -> bool:
         values = {"checkpoint": text(state), "number": claim.number, "attempt": claim.attempt, "worker": worker}

@@ -5,9 +5,9 @@ process; a call that comes back elsewhere, or too late, begins anew and is asked
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from lakemesh.errors import Overloaded
 from lakemesh.mcp.exchange import Exchange
@@ -61,7 +61,17 @@ class HeldCalls:
         await held.events.aclose()
 
 
-def elicitation(question: Asked) -> dict[str, Any]:
+class Asking(Protocol):
+    """A question, wherever it is kept."""
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def schema(self) -> Mapping[str, Any]: ...
+
+
+def elicitation(question: Asking) -> dict[str, Any]:
     """The parameters of `elicitation/create`."""
     known = ("type", "properties", "required")
     return {

@@ -5,7 +5,7 @@ its routing in headers; before it (2025-03-26 to 2025-11-25) a client shakes han
 """
 
 import math
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +41,7 @@ STATUS = {
 }
 LIMITS = {RateLimited.jsonrpc_code: RateLimited.status, Overloaded.jsonrpc_code: Overloaded.status}
 NAME_OF = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAME_OF |= {"tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId"}
 """Method → the parameter that the `Mcp-Name` header repeats."""
 
 
@@ -219,6 +220,15 @@ def mapping(call: Call, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ProtocolError(INVALID_PARAMS, f"'{name}' must be an object.")
     return value
+
+
+def read_cursor(cursor: Any) -> str | None:
+    if cursor is None:
+        return None
+    try:
+        return urlsafe_b64decode(cursor).decode()
+    except (ValueError, TypeError):
+        raise ProtocolError(INVALID_PARAMS, "'cursor' is not one that this server gave.") from None
 
 
 def result_message(call: Call, result: Mapping[str, Any]) -> dict[str, Any]:

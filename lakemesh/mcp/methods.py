@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,11 +21,13 @@ from lakemesh.mcp.messages import (
     ProtocolError,
     error_message,
     mapping,
+    read_cursor,
     result_message,
     text,
 )
 from lakemesh.mcp.provider import Described, Provider
 from lakemesh.mcp.sealed import Nonces, Seal
+from lakemesh.mcp.tasks import CAPABILITY, EXTENSION, Tasks
 from lakemesh.schemas import Identity
 
 CAPABILITIES: Mapping[str, Any] = {
@@ -38,10 +40,10 @@ CACHE: Mapping[str, Any] = {"ttlMs": 0, "cacheScope": "private"}
 CACHED = frozenset(
     {"server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"}
 )
-ASKING = frozenset({"tools/call", "prompts/get", "resources/read"})
+ASKING = frozenset({"tools/call", "prompts/get", "resources/read", "tasks/result"})
 """What may answer with `InputRequiredResult` (SEP-2322), and may send messages before its answer."""
-MODERN_ONLY = frozenset({"server/discover"})
-HANDSHAKE_ONLY = frozenset({"initialize", "ping"})
+MODERN_ONLY = frozenset({"server/discover", "tasks/update"})
+HANDSHAKE_ONLY = frozenset({"initialize", "ping", "tasks/result", "tasks/list"})
 STATE_SECONDS = 3_600.0
 PAGE = 200
 
@@ -50,10 +52,11 @@ Answer = Callable[[Call, Exchange], Awaitable[dict[str, Any]]]
 
 class Methods:
     """Turns one request into its answer. Keeps nothing between requests: what a call of 2026-07-28 was answered before
-    travels with the client, sealed."""
+    travels with the client, sealed. `tasks` are there where runs are durable."""
 
-    def __init__(self, provider: Provider, *, key: bytes) -> None:
+    def __init__(self, provider: Provider, *, key: bytes, tasks: Tasks | None = None) -> None:
         self.provider = provider
+        self._tasks = tasks
         self._seal = Seal(key, "mcp request state")
         self._used = Nonces()
         self._answers: dict[str, Answer] = {
@@ -69,6 +72,14 @@ class Methods:
             "resources/read": self._read_resource,
             "completion/complete": self._complete,
         }
+        if tasks is not None:
+            self._answers |= {
+                "tasks/get": tasks.get,
+                "tasks/result": tasks.result,
+                "tasks/update": tasks.update,
+                "tasks/cancel": tasks.cancel,
+                "tasks/list": tasks.list,
+            }
 
     async def answer(self, call: Call, exchange: Exchange) -> dict[str, Any]:
         """The message that answers the call, a refusal included. Cancelling the coroutine cancels what it does."""
@@ -109,7 +120,7 @@ class Methods:
     async def _initialize(self, call: Call, exchange: Exchange) -> dict[str, Any]:
         return {
             "protocolVersion": negotiated(call),
-            "capabilities": {**CAPABILITIES, "logging": {}},
+            "capabilities": {**CAPABILITIES, "logging": {}, **({"tasks": CAPABILITY} if self._tasks else {})},
             "serverInfo": {"name": "lakemesh", "version": __version__},
             "instructions": self.provider.instructions,
         }
@@ -120,15 +131,20 @@ class Methods:
     async def _discover(self, call: Call, exchange: Exchange) -> dict[str, Any]:
         return {
             "supportedVersions": [MODERN, *HANDSHAKE],
-            "capabilities": CAPABILITIES,
+            "capabilities": {**CAPABILITIES, **({"extensions": {EXTENSION: {}}} if self._tasks else {})},
             "instructions": self.provider.instructions,
             "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "lakemesh", "version": __version__}},
         }
 
     async def _list_tools(self, call: Call, exchange: Exchange) -> dict[str, Any]:
-        return page("tools", await self.provider.tools(exchange.identity), call)
+        tools = await self.provider.tools(exchange.identity)
+        if self._tasks is not None and not call.modern:
+            tools = [{**tool, "execution": {"taskSupport": "optional"}} for tool in tools]
+        return page("tools", tools, call)
 
     async def _call_tool(self, call: Call, exchange: Exchange) -> dict[str, Any]:
+        if self._tasks is not None and self._tasks.is_wanted(call):
+            return await self._tasks.create(call, exchange)
         return await self.provider.call_tool(text(call, "name"), mapping(call, "arguments"), exchange)
 
     async def _list_prompts(self, call: Call, exchange: Exchange) -> dict[str, Any]:
@@ -162,15 +178,6 @@ def page(kind: str, listed: Sequence[Described], call: Call) -> dict[str, Any]:
     return (
         result if len(keys) <= PAGE else {**result, "nextCursor": urlsafe_b64encode(keys[PAGE - 1].encode()).decode()}
     )
-
-
-def read_cursor(cursor: Any) -> str | None:
-    if cursor is None:
-        return None
-    try:
-        return urlsafe_b64decode(cursor).decode()
-    except (ValueError, TypeError):
-        raise ProtocolError(INVALID_PARAMS, "'cursor' is not one that this server gave.") from None
 
 
 def negotiated(call: Call) -> str:

@@ -42,6 +42,28 @@ def visit(environment: str, script: str, server: Server) -> dict[str, Any]:
     return seen
 
 
+def test_tasks_by_the_official_client(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> None:
+    root = tmp_path_factory.mktemp("mcp_tasks")
+    agents = AGENTS + "  report: {class: tests.a2a.agents:Report}\n"
+    config = write_config(root / "config", agents, more=f"mcp: {{key: {'k' * 32}}}\n")
+    with (
+        running_server(root / "one", config, database=postgres) as one,
+        running_server(root / "two", config, database=postgres) as two,
+    ):
+        urls = [f"{server.url}/mcp" for server in (one, two)]
+        command = [python_of("langchain"), str(SCRIPTS / "mcp_tasks.py"), *urls]
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    seen = json.loads(finished.stdout)
+    assert seen == {
+        "result": {"made": 2},
+        "status": "completed",
+        "asked": {"color": "red", "count": 1, "sure": True},
+        "cancelled": "cancelled",
+        "listed": True,
+    }
+
+
 def nothing_runs(server: Server) -> bool:
     return httpx.get(f"{server.url}/health/ready").json()["parts"]["engine"]["active"] == 0
 
