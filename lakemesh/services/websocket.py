@@ -28,7 +28,7 @@ from lakemesh.errors import (
     Unauthenticated,
     ValidationFailed,
 )
-from lakemesh.event_stream import ReaderStuck, send_in_time
+from lakemesh.event_stream import ReaderStuck, abort, send_in_time
 from lakemesh.schemas import Identity, Started
 from lakemesh.services.schemas import AnswerRequest, WebSocketRun
 from lakemesh.services.sse import event_json
@@ -70,6 +70,8 @@ class Connection:
         try:
             await asyncio.wait([receiving, stuck], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            if self._sending.locked():  # the client does not read: an orderly close would wait for it
+                abort(self._scope)
             runs = list(self._runs.values())
             self._runs.clear()
             for task in (*runs, receiving, stuck):

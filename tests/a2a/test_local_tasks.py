@@ -19,7 +19,8 @@ AGENTS = """
 
 @contextmanager
 def keeping(folder: Path, **limits: Any) -> Iterator[Server]:
-    more = "a2a: {%s}\n" % ", ".join(f"{name}: {value}" for name, value in limits.items())
+    keys = ", ".join(f"{name}: {value}" for name, value in limits.items())
+    more = f"a2a: {{{keys}}}\n"
     with running_server(folder / "home", write_config(folder / "config", AGENTS, more=more)) as server:
         yield server
 

@@ -4,6 +4,7 @@ import json
 import select
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -115,6 +116,24 @@ def test_a_websocket_that_is_not_read_is_closed_with_all_its_runs(hasty: ServePr
     wait_until(lambda: is_reset(raw), "the connection is given up")
     with hasty.client() as client:
         assert execute(client, "echo", {"message": "x"}).status_code == 200
+
+
+def test_a_websocket_that_is_not_read_and_breaks_the_protocol_is_closed_at_once(server: ServeProcess) -> None:
+    """This server would wait for half a minute for who does not read."""
+    address = urlsplit(server.url)
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    raw.connect((address.hostname, address.port))
+    url = server.url.replace("http", "ws") + "/api/ws"
+    connection = connect(url, sock=raw, compression=None, max_size=None, max_queue=1, legacy=True)
+    for number in range(4):
+        data = {"events": 2_000, "length": 3_000, "answer": 1_000_000}
+        connection.send(json.dumps({"id": str(number), "agent": "flood", "data": data}))
+    wait_until(lambda: server.active() == 0, "no run waits for the reader")
+    for _ in range(3):
+        with suppress(OSError):
+            raw.send(b"\xff" * 200)
+    wait_until(lambda: is_reset(raw), "the connection is given up")
 
 
 def test_long_answers_nobody_reads_are_bounded_in_bytes(hasty: ServeProcess) -> None:

@@ -30,7 +30,8 @@ const state = document.getElementById("state");
 let me = null;
 let leaving = new AbortController();
 
-// What a page may use: who looks, a signal that it was left, work to repeat while it is seen, and changing its filters.
+// What a page may use: who looks, a signal that it was left, work to repeat while it is seen or until it is done, and
+// changing its filters.
 function contextOf(name, signal) {
   return {
     me,
@@ -39,6 +40,18 @@ function contextOf(name, signal) {
       const timer = setInterval(() => !document.hidden && work().catch(report), seconds * 1000);
       signal.addEventListener("abort", () => clearInterval(timer));
       return () => clearInterval(timer);
+    },
+    // Soon at first, then ever more seldom, until the work says that it is done.
+    until(work, seconds = 1.5) {
+      let wait = seconds;
+      let timer = 0;
+      const again = async () => {
+        const done = !document.hidden && await work().catch(report);
+        wait = Math.min(wait * 1.5, 15);
+        if (!done && !signal.aborted) timer = setTimeout(again, wait * 1000);
+      };
+      timer = setTimeout(again, wait * 1000);
+      signal.addEventListener("abort", () => clearTimeout(timer));
     },
     filter(path, values) {
       const given = Object.entries(values).filter(([, value]) => value !== "" && value != null && value !== false);

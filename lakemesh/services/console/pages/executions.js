@@ -74,7 +74,7 @@ async function execution(id, context) {
   const find = async () => (await get("console/api/executions", { execution: id, hours: 24 * 366 })).executions[0];
   const row = await find();
   if (!row) {
-    const stop = context.every(2, async () => { if (await find()) { stop(); dispatchEvent(new HashChangeEvent("hashchange")); } });
+    context.until(async () => Boolean(await find()) && dispatchEvent(new HashChangeEvent("hashchange")));
     return [make("h1", {}, "Execution"), make("p", {}, "This execution is not there (yet), or it is not yours. The page looks again by itself.")];
   }
   return [

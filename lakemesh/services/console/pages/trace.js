@@ -6,8 +6,7 @@ import { cell, count, milliseconds, moment, wordsOf } from "./format.js";
 import { get } from "./server.js";
 import { judgement } from "./sessions.js";
 
-const WAIT_SECONDS = 1.5;
-const WAIT_TIMES = 120;
+const WAIT_TIMES = 24; // five minutes
 const ICONS = { invoke_agent: "agent", execute_tool: "tool", chat: "model", embeddings: "model", text_completion: "model" };
 
 export async function traces([id], query, context) {
@@ -22,9 +21,7 @@ export async function traces([id], query, context) {
     box.replaceChildren(...shown(trace, query.span, context));
     return true;
   };
-  if (!await update()) {
-    const stop = context.every(WAIT_SECONDS, async () => { if (await update()) stop(); });
-  }
+  if (!await update()) context.until(update);
   return [make("div", { class: "title" }, make("h1", {}, "Trace"), make("code", { class: "soft" }, id)), box];
 }
 
