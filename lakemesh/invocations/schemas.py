@@ -73,6 +73,7 @@ class Invocation:
         members: dict[str, Any] = {
             "id": str(self.id),
             "agent_name": self.agent_name,
+            "door": self.door,
             "status": self.status,
             "session_id": self.session_id,
             "attempt": self.attempt,

@@ -50,6 +50,7 @@ class InvocationView(BaseModel):
 
     id: UUID
     agent_name: str
+    door: str = Field(description="which took it: invocation, a2a or mcp")
     status: Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
     session_id: str | None
     attempt: int
