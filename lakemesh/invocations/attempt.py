@@ -124,7 +124,7 @@ class Attempt:
 
     async def _watch_for_cancel(self, running: "asyncio.Future[Any]") -> None:
         with self._store.database.notifications.subscribe(f"cancel/{self.claim.number}") as woken:
-            if not self.claim.background:
+            if not self.claim.background and self.claim.attempt == 1:
                 woken.clear()  # it began with its acceptance: nobody can have cancelled it before
             while True:
                 await woken.wait()

@@ -65,9 +65,9 @@ WITH written AS (
         execution_id = coalesce(written.execution_id, run.execution_id),
         status = CASE
             WHEN written.status IS NULL THEN run.status
-            WHEN written.status = 'waiting' AND NOT EXISTS (
+            WHEN written.status = 'waiting' AND (run.cancel_requested OR NOT EXISTS (
                 SELECT FROM lakemesh.invocation_questions AS question
-                WHERE question.invocation = run.number AND question.answered_at IS NULL) THEN 'queued'
+                WHERE question.invocation = run.number AND question.answered_at IS NULL)) THEN 'queued'
             ELSE written.status END,
         output = written.output::json,
         error = written.error::json,
