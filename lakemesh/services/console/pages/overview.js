@@ -37,12 +37,17 @@ function figures({ total, over_time: points, agents, bucket_seconds: size }, hou
     ["Cost", dollars(total.cost_usd), `${dollars(total.executions ? total.cost_usd / total.executions : 0)} a request`, me.operator ? `#dashboards/tokens_and_cost?hours=${hours}` : to()],
   ];
   const ok = { name: "succeeded", kind: "main", value: (point) => point.executions };
+  const degraded = { name: "degraded", kind: "warn", value: (point) => (point.degraded ? point.degraded + point.failures : 0) };
   const failed = { name: "failed", kind: "bad", value: (point) => point.failures };
   return [
     make("div", { class: "cards" }, cards.map(([name, value, note, href, kind]) =>
       make("a", { class: `card ${kind || ""}`, href }, make("span", { class: "soft" }, name), make("strong", {}, value), make("small", { class: "soft" }, note)))),
     make("div", { class: "charts" },
-      bars({ title: "Requests", points, hours, format: count, series: [ok, failed], href: of, describe: (point) => `${when(point)}: ${point.executions} requests, ${point.failures} failed` }),
+      bars({
+        title: "Requests", points, hours, format: count, href: of,
+        series: total.degraded ? [ok, degraded, failed] : [ok, failed],
+        describe: (point) => `${when(point)}: ${point.executions} requests, ${point.failures} failed, ${point.degraded} degraded`,
+      }),
       bars({
         title: "Latency", points, hours, format: milliseconds, href: of,
         series: [{ name: "95th percentile", kind: "pale", value: (point) => point.p95_ms }, { name: "median", kind: "main", value: (point) => point.p50_ms }],
@@ -51,7 +56,12 @@ function figures({ total, over_time: points, agents, bucket_seconds: size }, hou
       tokens(total) ? bars({
         title: "Tokens", points, hours, format: count, href: of,
         series: [{ name: "in and out", kind: "pale", value: tokens }, { name: "out", kind: "main", value: (point) => point.output_tokens }],
-        describe: (point) => `${when(point)}: ${point.input_tokens} tokens in, ${point.output_tokens} out, ${dollars(point.cost_usd)}`,
+        describe: (point) => `${when(point)}: ${point.input_tokens} tokens in, ${point.output_tokens} out`,
+      }) : null,
+      total.cost_usd ? bars({
+        title: "Cost", points, hours, format: dollars, href: of,
+        series: [{ name: "of models", kind: "main", value: (point) => point.cost_usd }],
+        describe: (point) => `${when(point)}: ${dollars(point.cost_usd)}`,
       }) : null),
     section("By agent", byAgent(agents, to)),
   ];
