@@ -3,19 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import structlog
 from pydantic_core import to_json
 
+from lakemesh.a2a.durable_task import DurableTask
 from lakemesh.a2a.push import Push
 from lakemesh.a2a.tasks import PushConfig, joined
 from lakemesh.errors import LakemeshError, RateLimited
 from lakemesh.invocations import Invocations
-
-if TYPE_CHECKING:
-    from lakemesh.a2a.durable_tasks import DurableTask
 
 logger = structlog.get_logger(__name__)
 
@@ -46,7 +44,7 @@ class DurablePush:
     and loses none. `task_at` gives a task as it was at an event."""
 
     def __init__(
-        self, invocations: Invocations, push: Push, task_at: "Callable[[int, int], Awaitable[DurableTask]]"
+        self, invocations: Invocations, push: Push, task_at: Callable[[int, int], Awaitable[DurableTask]]
     ) -> None:
         self._invocations = invocations
         self._push = push
@@ -58,10 +56,10 @@ class DurablePush:
         """Take over what dead replicas held, and what broke off here, from now on."""
         self._looking = asyncio.ensure_future(self._look_for_ever())
 
-    async def configs(self, task: "DurableTask") -> list[PushConfig]:
+    async def configs(self, task: DurableTask) -> list[PushConfig]:
         return [row[0] for row in await self._invocations.store.database.fetch(CONFIGS, (task.number,))]
 
-    async def add(self, task: "DurableTask", config: PushConfig) -> None:
+    async def add(self, task: DurableTask, config: PushConfig) -> None:
         """Raises `InvalidParams` over the limit of a task."""
         joined(await self.configs(task), config)
         values = {
@@ -75,7 +73,7 @@ class DurablePush:
         if not task.ended:
             await self._follow(await self._task_at(task.number, task.sequence), config, goes_on=False)
 
-    async def remove(self, task: "DurableTask", config_id: str) -> None:
+    async def remove(self, task: DurableTask, config_id: str) -> None:
         await self._invocations.store.database.execute(REMOVE, (task.number, config_id))
         self._push.stop(task.id, config_id)
 
@@ -88,7 +86,7 @@ class DurablePush:
     def _holder(self) -> UUID:
         return self._invocations.worker.id
 
-    async def _follow(self, task: "DurableTask", config: PushConfig, *, goes_on: bool) -> None:
+    async def _follow(self, task: DurableTask, config: PushConfig, *, goes_on: bool) -> None:
         place = (task.number, config["id"])
         try:
             delivery = self._push.follow(
@@ -108,7 +106,7 @@ class DurablePush:
         """Whether it was neither removed nor taken over meanwhile."""
         return bool(await self._invocations.store.database.fetch(MINE, (*place, self._holder)))
 
-    async def _note_sent(self, task: "DurableTask", place: tuple[int, Any]) -> None:
+    async def _note_sent(self, task: DurableTask, place: tuple[int, Any]) -> None:
         # Nobody is told twice how it began, so that what was told once is at least the first event.
         sequence = max(task.sequence, 1)
         await self._invocations.store.database.execute(SENT, (sequence, task.ended, *place, self._holder))
