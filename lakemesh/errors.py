@@ -142,6 +142,22 @@ class ValidationFailed(CallerError):
         super().__init__(detail, errors=[dict(error) for error in errors])
 
 
+class PolicyRefusal(CallerError):
+    """Base of what policies refuse; `rule` is the id of the rule, None where no rule allows it."""
+
+
+class PolicyDenied(PolicyRefusal):
+    """No policy lets the caller do this, or the agent that acts for the caller."""
+
+    code, title, status, jsonrpc_code = "policy_denied", "Denied by policy", 403, -32024
+
+
+class ContentRefused(PolicyRefusal):
+    """A policy does not let a text pass."""
+
+    code, title, status, jsonrpc_code = "content_refused", "Content refused", 422, -32025
+
+
 class TryLater(LakemeshError):
     """Nothing is wrong with the request; `retry_after_seconds` says when to send it again."""
 

@@ -9,6 +9,9 @@ from typing_extensions import TypeVar
 
 DataT = TypeVar("DataT", default=Any)
 
+SERVER_SEPARATOR = "__"
+"""Between the name of another server and that of its tool or skill, in the name of an agent."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:

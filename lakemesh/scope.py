@@ -72,12 +72,27 @@ class Durable(Protocol):
         ...
 
 
+class Guard(Protocol):
+    """What an execution may do, as the policies in force have it. `kind` is a kind of action of
+    `lakemesh.config.policies`, `names` those the thing goes by."""
+
+    def allows(self, kind: Any, *names: str) -> bool:
+        """Whether it may be done now, without asking anybody."""
+        ...
+
+    async def require(self, kind: Any, *names: str) -> None:
+        """Raises `PolicyDenied` unless it may be done; waits for a person where a rule wants one to approve."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class ExecutionScope:
     """Mutable on purpose: the rooms append to `model_uses`, `prompt_uses` and `degraded` as the work goes on.
 
     Scopes form a tree: `parent` is the scope of the agent that called this one, and what a nested execution used is
     its caller's use too. `depth` counts the agents that called one another to get here; 0 is the one a door called.
+    `findings` are what rules about content found and let pass. `origins` says where texts came from that any agent of
+    the tree has taken in; all of them share it. `guard` is None where no policy is in force.
     """
 
     execution_id: str
@@ -90,10 +105,13 @@ class ExecutionScope:
     depth: int = 0
     clocks: list[Clock] = field(default_factory=list, repr=False)
     durable: Durable | None = field(default=None, repr=False)
+    guard: Guard | None = field(default=None, repr=False)
+    origins: set[str] = field(default_factory=set)
     queue_ms: float = 0.0
     model_uses: list[ModelUse] = field(default_factory=list)
     prompt_uses: list[PromptUse] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
 
     @property
     def parent_execution_id(self) -> str | None:
@@ -133,6 +151,19 @@ execution_scope: ContextVar[ExecutionScope | None] = ContextVar("lakemesh_execut
 def current_scope() -> ExecutionScope | None:
     """The running execution's scope, or None outside of one (start-up, refreshes, jobs)."""
     return execution_scope.get()
+
+
+def current_guard() -> Guard | None:
+    """What holds the running execution to the policies; None outside of one, and where there are none."""
+    scope = execution_scope.get()
+    return scope.guard if scope is not None else None
+
+
+def note_origin(origin: str) -> None:
+    """Remember that the running execution takes in text from there: `tool:NAME`, `table:NAME`, `memory`, ..."""
+    scope = execution_scope.get()
+    if scope is not None:
+        scope.origins.add(origin)
 
 
 def current_deadline(default_seconds: float) -> Deadline:

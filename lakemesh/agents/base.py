@@ -44,7 +44,7 @@ class AgentServices:
 class AgentCaller(Protocol):
     """How one agent calls another: through the engine, inside the caller's deadline and trace."""
 
-    def describe_tools(self, names: Sequence[str], identity: Identity) -> list[dict[str, Any]]: ...
+    def describe_tools(self, names: Sequence[str], scope: ExecutionScope) -> list[dict[str, Any]]: ...
 
     async def call(self, agent_name: str, data: Any, *, context: "AgentContext") -> AgentOutput: ...
 
@@ -118,7 +118,7 @@ class AgentContext:
     def tools(self, *names: str) -> list[dict[str, Any]]:
         """Agents and tools, by name, as a model takes them (`models.chat(tools=...)`): the model's answer names one
         and its arguments, for `call`. What the caller may not use is left out. Raises `UnknownAgent`."""
-        return self.caller.describe_tools(names, self.identity)
+        return self.caller.describe_tools(names, self.scope)
 
     async def call(self, agent_name: str, data: Any) -> AgentOutput:
         """Ask another agent, local or a peer, or use a tool."""

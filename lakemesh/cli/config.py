@@ -12,6 +12,10 @@ from lakemesh.errors import ConfigurationInvalid, NotFound
 if TYPE_CHECKING:
     from lakemesh.config.schema import Config
 
+Environment = Annotated[
+    str | None, typer.Option("--environment", "-e", help="Whose file is merged over it; LAKEMESH_ENVIRONMENT or dev.")
+]
+
 config = typer.Typer(no_args_is_help=True, help="Look at the configuration before a server does.")
 
 
@@ -25,10 +29,7 @@ def check(
     path: Annotated[
         Path | None, typer.Argument(help="The base file; lakemesh.yaml in LAKEMESH_CONFIG_FOLDER or config/.")
     ] = None,
-    environment: Annotated[
-        str | None,
-        typer.Option("--environment", "-e", help="Whose file is merged over it; LAKEMESH_ENVIRONMENT or dev."),
-    ] = None,
+    environment: Environment = None,
 ) -> None:
     """Name every fault by file and key, as a server would when it starts; exit code 1 when there is one. Loads agents'
     classes and reads the prompts beside the file, but starts nothing."""
@@ -51,12 +52,13 @@ def check(
 def read(base: Path, environment: str) -> "tuple[Config, list[str]]":
     """The configuration and the files that made it. Raises `ConfigurationInvalid`."""
     from lakemesh.config.loader import ConfigFile, parse_config, placeholders
-    from lakemesh.config.store import require_optional
+    from lakemesh.config.store import POLICIES_FILE, require_optional
 
     over = base.with_name(f"{base.stem}.{environment}{base.suffix}")
     if not over.is_file():
         require_optional(environment, over.name)
-    files = [ConfigFile(file.name, file.read_bytes()) for file in (base, over) if file.is_file()]
+    beside = base.with_name(POLICIES_FILE)
+    files = [ConfigFile(file.name, file.read_bytes()) for file in (base, beside, over) if file.is_file()]
     return parse_config(files, {**os.environ, **placeholders(files)}), [file.name for file in files]
 
 

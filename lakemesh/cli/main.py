@@ -23,6 +23,7 @@ from lakemesh.cli import (
     monitor,
     optimize,
     pipeline,
+    policy,
     prompts,
     serve,
     sql,
@@ -65,6 +66,7 @@ app.add_typer(config.config, name="config")
 app.add_typer(memory.memory, name="memory")
 app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(pipeline.pipeline, name="pipeline")
+app.add_typer(policy.policy, name="policy")
 app.add_typer(telemetry.telemetry, name="telemetry")
 
 

@@ -30,7 +30,9 @@ from lakemesh.engine.shared_idempotency import SharedIdempotency
 from lakemesh.errors import ConfigurationInvalid, NotFound
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.groups import GroupLookup
+from lakemesh.governance.guarded_workspace import guard_workspace
 from lakemesh.governance.identity import Authenticator
+from lakemesh.governance.policies import Policies
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.governance.shared_rate_limit import RateExchange
 from lakemesh.lakehouse.database import Database
@@ -89,12 +91,17 @@ class Services:
         register(lambda new: self.registry.prepare(new.agents))
         register(lambda new: self.remotes["tool_servers"].prepare(new.mcp.servers))
         register(lambda new: self.remotes["peers"].prepare(new.a2a.peers))
+        register(self._prepare_policies)
         register(self._prepare_limits)
 
     async def _check_agents(self, config: Config) -> Change:
         """After the prompts were read: agents may name new ones."""
         require_sound(config, self.prompts)
         return Replacement(lambda: None)
+
+    async def _prepare_policies(self, config: Config) -> Change:
+        policies = Policies(config.policies, environment=self.settings.environment)
+        return Replacement(lambda: self.registry.hold_to(policies))
 
     async def _prepare_limits(self, config: Config) -> Change:
         def commit() -> None:
@@ -210,9 +217,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(memory.close)
 
         parts = AgentServices(
-            workspace=workspace, models=models, prompts=prompts, memory=memory, sessions=open_sessions(workspace)
+            workspace=guard_workspace(workspace),
+            models=models,
+            prompts=prompts,
+            memory=memory,
+            sessions=open_sessions(workspace),
         )
-        registry = AgentRegistry(parts)
+        registry = AgentRegistry(parts, Policies(config.policies, environment=settings.environment))
         stack.push_async_callback(registry.close)
         require_sound(config, prompts)
         await registry.configure(config.agents)

@@ -23,6 +23,7 @@ class EndpointConfig(Section):
     embedding_batch_bytes: int = Field(default=512 * 1024, ge=1_024, description="bytes of text in one such request")
     breaker_failures: int = Field(default=5, ge=1)
     breaker_reset_seconds: float = Field(default=15.0, gt=0)
+    region: str | None = Field(default=None, description="where it runs, for policies: region:NAME")
     input_price: float = Field(default=0.0, ge=0)
     output_price: float = Field(default=0.0, ge=0)
 

@@ -14,6 +14,7 @@ from lakemesh.config.invocations import InvocationsConfig
 from lakemesh.config.mcp import McpConfig
 from lakemesh.config.memory import MemoryConfig
 from lakemesh.config.models import ModelsConfig
+from lakemesh.config.policies import PoliciesConfig
 from lakemesh.config.prompts import PromptsConfig
 from lakemesh.config.server import ServerConfig
 from lakemesh.config.telemetry import TelemetryConfig
@@ -34,6 +35,7 @@ class Config(Section):
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()
     auth: AuthConfig = AuthConfig()
+    policies: PoliciesConfig = PoliciesConfig()
     console: ConsoleConfig = ConsoleConfig()
     invocations: InvocationsConfig = InvocationsConfig()
     mcp: McpConfig = McpConfig()
@@ -56,7 +58,8 @@ class Config(Section):
         """Whether anything depends on callers' groups."""
         policies = [one.allowed_groups for one in self.agents.values()]
         policies += [one.allowed_groups for one in (*self.mcp.servers.values(), *self.a2a.peers.values())]
-        return any(policy is not None for policy in policies) or bool(self.server.operator_groups)
+        by_groups = any(policy is not None for policy in policies) or self.policies.names_groups
+        return by_groups or bool(self.server.operator_groups)
 
     @model_validator(mode="after")
     def _names_are_plain(self) -> Self:

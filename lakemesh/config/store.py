@@ -20,6 +20,8 @@ logger = structlog.get_logger(__name__)
 ReadSecret = Callable[[str, str], Awaitable[str]]
 """By scope and key."""
 
+POLICIES_FILE = "policies.yaml"
+"""Beside the base file, and read after it: its owners may be others than the server's."""
 DEFAULT_ENVIRONMENT = "dev"
 """The only one that needs no file."""
 
@@ -181,6 +183,8 @@ class ConfigStore:
     async def _read_files(self) -> list[ConfigFile]:
         base, environment = self._paths
         files = [ConfigFile(base.rpartition("/")[2], await self._read(base))]
+        with suppress(NotFound):
+            files.append(ConfigFile(POLICIES_FILE, await self._read(f"{base.rpartition('/')[0]}/{POLICIES_FILE}")))
         try:
             files.append(ConfigFile(environment.rpartition("/")[2], await self._read(environment)))
         except NotFound:

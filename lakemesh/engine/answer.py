@@ -50,6 +50,8 @@ def metadata_of(answer: AgentOutput[Any], scope: ExecutionScope, *, trace_id: st
             metadata["cached_answers"] = cached
     if scope.prompt_uses:
         metadata["prompts"] = sorted({f"{use.name}_v{use.version}" for use in scope.prompt_uses})
+    if scope.findings:
+        metadata["findings"] = list(scope.findings)
     if scope.degraded:
         metadata["degraded"] = list(scope.degraded)
     return metadata

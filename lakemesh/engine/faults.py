@@ -14,6 +14,7 @@ from lakemesh.errors import (
     DeadlineExceeded,
     InputRequired,
     LakemeshError,
+    PolicyRefusal,
 )
 from lakemesh.scope import ExecutionScope
 
@@ -44,8 +45,8 @@ def is_agents_fault(error: LakemeshError, agent: Agent) -> bool:
     is its caller's to know."""
     if isinstance(error, ConfigurationInvalid):
         return True
-    if not isinstance(error, CallerError) or isinstance(error, InputRequired):
-        return False  # a question that its caller did not answer is for the caller, whoever asked
+    if not isinstance(error, CallerError) or isinstance(error, InputRequired | PolicyRefusal):
+        return False  # what its caller did not answer, or may not have done, is for the caller, whoever asked
     modules = list(modules_of(error.__traceback__))
     if NESTED_CALLS in modules:
         return True

@@ -14,16 +14,15 @@ from lakemesh.engine.lifecycle import Lifecycle
 from lakemesh.engine.loading import build_agents, fault_of
 from lakemesh.engine.validation import field_errors, validate
 from lakemesh.errors import AgentFailed, ConfigurationInvalid, Unavailable, UnknownAgent, ValidationFailed
-from lakemesh.governance.policy import may_call, require_may_call
-from lakemesh.schemas import Identity
+from lakemesh.governance.access import may_call, require_may_call
+from lakemesh.governance.policies import Actor, Policies
+from lakemesh.schemas import SERVER_SEPARATOR, Identity
 
 logger = structlog.get_logger(__name__)
 
 MAX_FAULTS_LOGGED = 20
 BOOT_SECONDS = 10.0
 """How long agents that are new are waited for; they go on starting after that, and refuse requests until then."""
-SEPARATOR = "__"
-"""Between the name of another server and that of its tool or skill."""
 
 DOORS = frozenset(get_args(Door))
 OBJECT_SCHEMA: Mapping[str, Any] = {"type": "object"}
@@ -102,10 +101,15 @@ class AgentsChange:
 class AgentRegistry:
     """Name → agent: those of configuration, and those of other servers."""
 
-    def __init__(self, services: AgentServices) -> None:
+    def __init__(self, services: AgentServices, policies: Policies) -> None:
+        self.policies = policies
         self._services = services
         self._agents: dict[str, RegisteredAgent] = {}
         self._remote: dict[str, dict[str, RegisteredAgent]] = {}
+
+    def hold_to(self, policies: Policies) -> None:
+        """Decide by these from the next request on; what runs goes on under those it began with."""
+        self.policies = policies
 
     async def prepare(self, configs: Mapping[str, AgentConfig]) -> AgentsChange:
         """Load and start what `configs` has new or otherwise; nothing that serves changes before the commit. Raises
@@ -158,7 +162,7 @@ class AgentRegistry:
         registered = self._find(name)
         if registered is None or (door in DOORS and door not in registered.config.expose):
             raise UnknownAgent(name, [agent.name for agent in self.visible_to(identity, door)])
-        require_may_call(identity, name, registered.config)
+        require_may_call(self.policies, Actor(identity, door), name, registered.config)
         return registered
 
     def describe(self) -> list[AgentDescription]:
@@ -166,10 +170,12 @@ class AgentRegistry:
 
     def visible_to(self, identity: Identity, door: str) -> list[AgentDescription]:
         """The agents this caller may call through this door."""
+        actor = Actor(identity, door)
         return [
             registered.description
-            for _, registered in sorted(self._all().items())
-            if (door in registered.config.expose or door not in DOORS) and may_call(identity, registered.config)
+            for name, registered in sorted(self._all().items())
+            if (door in registered.config.expose or door not in DOORS)
+            and may_call(self.policies, actor, name, registered.config)
         ]
 
     def start_errors(self) -> dict[str, str]:
@@ -213,7 +219,7 @@ class AgentRegistry:
         registered = self._agents.get(name)
         if registered is not None or not self._remote:
             return registered
-        server = name.partition(SEPARATOR)[0]
+        server = name.partition(SERVER_SEPARATOR)[0]
         if self._remote.get(server) == {}:
             raise Unavailable(f"{server!r} has not been reached yet; try again, or see /health/ready.")
         return self._remote.get(server, {}).get(name)

@@ -14,8 +14,9 @@ from pydantic_core import to_json
 from lakemesh.agents.base import Agent
 from lakemesh.breaker import CircuitBreaker
 from lakemesh.config.agents import AgentConfig, Door
-from lakemesh.engine.registry import SEPARATOR, AgentDescription, AgentRegistry, RegisteredAgent
+from lakemesh.engine.registry import AgentDescription, AgentRegistry, RegisteredAgent
 from lakemesh.errors import Unavailable
+from lakemesh.schemas import SERVER_SEPARATOR
 
 logger = structlog.get_logger(__name__)
 
@@ -200,7 +201,7 @@ class Remotes:
 
 def fault_of(offer: Offer, server: str) -> str | None:
     """Why an offer is not taken, or None. One bad tool costs only itself."""
-    name = offer.agent.name.removeprefix(f"{server}{SEPARATOR}")
+    name = offer.agent.name.removeprefix(f"{server}{SERVER_SEPARATOR}")
     if not REMOTE_NAME.fullmatch(name):
         return "is no plain name of letters, digits, '.', '-' and '_'"
     if len(offer.description) > MAX_DESCRIPTION:

@@ -35,10 +35,12 @@ from lakemesh.engine.run import Run, RunParts
 from lakemesh.engine.runners import Runners
 from lakemesh.engine.unread import UnreadAnswers
 from lakemesh.errors import AgentFailed, Cancelled, LakemeshError
+from lakemesh.governance.access import may_call, require_may_call
 from lakemesh.governance.admission import Admission
-from lakemesh.governance.policy import may_call, require_may_call
+from lakemesh.governance.guard import Approvals, NobodyApproves, ScopeGuard, actor_of, note_decision
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.schemas import (
+    SERVER_SEPARATOR,
     AgentInput,
     AgentOutput,
     Completed,
@@ -78,6 +80,7 @@ class AgentRouter:
         self._recorder = Recorder(telemetry, metrics)
         self._answers: IdempotencyStore = MemoryIdempotency()
         self._asks = Asks(admission)
+        self._approvals: Approvals = NobodyApproves()
         self.unread = UnreadAnswers()
         self.configure(config)
 
@@ -178,8 +181,11 @@ class AgentRouter:
     async def call(self, agent_name: str, data: Any, *, context: AgentContext) -> AgentOutput[Any]:
         """One agent asks another: inside the caller's slot, identity, deadline and trace."""
         registered = self.registry.get(agent_name)
-        require_may_call(context.identity, agent_name, registered.config)
-        scope = nested_scope(context.scope, registered)
+        caller = context.scope
+        require_may_call(self.registry.policies, actor_of(caller), agent_name, registered.config)
+        if isinstance(caller.guard, ScopeGuard):
+            await caller.guard.require_call(agent_name)
+        scope = self._guarded(nested_scope(caller, registered))
         request = AgentInput(agent_name=agent_name, data=data, session_id=scope.session_id)
         sink = nested_events(context.emit, agent_name, scope.execution_id)
         run = Run(self._parts, registered, request, scope, emit=OwnEvents(sink))
@@ -187,6 +193,7 @@ class AgentRouter:
         try:
             return await run.execute()
         finally:
+            caller.origins.add(f"{'peer' if SERVER_SEPARATOR in agent_name else 'tool'}:{agent_name}")
             context.emit(ToolReturned(call_id=scope.execution_id, name=agent_name, is_error=run.output is None))
 
     async def ask(
@@ -206,11 +213,12 @@ class AgentRouter:
         """What the caller answers to an `Asked` event; None declines. Raises `NotFound` and `ValidationFailed`."""
         self._asks.answer(execution_id, question_id, value, identity)
 
-    def describe_tools(self, names: Sequence[str], identity: Identity) -> list[dict[str, Any]]:
-        """Agents as functions for a model, in the shape of OpenAI's chat completions; without those that `identity` may
-        not call."""
+    def describe_tools(self, names: Sequence[str], scope: ExecutionScope) -> list[dict[str, Any]]:
+        """Agents as functions for a model, in the shape of OpenAI's chat completions; without those that the execution
+        may not call."""
         registered = [self.registry.get(name) for name in names]
-        found = [one.description for one in registered if may_call(identity, one.config)]
+        policies, actor = self.registry.policies, actor_of(scope)
+        found = [one.description for one in registered if may_call(policies, actor, one.description.name, one.config)]
         return [
             {
                 "type": "function",
@@ -258,7 +266,14 @@ class AgentRouter:
             session_id=request.session_id,
             door=door,
         )
-        return Run(self._parts, registered, request, scope, emit=emit, parent=parent)
+        return Run(self._parts, registered, request, self._guarded(scope), emit=emit, parent=parent)
+
+    def _guarded(self, scope: ExecutionScope) -> ExecutionScope:
+        """Held to the policies in force now, for as long as it runs."""
+        policies = self.registry.policies
+        if policies.governs_anything:
+            scope.guard = ScopeGuard(policies, scope, approvals=self._approvals, observe=note_decision)
+        return scope
 
     async def _run(self, run: Run) -> AgentOutput[Any]:
         """Run, and let the row be kept before the answer goes, if configuration wants that."""
@@ -342,6 +357,7 @@ def nested_scope(caller: ExecutionScope, registered: RegisteredAgent) -> Executi
         door=caller.door,
         parent=caller,
         depth=caller.depth + 1,
+        origins=caller.origins,
     )
 
 

@@ -19,7 +19,9 @@ from lakemesh.engine.faults import designed_error
 from lakemesh.engine.recorder import Recorder
 from lakemesh.engine.registry import RegisteredAgent
 from lakemesh.engine.runners import Runners
+from lakemesh.engine.screening import screened_answer, screened_events, screened_input
 from lakemesh.errors import CallerError, Cancelled, LakemeshError
+from lakemesh.governance.guard import ScopeGuard
 from lakemesh.schemas import AgentInput, AgentOutput, Started
 from lakemesh.scope import ExecutionScope, execution_scope
 
@@ -130,7 +132,10 @@ class Run:
     async def _process(self) -> AgentOutput[Any]:
         """Validate, run, validate, serialise: all of it may run code of the agent's author."""
         registered, scope = self.registered, self.scope
-        data = registered.validate_input(self.request.data)
+        guard = scope.guard if isinstance(scope.guard, ScopeGuard) else None
+        if guard is not None and scope.depth == 0:
+            await guard.admit()
+        data = registered.validate_input(screened_input(guard, self.request.data))
         asked = self.request
         request = AgentInput(  # `replace` costs several times as much
             agent_name=asked.agent_name,
@@ -145,11 +150,12 @@ class Run:
             services=self._parts.services,
             scope=scope,
             caller=self._parts.caller,
-            emit=self.emit,
+            emit=screened_events(guard, self.emit),
             acts_for_user=registered.config.on_behalf_of_user,
         )
         self.agent_runs = True
         answer = checked_answer(await self._answer(request, context), registered)
+        answer = screened_answer(guard, answer, registered)
         members: dict[str, Any] = {
             "agent_name": scope.agent_name,
             "result": answer.result,

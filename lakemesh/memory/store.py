@@ -26,7 +26,7 @@ from lakemesh.memory.reconciliation import Reconciled, Reconciler
 from lakemesh.memory.records import MemoryMatch, MemoryRecord, checked_metadata, checked_text
 from lakemesh.memory.search import MemorySearch, split_filters
 from lakemesh.memory.selection import MemoryTable, Selection, checked_ids
-from lakemesh.scope import current_deadline, current_scope
+from lakemesh.scope import current_deadline, current_scope, note_origin
 
 logger = structlog.get_logger(__name__)
 
@@ -163,6 +163,7 @@ class Memory:
         reach = self._reach(user, agent_id or asked.pop("agent_id", None), shared=shared)
         own, metadata = split_filters(asked)
         own |= reach_filters(reach)
+        note_origin("memory")
         with self._tracer.start_as_current_span("retrieve_memory") as span:
             span.set_attribute("lakemesh.memory.top_k", top_k)
             async with current_deadline(DEFAULT_SECONDS).timeout(), rebuilt_is_away():

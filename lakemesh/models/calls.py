@@ -95,6 +95,12 @@ class GuardedEndpoint:
         return self.config.timeout_seconds
 
     @property
+    def policy_names(self) -> tuple[str, ...]:
+        """What rules may call it: the model, the endpoint's name in configuration, and where it runs."""
+        region = (f"region:{self.config.region}",) if self.config.region else ()
+        return (self.config.model_name, self.name, *region)
+
+    @property
     def embedding_model(self) -> str:
         """What to keep beside a vector: vectors of different models do not compare."""
         return self.endpoint.stand_in or self.config.model_name

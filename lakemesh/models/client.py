@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from lakemesh.config.models import EndpointConfig, ModelsConfig, Priority
 from lakemesh.deadline import Deadline
-from lakemesh.errors import DeadlineExceeded, LakemeshError, ModelRefused, ModelUnavailable
+from lakemesh.errors import DeadlineExceeded, LakemeshError, ModelRefused, ModelUnavailable, PolicyDenied
 from lakemesh.lakehouse.endpoints import EmbeddingAnswer, EndpointError, ModelEndpoints
 from lakemesh.models.answers import ChatAnswer, ChatChunk, Message, read_answer
 from lakemesh.models.cache import AnswerCache
@@ -21,7 +21,7 @@ from lakemesh.models.fallback import first_answer
 from lakemesh.models.rules import choose_route
 from lakemesh.models.streaming import stream_chunks
 from lakemesh.models.structured import reflect
-from lakemesh.scope import ExecutionScope, ModelUse, current_deadline
+from lakemesh.scope import ExecutionScope, ModelUse, current_deadline, current_guard
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -108,16 +108,21 @@ class ModelClient:
         `max_tokens` and others the endpoint knows; the route's settings stand where the call has none."""
         deadline = current_deadline(DEFAULT_SECONDS)
         route = self._choose(route, messages, tools, priority, deadline)
+        endpoints = permitted(self.routing.endpoints_of(route), route)
         request = self._request(route, messages, tools, parameters)
         cache = self.routing.caches.get(route)
-        key = cache.key(self._models_of(route), request) if cache is not None else None
+        key = (
+            cache.key([route, *(f"{one.name} {one.config.model_name}" for one in endpoints)], request)
+            if cache is not None
+            else None
+        )
         if cache is not None and key is not None and (kept := cache.get(key)) is not None:
             note_use(
                 ModelUse(endpoint=kept.endpoint, model=kept.model, route=route, cached=True, finish_reason="cached"),
                 self._on_use,
             )
             return kept
-        answer = await self._ask(route, request, deadline)
+        answer = await self._ask(endpoints, route, request, deadline)
         if cache is not None and key is not None:
             cache.put(key, answer)
         return answer
@@ -157,6 +162,7 @@ class ModelClient:
         the iterator (`contextlib.aclosing`), which ends the call."""
         deadline = current_deadline(DEFAULT_SECONDS)
         route = self._choose(route, messages, tools, priority, deadline)
+        endpoints = permitted(self.routing.endpoints_of(route), route)
         request = self._request(route, messages, tools, parameters)
         request["stream_options"] = {"include_usage": True}
 
@@ -171,7 +177,7 @@ class ModelClient:
             await stream[1].aclose()
 
         first, rest = await first_answer(
-            self.routing.endpoints_of(route),
+            endpoints,
             ask,
             route=route,
             config=self.routing.config.routes[route],
@@ -208,7 +214,7 @@ class ModelClient:
         deadline = current_deadline(DEFAULT_SECONDS)
         self._choose(route, (), None, "normal", deadline)
         routing = self.routing
-        asked = routing.endpoints_of(route) if model is None else list(routing.endpoints.values())
+        asked = permitted(routing.endpoints_of(route) if model is None else list(routing.endpoints.values()), route)
         wanted = asked[0].embedding_model if model is None else model
         same = [endpoint for endpoint in asked if endpoint.embedding_model == wanted]
         if not same:
@@ -239,7 +245,9 @@ class ModelClient:
         away = sorted(name for name, state in states.items() if state != "closed")
         return {"endpoints": states, "degraded": f"endpoints away: {', '.join(away)}" if away else None}
 
-    async def _ask(self, route: str, request: Mapping[str, Any], deadline: Deadline) -> ChatAnswer:
+    async def _ask(
+        self, endpoints: Sequence[GuardedEndpoint], route: str, request: Mapping[str, Any], deadline: Deadline
+    ) -> ChatAnswer:
         async def ask(attempt: Attempt) -> ChatAnswer:
             guarded = attempt.endpoint
             async with guarded.call("chat", attempt, request) as facts:
@@ -250,7 +258,7 @@ class ModelClient:
                 facts.response_id, facts.answer = id_of(body), answer.message
                 return answer
 
-        endpoints, config = self.routing.endpoints_of(route), self.routing.config.routes[route]
+        config = self.routing.config.routes[route]
         return await first_answer(endpoints, ask, route=route, config=config, deadline=deadline)
 
     def _choose(
@@ -278,9 +286,6 @@ class ModelClient:
         optional = {**defaults, "tools": list(tools) if tools else None, **given}
         return {"messages": list(messages), **{key: value for key, value in optional.items() if value is not None}}
 
-    def _models_of(self, route: str) -> list[str]:
-        return [route, *(f"{one.name} {one.config.model_name}" for one in self.routing.endpoints_of(route))]
-
     def _routing_of(self, config: ModelsConfig) -> Routing:
         endpoints = {name: self._guarded(name, endpoint) for name, endpoint in config.endpoints.items()}
         kept = self.routing.caches
@@ -304,3 +309,16 @@ class ModelClient:
         return GuardedEndpoint(
             name, config, endpoint=endpoint, tracer=self._tracer, on_use=self._on_use, captures=self._captures
         )
+
+
+def permitted(endpoints: Sequence[GuardedEndpoint], route: str) -> Sequence[GuardedEndpoint]:
+    """Those that the policies let the running execution ask. Raises `PolicyDenied` when there is none."""
+    guard = current_guard()
+    if guard is None:
+        return endpoints
+    allowed = [one for one in endpoints if guard.allows("model", *one.policy_names)]
+    if not allowed:
+        raise PolicyDenied(
+            f"No policy lets you use a model of the route {route!r:.100}; ask those who keep the policies.", rule=None
+        )
+    return allowed

@@ -1,0 +1,51 @@
+"""Which agents an identity may call."""
+
+from lakemesh.config.agents import AgentConfig
+from lakemesh.errors import PermissionDenied, PolicyDenied, Unavailable
+from lakemesh.governance.policies import Action, Actor, Decision, Policies
+from lakemesh.schemas import SERVER_SEPARATOR
+
+
+def may_call(policies: Policies, actor: Actor, name: str, agent: AgentConfig) -> bool:
+    """Whether `allowed_groups` of the agent, when it is set, names a group of the caller, and no policy is against it.
+    What a person has to approve may be called: the run waits for them."""
+    if agent.allowed_groups is not None and actor.identity.groups.isdisjoint(agent.allowed_groups):
+        return False
+    return all(decision.effect != "deny" for _, decision in decisions(policies, actor, name)) or policies.is_dry_run
+
+
+def require_may_call(policies: Policies, actor: Actor, name: str, agent: AgentConfig) -> None:
+    """Raises `PermissionDenied` unless `may_call`, and `Unavailable` while nobody knows."""
+    if agent.allowed_groups is not None and actor.identity.groups.isdisjoint(agent.allowed_groups):
+        if actor.identity.groups_unknown:
+            raise groups_unknown()
+        raise PermissionDenied(f"Your groups may not call the agent {name!r}; ask its owner for access.")
+    for action, decision in decisions(policies, actor, name):
+        if decision.effect == "deny" and not policies.is_dry_run:
+            raise denied(action, decision)
+
+
+def decisions(policies: Policies, actor: Actor, name: str) -> list[tuple[Action, Decision]]:
+    """What the policies say to a call: of the agent itself, and of the server that it is at, which gets the data."""
+    if not policies.governs_anything:
+        return []
+    actions = [Action("call", (name,))]
+    server, separator, _ = name.partition(SERVER_SEPARATOR)
+    if separator:
+        actions.append(Action("send", (server,)))
+    return [(action, policies.decide(actor, action)) for action in actions]
+
+
+def denied(action: Action, decision: Decision) -> PolicyDenied | Unavailable:
+    if decision.unknown_groups:
+        return groups_unknown()
+    verb = {"call": "call", "model": "ask the model", "read": "read", "write": "write", "send": "send data to"}
+    return PolicyDenied(
+        f"You may not {verb[action.kind]} {action.names[0]!r:.200} here: {decision.reason}; ask those who keep the "
+        "policies.",
+        rule=decision.rule,
+    )
+
+
+def groups_unknown() -> Unavailable:
+    return Unavailable("Your groups cannot be looked up now; try again.", retry_after_seconds=5.0)

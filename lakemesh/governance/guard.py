@@ -1,0 +1,129 @@
+"""What holds one execution, and all it calls, to the policies."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from opentelemetry import trace
+
+from lakemesh.config.policies import ActionKind
+from lakemesh.errors import PolicyDenied
+from lakemesh.governance.access import decisions, denied
+from lakemesh.governance.content import Direction, Screen, screened
+from lakemesh.governance.patterns import normalized
+from lakemesh.governance.policies import FREE, Action, Actor, Decision, Policies
+from lakemesh.scope import ExecutionScope
+
+
+class Approvals(Protocol):
+    """Where persons are asked."""
+
+    async def obtain(self, scope: ExecutionScope, action: Action, decision: Decision) -> None:
+        """Return when a person has approved. Raises `PolicyDenied` when nobody does in time."""
+        ...
+
+
+class NobodyApproves:
+    """Approvals on a server that has nobody to ask."""
+
+    async def obtain(self, scope: ExecutionScope, action: Action, decision: Decision) -> None:
+        raise PolicyDenied(
+            f"The rule {decision.rule!r} wants a person to approve {str(action)!r:.200}; nobody can be asked here.",
+            rule=decision.rule,
+        )
+
+
+Observer = Callable[[ExecutionScope, Action, Decision], None]
+
+
+class ScopeGuard:
+    """A `lakemesh.scope.Guard`: asks the policies in the name of the scope's caller and of the agents on the way."""
+
+    __slots__ = ("_approvals", "_observe", "_policies", "_scope")
+
+    def __init__(self, policies: Policies, scope: ExecutionScope, *, approvals: Approvals, observe: Observer) -> None:
+        self._policies = policies
+        self._scope = scope
+        self._approvals = approvals
+        self._observe = observe
+
+    @property
+    def actor(self) -> Actor:
+        return actor_of(self._scope)
+
+    def allows(self, kind: ActionKind, *names: str) -> bool:
+        if not self._policies.governs(kind):
+            return True
+        return self._decide(self.actor, action_of(kind, names)).effect == "allow" or self._policies.is_dry_run
+
+    async def require(self, kind: ActionKind, *names: str) -> None:
+        if self._policies.governs(kind):
+            action = action_of(kind, names)
+            await self._enforce(action, self._decide(self.actor, action))
+
+    async def require_call(self, name: str) -> None:
+        """For the call of an agent by this execution's."""
+        for action, decision in decisions(self._policies, self.actor, name):
+            self._observe(self._scope, action, decision)
+            await self._enforce(action, decision)
+
+    async def admit(self) -> None:
+        """For the call that a door made, whose execution this is."""
+        actor = Actor(self._scope.identity, self._scope.door)
+        for action, decision in decisions(self._policies, actor, self._scope.agent_name):
+            self._observe(self._scope, action, decision)
+            await self._enforce(action, decision)
+
+    def screens(self, direction: Direction) -> Sequence[Screen]:
+        """The rules about what the agent takes in or gives out."""
+        return () if self._policies.is_dry_run else self._policies.content.about(self._scope.agent_name, direction)
+
+    def screened(self, direction: Direction, value: Any) -> Any:
+        """JSON-ready `value` without what is to be masked. What was found and let pass is noted in the scope. Raises
+        `ContentRefused`."""
+        result = screened(self.screens(direction), value)
+        self._scope.findings += result.findings
+        return result.value
+
+    def _decide(self, actor: Actor, action: Action) -> Decision:
+        decision = self._policies.decide(actor, action)
+        self._observe(self._scope, action, decision)
+        return decision
+
+    async def _enforce(self, action: Action, decision: Decision) -> None:
+        if decision.effect == "allow" or self._policies.is_dry_run:
+            return
+        if decision.effect == "deny":
+            raise denied(action, decision)
+        await self._approvals.obtain(self._scope, action, decision)
+
+
+def note_decision(scope: ExecutionScope, action: Action, decision: Decision) -> None:
+    """In the trace, as an event of the span that is open: the rule, what it said, of what."""
+    if decision is FREE:
+        return
+    trace.get_current_span().add_event(
+        "lakemesh.policy.decision",
+        {
+            "lakemesh.policy.action": str(action),
+            "lakemesh.policy.effect": decision.effect,
+            "lakemesh.policy.rule": decision.rule or "",
+            "lakemesh.policy.reason": decision.reason,
+        },
+    )
+
+
+def action_of(kind: ActionKind, names: tuple[str, ...]) -> Action:
+    """Raises `InvalidRequest` for the name of a table or a path that has no one form."""
+    return Action(kind, tuple(map(normalized, names)) if kind in ("read", "write") else names)
+
+
+def actor_of(scope: ExecutionScope) -> Actor:
+    return Actor(scope.identity, scope.door, tuple(agents_of(scope)), frozenset(scope.origins))
+
+
+def agents_of(scope: ExecutionScope) -> Iterator[str]:
+    """The agent that acts, then who called it, up to the one that a door called."""
+    at: Any = scope
+    while at is not None:
+        yield at.agent_name
+        at = at.parent

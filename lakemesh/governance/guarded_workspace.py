@@ -1,0 +1,122 @@
+"""The workspace as agents get it: what they read and write is put to the policies first, and noted as an origin."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from lakemesh.config.policies import ActionKind
+from lakemesh.governance.patterns import normalized
+from lakemesh.lakehouse.sql_access import tables_accessed
+from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.schemas import Identity
+from lakemesh.scope import Guard, current_guard, note_origin
+
+PortT = TypeVar("PortT")
+Check = Callable[..., Awaitable[None]]
+"""What is asked of the guard before a method runs; called with the guard and the method's own arguments."""
+
+
+def about(kind: ActionKind, *, prefix: str = "") -> Check:
+    """A method whose first argument names what is read, written or called."""
+
+    async def check(guard: Guard, subject: Any, *_: Any, **__: Any) -> None:
+        name = f"{prefix}{getattr(subject, 'name', subject)}"
+        await guard.require(kind, name)
+        if kind == "read":
+            note_origin(origin_of(name))
+
+    return check
+
+
+async def statement(
+    guard: Guard, text: str, parameters: Mapping[str, Any] | None = None, *_: Any, **options: Any
+) -> None:
+    """Each table that a statement of SQL reads and writes."""
+    within = options.get("catalog"), options.get("schema")
+    found = await asyncio.to_thread(tables_accessed, text, parameters or {}, within=within)
+    for name in found.written:
+        await guard.require("write", name)
+    for name in found.read:
+        await guard.require("read", name)
+        note_origin(origin_of(name))
+    for name in found.called:
+        await guard.require("call", name)
+
+
+async def free(guard: Guard, *_: Any, **__: Any) -> None:
+    """What tells nothing that a rule could be about."""
+
+
+def origin_of(name: str) -> str:
+    name = normalized(name)
+    return f"path:{name}" if name.startswith("/") else f"table:{name}"
+
+
+READ, WRITE = about("read"), about("write")
+CHECKS: Mapping[str, Mapping[str, Check]] = {
+    "volumes": {"read": READ, "list_directory": READ, "write": WRITE, "delete": WRITE, "delete_directory": WRITE},
+    "tables": {
+        "describe": READ, "applied_version": READ, "list_tables": free, "create": WRITE, "add_columns": WRITE,
+        "append": WRITE, "delete_rows": WRITE, "compact": WRITE, "vacuum": WRITE, "drop": WRITE,
+    },
+    "warehouse": {"query": statement},
+    "indexes": {
+        "query": READ, "count": READ, "keys": READ, "create": WRITE, "upsert": WRITE, "delete": WRITE,
+        "maintain": WRITE, "drop": WRITE,
+    },
+    "functions": {"list_functions": free, "describe": free, "execute": about("call")},
+    "genie": {"ask": about("read", prefix="genie:"), "fetch_rows": about("read", prefix="genie:")},
+    "jobs": {"run_now": about("call", prefix="job:"), "status": free, "wait": free},
+}  # fmt: skip
+"""What each method of each port is held to. A method that is not here is refused while policies are in force."""
+
+
+class GuardedPort:
+    """A port whose methods ask the running execution's guard first. Outside of executions, and where there are no
+    policies, it is the port itself."""
+
+    __slots__ = ("_checks", "_port")
+
+    def __init__(self, port: object, checks: Mapping[str, Check]) -> None:
+        self._port = port
+        self._checks = checks
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+        guard = current_guard()
+        if guard is None:
+            return method
+        check = self._checks[name]
+
+        async def guarded(*arguments: Any, **options: Any) -> Any:
+            await check(guard, *arguments, **options)
+            return await method(*arguments, **options)
+
+        return guarded
+
+
+def guarded_port(name: str, port: PortT) -> PortT:
+    return port if port is None else cast(PortT, GuardedPort(port, CHECKS[name]))
+
+
+def guard_workspace(workspace: Workspace) -> Workspace:
+    """The same workspace, held to the policies of whoever's execution uses it. Secrets, the directory of groups and the
+    database are the server's own: agents get none of them."""
+    bind = workspace.bind
+
+    async def bind_guarded(identity: Identity) -> Workspace:
+        assert bind is not None
+        return guard_workspace(await bind(identity))
+
+    return replace(
+        workspace,
+        volumes=guarded_port("volumes", workspace.volumes),
+        tables=guarded_port("tables", workspace.tables),
+        warehouse=guarded_port("warehouse", workspace.warehouse),
+        indexes=guarded_port("indexes", workspace.indexes),
+        functions=guarded_port("functions", workspace.functions),
+        genie=guarded_port("genie", workspace.genie),
+        jobs=guarded_port("jobs", workspace.jobs),
+        bind=None if bind is None else bind_guarded,
+    )

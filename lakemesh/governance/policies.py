@@ -1,0 +1,184 @@
+"""The one place where it is decided whether somebody may do something."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from lakemesh.config.policies import WEEKDAYS, ActionKind, Effect, Hours, PoliciesConfig, PolicyRule
+from lakemesh.governance.content import ContentRules
+from lakemesh.governance.patterns import matcher
+from lakemesh.schemas import Identity
+
+MAX_KEPT = 8_192
+"""Decisions kept, each a few hundred bytes."""
+STRENGTH: Mapping[Effect, int] = {"allow": 0, "approve": 1, "deny": 2}
+
+Matches = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What is to be done to what. `names` are the names the thing goes by, brought to one form."""
+
+    kind: ActionKind
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.names[0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does it: the caller, through which door, by way of which agents (the acting one first), having taken in text
+    from where."""
+
+    identity: Identity
+    door: str
+    agents: tuple[str, ...] = ()
+    origins: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`rule` is the id of the rule that decided; None where none did."""
+
+    effect: Effect
+    rule: str | None
+    reason: str
+    unknown_groups: bool = False
+    """Refused since nobody knows the caller's groups now."""
+
+
+FREE = Decision("allow", None, "no rule is about this")
+
+
+class Policies:
+    """Decides by the rules in force in one environment. Decisions are kept for as long as they stand, so that asking
+    again costs a lookup."""
+
+    def __init__(
+        self, config: PoliciesConfig, *, environment: str = "", now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.config = config
+        self._now = now
+        rules = [
+            Rule(name, rule)
+            for name, rule in config.all_rules().items()
+            if not rule.environments or environment in rule.environments
+        ]
+        self._rules: dict[ActionKind, list[Rule]] = {}
+        for rule in sorted(rules, key=lambda one: -STRENGTH[one.effect]):
+            for kind in rule.resources:
+                self._rules.setdefault(kind, []).append(rule)
+        self.content = ContentRules(config.content)
+        self._timed = any(rule.hours is not None for rule in rules)
+        self._kept: dict[tuple[Actor, Action, int], Decision] = {}
+
+    @property
+    def is_dry_run(self) -> bool:
+        return self.config.mode == "dry_run"
+
+    def governs(self, kind: ActionKind) -> bool:
+        """Whether any rule in force is about this kind of action."""
+        return kind in self._rules
+
+    @property
+    def governs_anything(self) -> bool:
+        return bool(self._rules or self.config.content)
+
+    def decide(self, actor: Actor, action: Action) -> Decision:
+        rules = self._rules.get(action.kind)
+        if rules is None:
+            return FREE
+        minute = int(self._now().timestamp()) // 60 if self._timed else 0
+        key = (actor, action, minute)
+        decision = self._kept.get(key)
+        if decision is None:
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            decision = self._kept[key] = self._decided(rules, actor, action)
+        return decision
+
+    def _decided(self, rules: Sequence["Rule"], actor: Actor, action: Action) -> Decision:
+        """By the strongest rule that matches; rules come the strongest first."""
+        unknown = False
+        for rule in rules:
+            match = rule.match(actor, action, self._now)
+            if match == "yes":
+                return Decision(rule.effect, rule.name, f"the rule {rule.name!r} says {rule.effect}")
+            if match == "unknown" and not unknown:
+                unknown = True
+                if rule.effect != "allow":
+                    break  # it might be meant for this caller
+        if unknown:
+            return Decision("deny", None, "the caller's groups cannot be looked up now", unknown_groups=True)
+        return Decision("deny", None, f"no rule allows it, and there are rules about {action.kind!r}")
+
+
+@dataclass(slots=True)
+class Rule:
+    """One rule, ready to be asked."""
+
+    name: str
+    rule: PolicyRule
+    resources: dict[ActionKind, Matches] = field(init=False)
+    _users: Matches = field(init=False)
+    _services: Matches = field(init=False)
+    _groups: Matches = field(init=False)
+    _agents: Matches = field(init=False)
+    _origins: Matches = field(init=False)
+
+    def __post_init__(self) -> None:
+        who = self.rule.who
+        self.resources = {kind: matcher(names) for kind, names in self.rule.resources.items() if names}
+        self._users, self._services = matcher(who.users), matcher(who.service_principals)
+        self._groups, self._agents = matcher(who.groups), matcher(who.agents)
+        self._origins = matcher(self.rule.origins)
+
+    @property
+    def effect(self) -> Effect:
+        return self.rule.effect
+
+    @property
+    def hours(self) -> Hours | None:
+        return self.rule.hours
+
+    def match(self, actor: Actor, action: Action, now: Callable[[], datetime]) -> Literal["yes", "no", "unknown"]:
+        """`unknown` when everything fits but the caller's groups, which nobody knows."""
+        rule = self.rule
+        fits = (
+            (not rule.doors or actor.door in rule.doors)
+            and any(map(self.resources[action.kind], action.names))
+            and (not rule.who.agents or any(map(self._agents, self._acting(actor))))
+            and (not rule.origins or any(map(self._origins, actor.origins)))
+            and (rule.hours is None or is_within(rule.hours, now()))
+        )
+        return self._is_meant(actor.identity) if fits else "no"
+
+    def _acting(self, actor: Actor) -> Sequence[str]:
+        """Permission is for the agent that acts itself; a refusal is for everybody who has it done, too."""
+        return actor.agents[:1] if self.rule.effect == "allow" else actor.agents
+
+    def _is_meant(self, identity: Identity) -> Literal["yes", "no", "unknown"]:
+        who = self.rule.who
+        if not (who.users or who.groups or who.service_principals):
+            return "yes"
+        names = [name for name in (identity.user, identity.email) if name]
+        is_service = identity.kind == "service" and any(map(self._services, names))
+        if is_service or any(map(self._users, names)) or any(map(self._groups, identity.groups)):
+            return "yes"
+        return "unknown" if who.groups and identity.groups_unknown else "no"
+
+
+def is_within(hours: Hours, moment: datetime) -> bool:
+    """Whether a moment is in these hours; those over midnight belong to the day on which they begin."""
+    local = moment.astimezone(ZoneInfo(hours.timezone))
+    begin, end = hours.minutes()
+    minute, day = local.hour * 60 + local.minute, local.weekday()
+    if begin <= end:
+        return begin <= minute < end and WEEKDAYS[day] in hours.days
+    if minute >= begin:
+        return WEEKDAYS[day] in hours.days
+    return minute < end and WEEKDAYS[(day - 1) % 7] in hours.days

@@ -1,0 +1,58 @@
+"""Agents that do what they are asked to with data, models and each other."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from lakemesh.agents import Agent, AgentContext, AgentInput, AgentOutput
+from lakemesh.schemas import TextDelta
+
+
+class Errand(BaseModel):
+    do: Literal["read_table", "query", "read_file", "write_file", "think", "recall", "say"]
+    what: str = ""
+
+
+class Doer(Agent[Errand, Any]):
+    """Does one thing with data."""
+
+    input_model = Errand
+
+    async def process(self, request: AgentInput[Errand], context: AgentContext) -> AgentOutput[Any]:
+        workspace, what = await context.workspace(), request.data.what
+        result: Any = None
+        match request.data.do:
+            case "read_table":
+                result = (await workspace.tables.describe(what)).name
+            case "query":
+                result = (await workspace.warehouse.query(what, read_only=False)).to_dicts()
+            case "read_file":
+                result = (await workspace.volumes.read(what)).decode()
+            case "write_file":
+                await workspace.volumes.write(what, b"new", overwrite=True)
+            case "think":
+                result = (await context.models.chat([{"role": "user", "content": "hello"}], route=what)).text
+            case "recall":
+                result = len(await context.memory.retrieve("anything"))
+            case "say":
+                context.emit(TextDelta(text=what))
+                result = what
+        return AgentOutput(agent_name=self.name, result=result)
+
+
+class Chain(BaseModel):
+    agent: str
+    data: dict[str, Any]
+    before: list[dict[str, Any]] = []
+
+
+class Middleman(Agent[Chain, Any]):
+    """Has others do it."""
+
+    input_model = Chain
+
+    async def process(self, request: AgentInput[Chain], context: AgentContext) -> AgentOutput[Any]:
+        for step in request.data.before:
+            await context.call(step["agent"], step["data"])
+        answer = await context.call(request.data.agent, request.data.data)
+        return AgentOutput(agent_name=self.name, result=answer.result)
