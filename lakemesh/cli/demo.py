@@ -41,7 +41,7 @@ FROM main.agents.telemetry GROUP BY agent_id ORDER BY agent_id
 
 
 def demo(
-    what: Annotated[Literal["fraud", "analyst"], typer.Argument(help="Which of the demos.")] = "fraud",
+    what: Annotated[Literal["fraud", "analyst", "optimize"], typer.Argument(help="Which of the demos.")] = "fraud",
     transactions: Annotated[
         Path | None, typer.Option(help="A Parquet or CSV file of your own instead of the generated data.")
     ] = None,
@@ -52,8 +52,12 @@ def demo(
     ),
 ) -> None:
     """Start a server, replay a week of card transactions through it, and show what it caught and how fast. `analyst`:
-    ask it questions in plain words over an invented shop, and show which answers are right."""
+    ask it questions in plain words over an invented shop, and show which answers are right. `optimize`: make a poor
+    prompt better by golden cases, prove it, serve it, and have a worse one taken back."""
     console = Console()
+    if what == "optimize":
+        demo_optimize(home, console)
+        return
     if what == "analyst":
         demo_analyst(home, seed, console)
         return
@@ -79,6 +83,13 @@ def demo_analyst(home: Path, seed: int, console: Console) -> None:
     console.print(f"{sum(map(len, tables.values())):,} rows in {len(tables)} tables (generated, seed {seed})")
     with server(home, LAKEMESH_CONFIG_FOLDER=str(folder)) as port:
         analyst_demo.ask_all(port, QUESTIONS, tables, console)
+
+
+def demo_optimize(home: Path, console: Console) -> None:
+    from lakemesh.cli import optimize_demo
+
+    clear(home)
+    console.print(f"report in {asyncio.run(optimize_demo.run(home, console))}")
 
 
 def load(file: Path | None, seed: int, console: Console) -> tuple["TransactionTable", str]:

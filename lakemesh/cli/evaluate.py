@@ -121,7 +121,10 @@ def show(outcome: "Outcome") -> None:
 
 
 def log(outcome: "Outcome") -> None:
-    from lakemesh.evaluation.results import log_to_mlflow
+    from lakemesh.evaluation.mlflow_runs import log_to_mlflow
 
-    if not log_to_mlflow(outcome.run, outcome.verdicts):
+    logged = log_to_mlflow(outcome.run, outcome.verdicts)
+    if logged is None:
         typer.echo("MLflow is not installed; the run is in the table evaluation_runs only.", err=True)
+    else:
+        typer.echo(f"MLflow run {logged}")

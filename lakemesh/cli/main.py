@@ -21,6 +21,7 @@ from lakemesh.cli import (
     mcp,
     memory,
     monitor,
+    nightly,
     optimize,
     pipeline,
     policy,
@@ -42,6 +43,7 @@ app.command("execute")(execute.execute)
 app.command("evaluate")(evaluate.evaluate)
 app.command("optimize")(optimize.optimize)
 app.command("monitor")(monitor.monitor)
+app.command("nightly")(nightly.nightly)
 app.command("sql")(sql.sql)
 app.command("demo")(demo.demo)
 app.command("mcp")(mcp.mcp)

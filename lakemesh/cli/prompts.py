@@ -5,6 +5,7 @@ import getpass
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -99,13 +100,18 @@ def promote(
     name: Name,
     version: Version,
     why: Why = "",
+    gate: Annotated[
+        Path | None, typer.Option(help="A suite that the version has to pass first, in an engine of this process.")
+    ] = None,
     url: Url = None,
     token: Token = None,
     environment: Deployed = None,
     profile: Profile = None,
     wait: Wait = 0,
 ) -> None:
-    """Have a version serve every session."""
+    """Have a version serve every session. With --gate it has to pass a suite first; exit code 1 when it does not."""
+    if gate is not None and not asyncio.run(passes(gate, name, version)):
+        raise typer.Exit(1)
     run(environment, profile, lambda opened: opened.promotion.promote(name, version, why=why))
     tell(name, url, token, environment, profile, wait)
 
@@ -131,21 +137,26 @@ def experiment(
     name: Name,
     act: Annotated[bool, typer.Option("--act", help="Promote or roll back, when that is decided.")] = False,
     min_sessions: Annotated[int, typer.Option(min=10, help="Of each arm, before anything is decided.")] = 50,
+    outcome: Annotated[
+        str, typer.Option(help="feedback, score:METRIC (of `lakemesh monitor`) or table:CATALOG.SCHEMA.TABLE.")
+    ] = "feedback",
     url: Url = None,
     token: Token = None,
     environment: Deployed = None,
     profile: Profile = None,
     wait: Wait = 0,
 ) -> None:
-    """How the running experiment stands by people's feedback. With --act, as a job does it, what is decided is done."""
+    """How the running experiment stands, by feedback, by scores, or by a table of your own with a session_id and
+    a value from 0 to 1. With --act, as a job does it, what is decided is done."""
+    from lakemesh.evaluation.experiments import Outcomes
     from lakemesh.evaluation.sequential import Rules, decide
 
-    rules = Rules(min_sessions=min_sessions)
+    rules, outcomes = Rules(min_sessions=min_sessions), Outcomes.parse(outcome)
 
     async def look(opened: "Opened") -> tuple[Any, Any, str]:
         from lakemesh.evaluation import experiments
 
-        arms = await experiments.current_arms(opened.promotion, opened.workspace, opened.schema, name)
+        arms = await experiments.current_arms(opened.promotion, opened.workspace, opened.schema, name, outcomes)
         decision = await experiments.act(opened.promotion, name, arms, rules) if act else decide(*arms, rules)
         return *arms, decision
 
@@ -155,6 +166,24 @@ def experiment(
     typer.echo(f"decision: {decision}" + ("" if act or decision == "go_on" else " (--act does it)"))
     if act and decision != "go_on":
         tell(name, url, token, environment, profile, wait)
+
+
+async def passes(suite_file: Path, name: str, version: int) -> bool:
+    """Whether the version passes the suite's gates, tried in place of the prompt in an engine of this process."""
+    from lakemesh.cli.evaluate import show
+    from lakemesh.composition.services import open_services
+    from lakemesh.config.settings import Settings
+    from lakemesh.evaluation.evaluating import bench_of, evaluate
+    from lakemesh.evaluation.suite import read_suite
+    from lakemesh.evaluation.targets import EngineTarget
+
+    suite = read_suite(suite_file)
+    async with open_services(Settings()) as services:
+        bench = bench_of(services.workspace, services.config.current, suite)
+        with services.prompts.trying(services.prompts.get(name, version)):
+            outcome = await evaluate(suite, bench, EngineTarget(services.router))
+    show(outcome)
+    return outcome.passed
 
 
 class Opened:

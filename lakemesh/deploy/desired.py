@@ -22,6 +22,7 @@ from lakemesh.deploy.source import Source
 from lakemesh.deploy.sources import Sources
 from lakemesh.deploy.state import State, load_state
 from lakemesh.errors import ConfigurationInvalid
+from lakemesh.evaluation.production_tables import drift_table, precision_table, scores_table
 from lakemesh.lakehouse.tables import TableSpec
 from lakemesh.memory.tables import forgotten_table, memory_table
 from lakemesh.telemetry.tables import table_specs
@@ -109,9 +110,11 @@ def containers(target: Target) -> Iterator[Resource]:
 
 
 def tables(config: Config) -> list[TableSpec]:
-    """Those the server writes."""
+    """Those the server writes, and those that `lakemesh monitor` does, which alerts look at."""
     memory = config.memory.table
-    return [*table_specs(config.telemetry).values(), memory_table(memory), forgotten_table(memory)]
+    schema = config.telemetry.table("execution_scores").rpartition(".")[0]
+    monitored = [scores_table(schema), drift_table(schema), precision_table(schema)]
+    return [*table_specs(config.telemetry).values(), memory_table(memory), forgotten_table(memory), *monitored]
 
 
 def search_and_models(target: Target) -> Iterator[Resource]:

@@ -3,23 +3,23 @@
 What people correct later is joined back: an execution is scored by what is known of it, again whenever more is known.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
-
-from lakemesh.errors import InvalidRequest, LakemeshError, NotFound
+from lakemesh.errors import InvalidRequest, NotFound
 from lakemesh.evaluation.case_tables import load
 from lakemesh.evaluation.cases import Case, Expectations, digest
+from lakemesh.evaluation.drift import Row, drift_of, embedding_drift, keep_drift
 from lakemesh.evaluation.evaluating import Bench
 from lakemesh.evaluation.judges import Judge
+from lakemesh.evaluation.late_labels import precision_by_day
 from lakemesh.evaluation.observation import Observation, Score, Scorer
+from lakemesh.evaluation.policies import LateLabels
+from lakemesh.evaluation.production_tables import SCORE_COLUMNS, scores_table
 from lakemesh.evaluation.runs import scored
-from lakemesh.evaluation.statistics import centroid_distance, population_stability_index
 from lakemesh.lakehouse.arrow import rows_to_arrow
-from lakemesh.lakehouse.tables import Column, TableSpec
 from lakemesh.lakehouse.workspace import Workspace
 
 EXECUTIONS = """
@@ -33,29 +33,21 @@ LEFT JOIN (
 WHERE e.agent_id = :agent AND e.timestamp >= CAST(:since AS TIMESTAMP) AND e.timestamp < CAST(:until AS TIMESTAMP)
 ORDER BY e.timestamp DESC
 """
-SCORE_COLUMNS = tuple(
-    Column(name, kind)
-    for name, kind in {
-        "execution_id": "STRING", "timestamp": "TIMESTAMP", "scored_at": "TIMESTAMP", "agent_id": "STRING",
-        "metric": "STRING", "identity": "STRING", "value": "DOUBLE", "rationale": "STRING", "error": "STRING",
-        "prompts": "ARRAY<STRING>", "models": "ARRAY<STRING>",
-    }.items()
-)  # fmt: skip
 MAX_EXECUTIONS = 100_000
-MAX_EMBEDDED = 200
-LEAST_FOR_DRIFT = 20
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
     """What a look at production gave. `unseen` executions have no content in telemetry, so nothing but their numbers
-    could be scored; `drift` is by name, against the window before; empty where one of them has too few executions."""
+    could be scored; `drift` is by name, against the window before; empty where one of them has too few executions.
+    `precision` is by day, from labels that came since; `frozen` says by prompt what was taken back, and why."""
 
     executions: int
     scores: int
     unseen: int
     drift: Mapping[str, float]
+    precision: Sequence[Mapping[str, Any]] = ()
+    frozen: Mapping[str, str] = field(default_factory=dict)
 
 
 async def executions(workspace: Workspace, schema: str, agent: str, since: datetime, until: datetime) -> Sequence[Row]:
@@ -96,10 +88,9 @@ async def watch(
     begin = end - timedelta(hours=hours)
     rows = await executions(bench.workspace, bench.schema, agent, begin, end)
     before = await executions(bench.workspace, bench.schema, agent, begin - timedelta(hours=hours), begin)
-    table = f"{bench.schema}.execution_scores"
-    await bench.workspace.tables.create(
-        TableSpec(name=table, columns=SCORE_COLUMNS, comment="Scores of executions in production")
-    )
+    spec = scores_table(bench.schema)
+    table = spec.name
+    await bench.workspace.tables.create(spec)
     done = await already_scored(bench.workspace, table, agent)
     kept: list[dict[str, Any]] = []
     unseen = 0
@@ -118,7 +109,15 @@ async def watch(
     if kept:
         await bench.workspace.tables.append(table, rows_to_arrow(SCORE_COLUMNS, kept))
     drift = {**drift_of(before, rows), **await embedding_drift(bench, before, rows)}
+    await keep_drift(bench, agent, hours, drift)
     return Watched(executions=len(rows), scores=len(kept), unseen=unseen, drift=drift)
+
+
+async def known_precision(labels: LateLabels, bench: Bench, agent: str, hours: float) -> list[dict[str, Any]]:
+    """By day, of the executions of the last hours."""
+    end = datetime.now(UTC)
+    rows = await executions(bench.workspace, bench.schema, agent, end - timedelta(hours=hours), end)
+    return await precision_by_day(labels, bench, agent, rows)
 
 
 async def already_scored(workspace: Workspace, table: str, agent: str) -> set[tuple[str, str, str]]:
@@ -142,46 +141,6 @@ def score_row(row: Row, scorer: Scorer, score: Score) -> dict[str, Any]:
         "prompts": row["prompts"],
         "models": row["models"],
     }
-
-
-def drift_of(before: Sequence[Row], after: Sequence[Row]) -> dict[str, float]:
-    """PSI of what executions are like, and by how much the rates of errors and degraded answers rose."""
-    if min(len(before), len(after)) < LEAST_FOR_DRIFT:
-        return {}
-    measures: dict[str, Callable[[Row], float | None]] = {
-        "latency_ms": lambda row: row["latency_ms"],
-        "confidence": lambda row: row["confidence"],
-        "input_characters": lambda row: None if row["input_data"] is None else len(row["input_data"]),
-        "output_characters": lambda row: None if row["output_data"] is None else len(row["output_data"]),
-    }
-    found: dict[str, float] = {}
-    for name, measure in measures.items():
-        values = [[value for row in rows if (value := measure(row)) is not None] for rows in (before, after)]
-        if min(map(len, values)) >= LEAST_FOR_DRIFT:
-            found[f"{name} (PSI)"] = population_stability_index(*values)
-    rates: dict[str, Callable[[Row], bool]] = {
-        "error rate": lambda row: not row["success"],
-        "degraded rate": lambda row: bool(row["degraded"]),
-    }
-    for name, holds in rates.items():
-        old, new = (sum(map(holds, rows)) / len(rows) for rows in (before, after))
-        found[f"{name} (rise)"] = new - old
-    return found
-
-
-async def embedding_drift(bench: Bench, before: Sequence[Row], after: Sequence[Row]) -> dict[str, float]:
-    """How far the mean embedding of inputs and of outputs moved; nothing where there is no model for it."""
-    found: dict[str, float] = {}
-    for name in ("input_data", "output_data"):
-        texts = [[row[name] for row in rows if row[name]][:MAX_EMBEDDED] for rows in (before, after)]
-        if min(map(len, texts)) < LEAST_FOR_DRIFT:
-            continue
-        try:
-            vectors = [np.asarray((await bench.models.embed(some)).vectors, dtype=float) for some in texts]
-        except LakemeshError:
-            return found
-        found[f"{name.removesuffix('_data')}s (embedding distance)"] = centroid_distance(*vectors)
-    return found
 
 
 async def quality(workspace: Workspace, schema: str, agent: str) -> list[dict[str, Any]]:

@@ -13,8 +13,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
 from lakemesh.errors import InvalidRequest, LakemeshError
 from lakemesh.evaluation.cases import Case, Dataset
 from lakemesh.evaluation.observation import Scorer
@@ -29,7 +27,6 @@ from lakemesh.prompts import PromptStore
 from lakemesh.prompts.sandbox import PromptEnvironment
 from lakemesh.prompts.templates import Prompt, parse_prompt
 
-logger = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 MIN_GAIN = 0.02
@@ -169,10 +166,10 @@ def record_of(case: Case, trial: Trial) -> dict[str, Any]:
 
 
 class QuietLogger:
-    """GEPA's messages, in our log."""
+    """GEPA tells every step; what matters of them is in `candidates.json`."""
 
     def log(self, message: str) -> None:
-        logger.debug("gepa", message=message)
+        pass
 
 
 async def optimize_prompt(

@@ -115,6 +115,13 @@ class Promotion:
         await self._move(name, selection_of(champion), "roll_back", why)
         return champion
 
+    async def freeze(self, name: str, *, why: str) -> int:
+        """Have the champion before this one serve again, whatever experiment runs. The version that serves then.
+        Raises `Conflict` when there is none before."""
+        former = self._former(name, self.champion(name), await self.history(name))
+        await self._move(name, selection_of(former), "freeze", why)
+        return former
+
     def _former(self, name: str, champion: int, moves: Sequence[Move]) -> int:
         """The version behind the newest promotion that made `champion` one."""
         versions = self.versions(name)

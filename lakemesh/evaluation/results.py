@@ -1,9 +1,8 @@
-"""Runs kept in Delta tables, and in MLflow where it is installed."""
+"""Runs kept in Delta tables."""
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from typing import Any
 
 from lakemesh.errors import InvalidRequest, NotFound
@@ -130,19 +129,3 @@ def metrics_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
         )
         for name, identity in identities.items()
     }
-
-
-def log_to_mlflow(run: Run, verdicts: Sequence[Verdict]) -> bool:
-    """The run as a run of MLflow, where `MLFLOW_TRACKING_URI` or its default points; False where MLflow is not
-    installed."""
-    if find_spec("mlflow") is None:
-        return False
-    import mlflow
-
-    with mlflow.start_run(run_name=f"{run.suite.name}-{run.run_id}"):
-        mlflow.set_tags({"lakemesh.run_id": run.run_id, "lakemesh.passed": all(one.passed for one in verdicts)})
-        mlflow.log_params({"agent": run.suite.agent, "dataset": run.dataset.name, "version": run.dataset.version})
-        for name, metric in run.metrics.items():
-            if metric.values:
-                mlflow.log_metric(f"{name}/mean", metric.mean)
-    return True

@@ -301,20 +301,23 @@ class Succeeds(BaseScorer):
 
 class Custom(BaseScorer):
     """A function `module:name` of an installed package or this folder, called as MLflow's scorers are: with `inputs`,
-    `outputs` and `expectations`. It returns a number, a boolean, or an object with `value` and `rationale`; MLflow's
-    own scorers fit as they are."""
+    `outputs` and `expectations`. A class is built with `arguments` first. It returns a number, a boolean, or an object
+    with `value`, `rationale` and `error`; MLflow's own scorers fit as they are."""
 
     type: Literal["custom"] = "custom"
     function: str = Field(pattern=r"^[\w.]+:\w+$")
+    arguments: dict[str, Any] = {}
 
     @cached_property
     def _called(self) -> Any:
+        """Raises `ConfigurationInvalid`. An MLflow scorer is called by its `run`, which passes on what it takes."""
         module, _, name = self.function.partition(":")
         try:
             found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
+            found = found(**self.arguments) if isinstance(found, type) else found
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise ConfigurationInvalid([f"scorer {self.metric}: {error}"]) from None
-        return found() if isinstance(found, type) else found
+        return found.run if hasattr(found, "aggregations") and hasattr(found, "run") else found
 
     async def score(self, case: Case, seen: Observation) -> Score:
         """In a thread: nobody knows what the function does."""
@@ -326,6 +329,8 @@ class Custom(BaseScorer):
     def measure(self, case: Case, seen: Observation) -> Verdict:
         expectations = case.expectations.model_dump(exclude_unset=True)
         given = self._called(inputs=case.inputs, outputs=seen.result, expectations=expectations)
+        if fault := getattr(given, "error", None):
+            raise ValueError(f"it did not measure: {fault}")
         value = getattr(given, "value", given)
         rationale = str(getattr(given, "rationale", None) or "")
         if value in ("yes", "no"):

@@ -10,6 +10,7 @@ from lakemesh.errors import ConfigurationInvalid, NotFound
 from lakemesh.evaluation.cases import Split
 from lakemesh.evaluation.gates import Gate
 from lakemesh.evaluation.judges import JudgeConfig
+from lakemesh.evaluation.policies import FreezePolicy, LateLabels, OptimizePolicy
 from lakemesh.evaluation.scorers import AnyScorer
 from lakemesh.suggestions import did_you_mean
 
@@ -17,7 +18,8 @@ from lakemesh.suggestions import did_you_mean
 class Suite(BaseModel):
     """`dataset` is a JSONL file beside the suite or a table (`catalog.schema.table`, `@version` for an earlier one).
     `splits` and `tags` choose among its cases. Runs stop asking at `max_cost_usd`, of agents and judges together;
-    what was not run then fails every gate."""
+    what was not run then fails every gate. `freeze` and `labels` are for `lakemesh monitor`: when to take a prompt
+    back, and where labels are that come late; `optimize` is for `lakemesh nightly`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,6 +35,9 @@ class Suite(BaseModel):
     seed: int = 0
     scorers: list[AnyScorer | JudgeConfig] = Field(min_length=1)
     gates: list[Gate] = []
+    freeze: list[FreezePolicy] = []
+    labels: LateLabels | None = None
+    optimize: OptimizePolicy | None = None
 
     @field_validator("scorers")
     @classmethod
@@ -44,11 +49,12 @@ class Suite(BaseModel):
         return scorers
 
     @model_validator(mode="after")
-    def _gates_name_metrics(self) -> "Suite":
+    def _rules_name_metrics(self) -> "Suite":
         names = [metric_name(one) for one in self.scorers]
-        for gate in self.gates:
-            if gate.metric not in names:
-                raise ValueError(f"a gate names the metric {gate.metric!r}{did_you_mean(gate.metric, names)}")
+        for kind, rules in (("gate", self.gates), ("freeze policy", self.freeze)):
+            for rule in rules:
+                if rule.metric not in names:
+                    raise ValueError(f"a {kind} names the metric {rule.metric!r}{did_you_mean(rule.metric, names)}")
         return self
 
 

@@ -14,6 +14,8 @@ from lakemesh.composition.services import Services, open_services
 from lakemesh.config.settings import Settings
 from lakemesh.dashboards import dashboards
 from lakemesh.errors import LakemeshError
+from lakemesh.evaluation.production_tables import drift_table, precision_table, scores_table
+from lakemesh.lakehouse.arrow import rows_to_arrow
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.schemas import AgentInput, Identity
@@ -37,6 +39,20 @@ async def work(services: Services) -> None:
         except LakemeshError:
             pass
     assert await services.telemetry.flush()
+    await monitored(services.workspace)
+
+
+async def monitored(workspace: Workspace) -> None:
+    """What `lakemesh monitor` writes."""
+    now = datetime.now(UTC)
+    for table, row in (
+        (scores_table("main.agents"), {"execution_id": "1", "timestamp": now, "scored_at": now, "value": 0.5}),
+        (drift_table("main.agents"), {"timestamp": now, "name": "latency_ms (PSI)", "value": 0.1}),
+        (precision_table("main.agents"), {"day": now.date(), "computed_at": now, "precision_at_top": 0.25}),
+    ):
+        await workspace.tables.create(table)
+        row = {column.name: None for column in table.columns} | {"agent_id": "echo"} | row
+        await workspace.tables.append(table.name, rows_to_arrow(table.columns, [row]))
 
 
 @pytest.fixture(scope="module")

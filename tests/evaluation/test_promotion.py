@@ -1,5 +1,6 @@
 """Optimize, promote, experiment and roll back, by the commands, on a real server and a scripted model."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from typer.testing import CliRunner
 
 from lakemesh.cli.main import app
 from lakemesh.evaluation.cases import Case, write_jsonl
+from lakemesh.lakehouse.arrow import rows_to_arrow
+from lakemesh.lakehouse.embedded import open_workspace
+from lakemesh.lakehouse.tables import Column, TableSpec
 from tests.models.scripted_server import completion
 from tests.models.scripted_thread import says, scripted_model
 from tests.server import running_server, write_config
@@ -100,6 +104,56 @@ def test_a_better_prompt_is_found_proved_promoted_and_taken_back(folder: Path) -
         assert [word for word in moves.split() if word in ACTIONS] == ["pin", "add", "promote", "roll_back"]
 
 
+def orders(folder: Path, worth: list[tuple[str, float]]) -> None:
+    """A business metric of sessions, in a table of one's own."""
+
+    async def write() -> None:
+        workspace = await open_workspace(folder / "home")
+        columns = (Column("session_id", "STRING"), Column("value", "DOUBLE"))
+        await workspace.tables.create(TableSpec(name="main.shop.orders", columns=columns))
+        rows = [{"session_id": session, "value": value} for session, value in worth]
+        await workspace.tables.append("main.shop.orders", rows_to_arrow(columns, rows))
+        await workspace.close()
+
+    asyncio.run(write())
+
+
+def test_a_version_that_fails_the_gate_is_not_promoted(folder: Path) -> None:
+    with scripted_model(answer) as model:
+        config = config_of(folder, model.base_url)
+        (config / "prompts" / "helper_v2.jinja").write_text(RIGHT)
+        command("prompts", "promote", "helper", 1)
+        (config / "prompts" / "helper_v3.jinja").write_text(POOR)
+        assert "failed" in command("prompts", "promote", "helper", 3, "--gate", folder / "suite.yaml", code=1)
+        assert "serves 1" in command("prompts", "list")
+        command("prompts", "promote", "helper", 2, "--gate", folder / "suite.yaml")
+        assert "serves 2" in command("prompts", "list")
+
+
+def test_a_failing_prompt_is_frozen_to_its_former_version(folder: Path) -> None:
+    policy = "freeze: [{prompt: helper, metric: shouts, at_least: 0.9, min_executions: 20}]\n"
+    scorers = "scorers: [{type: regex, name: shouts, pattern: '[A-Z]'}]\n"
+    (folder / "watch.yaml").write_text(f"agent: helper\ndataset: cases.jsonl\n{scorers}{policy}")
+    with scripted_model(answer) as model:
+        config = config_of(folder, model.base_url)
+        (config / "lakemesh.yaml").open("a").write("\ntelemetry: {capture_content: true}\n")
+        (config / "prompts" / "helper_v2.jinja").write_text(RIGHT)
+        command("prompts", "promote", "helper", 2)
+        (config / "prompts" / "helper_v3.jinja").write_text(POOR)
+        command("prompts", "promote", "helper", 3, "--why", "somebody was in a hurry")
+        with running_server(folder / "home", config) as server, httpx.Client(base_url=server.url) as client:
+            for _ in range(25):
+                sent = {"agent_name": "helper", "data": {"message": "hi"}}
+                assert client.post("/api/execute", json=sent).json()["result"]["text"].strip() == "hi"
+        assert "serves 3" in command("prompts", "list"), command("monitor", folder / "watch.yaml")
+        seen = command("monitor", folder / "watch.yaml", "--act")
+        assert "prompt helper frozen to version 2: shouts is 0.000 over 25 executions, less than 0.9" in seen
+        assert "serves 2" in command("prompts", "list")
+        moves = command("sql", "SELECT action, why FROM main.agents.prompt_moves WHERE action = 'freeze'")
+        assert "shouts is 0.000" in moves
+        assert "frozen" not in command("monitor", folder / "watch.yaml", "--act"), "only what it served since counts"
+
+
 def test_no_gain_is_said(folder: Path) -> None:
     with scripted_model(hopeless) as model:
         config = config_of(folder, model.base_url)
@@ -119,13 +173,17 @@ def test_an_experiment_ends_by_itself(folder: Path, challenger_is_good: bool, se
         command("prompts", "split", "helper", 2, "--share", 0.5)
         assert "1 to 50%, 2 to 50%" in command("prompts", "list")
         with running_server(folder / "home", config) as server, httpx.Client(base_url=server.url) as client:
+            arms: dict[int, bool] = {}
             for place in range(60):
                 sent = {"agent_name": "helper", "data": {"message": "hi"}, "session_id": f"s{place}"}
                 found = client.post("/api/execute", json=sent).json()
-                challenged = found["metadata"]["prompts"] == ["helper_v2"]
+                challenged = arms[place] = found["metadata"]["prompts"] == ["helper_v2"]
                 value = 1.0 if challenged == challenger_is_good else 0.0
                 told = {"execution_id": found["metadata"]["execution_id"], "value": value}
                 assert client.post("/api/feedback", json=told).status_code == 204
+        orders(folder, [(f"s{place}", 1.0 if arms[place] == challenger_is_good else 0.0) for place in range(60)])
+        business = command("prompts", "experiment", "helper", "--outcome", "table:main.shop.orders")
+        assert f"challenger: {sum(arms.values())} sessions, mean {float(challenger_is_good):.3f}" in business
         looked = command("prompts", "experiment", "helper", "--min-sessions", 10)
         assert "(--act does it)" in looked, looked
         command("prompts", "experiment", "helper", "--min-sessions", 10, "--act")

@@ -51,7 +51,7 @@ async def test_models_are_versions_that_stay(workspace: Workspace, data: Transac
     assert await model_versions(workspace.volumes) == [1, 2]
     assert await load_model(workspace.volumes, 1) == first
     assert await load_model(workspace.volumes, None) == second
-    assert (first.weights, first.trained_on) == (second.weights, second.trained_on)
+    assert (first.members, first.trained_on) == (second.members, second.trained_on)
     assert 0.5 < first.metrics["auc_roc"] <= 1
     with pytest.raises(Unavailable, match="version 3"):
         await load_model(workspace.volumes, 3)

@@ -75,8 +75,7 @@ class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
             # A transaction of the future would make all that is kept look old.
             self._tell_the_gap(history.newest, facts["time"], context)
             history.add(**facts)
-        contributions = model.contributions(values)
-        score = model.probability(contributions)
+        score, contributions = model.explained(values)
         result = RiskScore(
             score=score,
             model_version=model.version,
