@@ -27,8 +27,8 @@ def nightly(
     at: Annotated[str | None, typer.Option(help="Every day at this time (HH:MM, UTC), until it is ended.")] = None,
     rate: Annotated[float, typer.Option(min=0, max=1, help="The share of executions that judges see.")] = RATE,
 ) -> None:
-    """For every suite of a folder: score what its agent did in the last day, freeze what fails, decide the experiment on
-    its prompt, and look for a better text of it, as the suite says.
+    """For every suite of a folder: score what its agent did in the last day, freeze what fails, decide the experiment
+    on its prompt, and look for a better text of it, as the suite says.
 
     Exit code 1 when one of these could not be done.
     """

@@ -30,6 +30,7 @@ from lakemesh.emulator import (
 from lakemesh.emulator.accounts import Accounts
 from lakemesh.emulator.errors import ApiError, answer_api_error, answer_lakemesh_error
 from lakemesh.emulator.genie import Space
+from lakemesh.emulator.registered_models import RegisteredModels
 from lakemesh.emulator.sql import Sql
 from lakemesh.emulator.state import State
 from lakemesh.errors import LakemeshError
@@ -105,7 +106,7 @@ def create_emulator(
         statements.routes(sql),
         catalog.routes(workspace, unity, grants),
         vector_search.routes(workspace.indexes, grants, state.section("search")),
-        serving.routes(workspace.endpoints, endpoints),
+        serving.routes(workspace.endpoints, endpoints, RegisteredModels(workspace.volumes)),
         genie.routes({space.space_id: space for space in spaces}, sql),
         lakebase.routes(postgres),
         jobs.routes(state.section("jobs")),

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from lakemesh.emulator.errors import ERROR_CODES, ApiError
 from lakemesh.emulator.identity import body_of
+from lakemesh.emulator.registered_models import RegisteredModels
 from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoint, ModelEndpoints
 
@@ -30,7 +31,7 @@ FOUNDATION_MODELS = (
 """Those of the emulator's region; the others a real region may have are not there."""
 
 
-def routes(endpoints: ModelEndpoints, catalog: "EndpointCatalog") -> APIRouter:
+def routes(endpoints: ModelEndpoints, catalog: "EndpointCatalog", registered: RegisteredModels) -> APIRouter:
     router = APIRouter()
     router.include_router(lifecycle_routes(catalog), prefix="/api/2.0/serving-endpoints")
 
@@ -48,6 +49,8 @@ def routes(endpoints: ModelEndpoints, catalog: "EndpointCatalog") -> APIRouter:
     @router.post("/serving-endpoints/{name}/invocations")
     async def invocations(name: str, request: Request) -> Response:
         body = body_of(await request.body())
+        if "dataframe_split" in body or "dataframe_records" in body:
+            return JSONResponse({"predictions": await registered.predict(catalog.get(name), body)})
         if "input" in body:
             return JSONResponse(await embed(endpoint_of(name), body))
         return await complete(endpoint_of(name), body)

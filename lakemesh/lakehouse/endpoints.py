@@ -18,6 +18,7 @@ OFFLINE_MODEL = "offline"
 """What the embedded workspace's stand-in calls itself in what it answers."""
 
 REFUSED_STATUS = frozenset({400, 413, 422})
+NO_ROWS = "This endpoint takes no rows: a model of one's own has to be served by Model Serving."
 MAX_TOKENS = 2**31 - 1
 """More than any model counts to: what is above is a broken endpoint's, and must not break the row it is kept in."""
 
@@ -72,6 +73,12 @@ class ModelEndpoint(Protocol):
 
     async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> EmbeddingAnswer: ...
 
+    async def predict(
+        self, columns: Sequence[str], rows: Sequence[Sequence[float]], *, timeout_seconds: float
+    ) -> list[float]:
+        """One number for each row, of a served model of one's own, such as one that MLflow registered."""
+        ...
+
     async def close(self) -> None:
         """Let go of its connections."""
         ...
@@ -90,6 +97,18 @@ class ModelEndpoints(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def predictions_of(body: Any, rows: int) -> list[float]:
+    """Of an answer in MLflow's form. Raises `EndpointError` when they are not one finite number for each row."""
+    found = body.get("predictions") if isinstance(body, Mapping) else None
+    if not isinstance(found, list) or len(found) != rows or not all(is_finite(one) for one in found):
+        raise EndpointError(f"The endpoint gave no number for each of {rows} rows.", retryable=False)
+    return [float(one) for one in found]
+
+
+def is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def bounded_tokens(count: object) -> int:

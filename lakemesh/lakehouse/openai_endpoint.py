@@ -8,7 +8,14 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lakemesh.lakehouse.endpoints import REFUSED_STATUS, EmbeddingAnswer, EndpointError, Refusal, bounded_tokens
+from lakemesh.lakehouse.endpoints import (
+    NO_ROWS,
+    REFUSED_STATUS,
+    EmbeddingAnswer,
+    EndpointError,
+    Refusal,
+    bounded_tokens,
+)
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -81,6 +88,11 @@ class OpenAIEndpoint:
         if len(vectors) != len(inputs):
             raise EndpointError(f"{len(inputs)} texts got {len(vectors)} vectors.", retryable=False)
         return EmbeddingAnswer(vectors=vectors, model=answer.model or None, input_tokens=tokens)
+
+    async def predict(
+        self, columns: Sequence[str], rows: Sequence[Sequence[float]], *, timeout_seconds: float
+    ) -> list[float]:
+        raise EndpointError(NO_ROWS, http_status=501, retryable=False)
 
     async def close(self) -> None:
         if self._client is not None:

@@ -239,6 +239,19 @@ class ModelClient:
         )
         return Embedded(vectors=vectors, model=wanted)
 
+    async def predict(self, columns: Sequence[str], rows: Sequence[Sequence[float]], *, route: str) -> list[float]:
+        """One number for each row, of a model of one's own behind the route. Retries and falls back as `chat` does."""
+        deadline = current_deadline(DEFAULT_SECONDS)
+        self._choose(route, (), None, "normal", deadline)
+
+        async def ask(attempt: Attempt) -> list[float]:
+            guarded = attempt.endpoint
+            async with guarded.call("predict", attempt):
+                return await guarded.endpoint.predict(columns, rows, timeout_seconds=guarded.timeout_seconds)
+
+        endpoints, config = self.routing.endpoints_of(route), self.routing.config.routes[route]
+        return await first_answer(endpoints, ask, route=route, config=config, deadline=deadline)
+
     def health(self) -> dict[str, Any]:
         """The circuit of each endpoint; degraded when one is not closed."""
         states = {name: guarded.breaker.state for name, guarded in self.routing.endpoints.items()}

@@ -2,35 +2,41 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from lakemesh.agents.base import AgentContext, CriticalPathAgent
-from lakemesh.agents.fraud.features import DAY_SECONDS
+from lakemesh.agents.fraud.features import DAY_SECONDS, FEATURES
 from lakemesh.agents.fraud.history import KEPT_SECONDS, TransactionHistory
 from lakemesh.agents.fraud.risk_model import RiskModel, load_model, model_versions, strongest
 from lakemesh.agents.fraud.schemas import RiskScore, Transaction
 from lakemesh.agents.fraud.tables import newest_transaction, read_between, read_frauds
-from lakemesh.errors import NotFound, Unavailable
+from lakemesh.agents.known_names import KnownNames
+from lakemesh.errors import LakemeshError, NotFound, Unavailable
 from lakemesh.lakehouse.warehouse import Warehouse
 from lakemesh.schemas import AgentInput, AgentOutput
 
 logger = structlog.get_logger(__name__)
 
 CLOCK_SKEW_SECONDS = 300.0
+SERVED_SHARE = 0.8
+"""Of the time left, for the served model; the rest is for an answer without it."""
 
 
 class RiskOptions(BaseModel):
     """`model_version` pins a version; without it the newest serves, looked for every `model_refresh_seconds`. Every
     `labels_refresh_seconds` the history is brought up to what the tables say: new transactions, new frauds.
-    `max_gap_seconds` is how much of the past may be in neither before answers say so."""
+    `max_gap_seconds` is how much of the past may be in neither before answers say so. With a `route` the score is that
+    of the model served behind it, and the file's only explains it; while that is away the file's score stands in, and
+    the answer is degraded."""
 
     model_config = ConfigDict(extra="forbid")
 
     model_version: int | None = Field(default=None, ge=1)
+    route: str | None = None
     top_contributions: int = Field(default=3, ge=0, le=15)
     labels_refresh_seconds: float = Field(default=3_600.0, gt=0)
     model_refresh_seconds: float = Field(default=300.0, gt=0)
@@ -44,6 +50,10 @@ class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
     output_model = RiskScore
     options_model = RiskOptions
     options: RiskOptions
+
+    @classmethod
+    def check_options(cls, options: Any, known: KnownNames) -> list[str]:
+        return [] if options.route is None else known.missing_routes("route", options.route)
 
     async def start(self) -> None:
         """Begin to read the model and the last weeks of transactions; requests wait for them, the server does not."""
@@ -76,12 +86,25 @@ class RiskScorer(CriticalPathAgent[Transaction, RiskScore]):
             self._tell_the_gap(history.newest, facts["time"], context)
             history.add(**facts)
         score, contributions = model.explained(values)
+        if self.options.route is not None:
+            score = await self._served(values, score, context)
         result = RiskScore(
             score=score,
             model_version=model.version,
             contributions=strongest(values, contributions, self.options.top_contributions),
         )
         return AgentOutput(agent_name=self.name, result=result, confidence=max(score, 1.0 - score))
+
+    async def _served(self, values: Sequence[float], otherwise: float, context: AgentContext) -> float:
+        """The served model's probability."""
+        assert self.options.route is not None
+        try:
+            with context.within(SERVED_SHARE):
+                (score,) = await context.models.predict(FEATURES, [values], route=self.options.route)
+            return min(max(score, 0.0), 1.0)
+        except LakemeshError as error:
+            context.degrade(f"served model: {error.detail} The score is that of the model's file.")
+            return otherwise
 
     def _read_soon(self) -> "asyncio.Task[tuple[RiskModel, TransactionHistory]]":
         reading = asyncio.create_task(self._read())

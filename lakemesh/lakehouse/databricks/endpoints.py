@@ -1,16 +1,18 @@
 """Model Serving, through its OpenAI-compatible routes."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from cachetools import TTLCache
 
 from lakemesh.deadline import Deadline
 from lakemesh.lakehouse.databricks.calls import SdkCalls
-from lakemesh.lakehouse.endpoints import EmbeddingAnswer, EndpointError, ModelEndpoint
-from lakemesh.lakehouse.openai_endpoint import OpenAIEndpoint
+from lakemesh.lakehouse.endpoints import EmbeddingAnswer, EndpointError, ModelEndpoint, predictions_of
+from lakemesh.lakehouse.openai_endpoint import OpenAIEndpoint, translate
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -60,6 +62,30 @@ class ServedModel(OpenAIEndpoint):
         except EndpointError as error:
             await self._renew_if_refused(error, started)
         return await super().embed(inputs, timeout_seconds=timeout_seconds)
+
+    async def predict(
+        self, columns: Sequence[str], rows: Sequence[Sequence[float]], *, timeout_seconds: float
+    ) -> list[float]:
+        started = time.monotonic()
+        try:
+            return await self._predict(columns, rows, timeout_seconds)
+        except EndpointError as error:
+            await self._renew_if_refused(error, started)
+        return await self._predict(columns, rows, timeout_seconds)
+
+    async def _predict(
+        self, columns: Sequence[str], rows: Sequence[Sequence[float]], timeout_seconds: float
+    ) -> list[float]:
+        """In MLflow's form (`dataframe_split`)."""
+        body = {"dataframe_split": {"columns": list(columns), "data": [list(row) for row in rows]}}
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                client = await self._open()
+                path = f"/{quote(self._model, safe='')}/invocations"
+                answer: object = await client.post(path, cast_to=object, body=body)
+        except Exception as error:
+            raise translate(error) from error
+        return predictions_of(answer, len(rows))
 
     async def _renew_if_refused(self, error: EndpointError, started: float) -> None:
         """Raises the error unless it is a refusal."""

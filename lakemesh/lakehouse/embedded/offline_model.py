@@ -14,7 +14,7 @@ from typing import Any
 
 from lakemesh.lakehouse.embedded.hashed_embedding import embed_text
 from lakemesh.lakehouse.embedded.schema_instance import instance
-from lakemesh.lakehouse.endpoints import OFFLINE_MODEL, EmbeddingAnswer, EndpointError
+from lakemesh.lakehouse.endpoints import NO_ROWS, OFFLINE_MODEL, EmbeddingAnswer, EndpointError
 
 MODEL = OFFLINE_MODEL
 DIMENSION = 384
@@ -75,6 +75,11 @@ class OfflineEndpoint:
         for delta in deltas:
             yield chunk(whole, {"role": "assistant", **delta}, None)
         yield {**chunk(whole, {}, whole["choices"][0]["finish_reason"]), "usage": whole["usage"]}
+
+    async def predict(
+        self, columns: Sequence[str], rows: Sequence[Sequence[float]], *, timeout_seconds: float
+    ) -> list[float]:
+        raise EndpointError(NO_ROWS, http_status=501, retryable=False)
 
     async def embed(self, inputs: Sequence[str], *, timeout_seconds: float) -> EmbeddingAnswer:
         if len(inputs) > MAX_INLINE_TEXTS:
