@@ -8,10 +8,10 @@ import asyncio
 import json
 import re
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from lakemesh.errors import InvalidRequest, LakemeshError
 from lakemesh.evaluation.cases import Case, Dataset
@@ -165,6 +165,30 @@ def record_of(case: Case, trial: Trial) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A candidate, and its mean score on the validation cases."""
+
+    source: str
+    validation: float
+
+
+class Search(Protocol):
+    """How candidates are looked for: the champion's text comes first of what is found. At most `budget` executions."""
+
+    async def __call__(
+        self,
+        candidates: Candidates,
+        parts: Mapping[str, list[Case]],
+        models: ModelClient,
+        *,
+        route: str,
+        budget: int,
+        folder: Path,
+        seed: int,
+    ) -> list[Found]: ...
+
+
 class QuietLogger:
     """GEPA tells every step; what matters of them is in `candidates.json`."""
 
@@ -181,6 +205,7 @@ async def optimize_prompt(
     calls: int,
     folder: Path,
     seed: int = 0,
+    search: Search | None = None,
 ) -> Optimized:
     """At most `calls` executions of the agent, those for the hold-out included. What is done so far is kept in
     `folder` and gone on from. Raises `InvalidRequest` for a dataset with an empty split or a budget that is too small,
@@ -196,10 +221,14 @@ async def optimize_prompt(
     if budget <= len(parts["validation"]):
         least = calls - budget + len(parts["validation"]) + 1
         raise InvalidRequest(f"{calls} calls are too few for these cases; allow {least} at least.")
-    name, seed_source = candidates.champion.name, candidates.champion.source
-    result = await search(candidates, parts, models, route=route, budget=budget, folder=folder, seed=seed)
-    best = str(result.best_candidate[name])
-    scores = list(result.val_aggregate_scores)
+    seed_source = candidates.champion.source
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    find = search or search_with_gepa
+    tracked = await find(candidates, parts, models, route=route, budget=budget, folder=folder, seed=seed)
+    content = json.dumps([asdict(one) for one in tracked], indent=1, ensure_ascii=False)
+    (folder / "candidates.json").write_text(content, encoding="utf-8")
+    best = max(tracked, key=lambda one: one.validation).source
+    scores = [one.validation for one in tracked]
     before = [value_of(trial) for trial in await candidates.trials(seed_source, parts["holdout"])]
     if best == seed_source or max(scores) <= scores[0]:
         return outcome(candidates, seed_source, before, before, len(scores), "no candidate was better on validation")
@@ -207,7 +236,7 @@ async def optimize_prompt(
     return outcome(candidates, best, before, after, len(scores), None)
 
 
-async def search(
+async def search_with_gepa(
     candidates: Candidates,
     parts: Mapping[str, list[Case]],
     models: ModelClient,
@@ -216,14 +245,13 @@ async def search(
     budget: int,
     folder: Path,
     seed: int,
-) -> Any:
+) -> list[Found]:
     """GEPA's own search, in a thread, since it waits for every answer."""
     try:
         gepa: Any = import_module("gepa")
     except ImportError:
         raise LakemeshError("Optimization needs GEPA: pip install 'lakemesh[evaluation]'.") from None
     adapter = GepaAdapter(candidates.champion.name, candidates, asyncio.get_running_loop())
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     result = await asyncio.to_thread(
         gepa.optimize,
         seed_candidate={candidates.champion.name: candidates.champion.source},
@@ -237,12 +265,11 @@ async def search(
         logger=QuietLogger(),
         seed=seed,
     )
-    tracked = [
-        {"source": text[candidates.champion.name], "validation": score}
+    name = candidates.champion.name
+    return [
+        Found(source=str(text[name]), validation=float(score))
         for text, score in zip(result.candidates, result.val_aggregate_scores, strict=True)
     ]
-    (folder / "candidates.json").write_text(json.dumps(tracked, indent=1, ensure_ascii=False), encoding="utf-8")
-    return result
 
 
 def outcome(

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pydantic
 
 from lakemesh.agents.fraud.features import FEATURES, TransactionTable, compute_features
 from lakemesh.jobs import risk_training
@@ -58,7 +58,7 @@ def test_the_job_learns_the_same_model(tmp_path: Path, monkeypatch) -> None:
         f"runpy.run_path({str(ROOT / 'jobs/train_risk.py')!r}, run_name='__main__')"
     )
     target = tmp_path / "model.json"
-    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    packages = Path(pydantic.__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{packages}", "SPARK_LOCAL_IP": "127.0.0.1", "TZ": "UTC"}
     command = [PYTHON, "-c", program, ROOT, transactions, labels, tmp_path / "kept", target, "4"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, cwd=tmp_path)
