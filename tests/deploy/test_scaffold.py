@@ -45,6 +45,28 @@ def test_its_agents_answer_on_the_embedded_workspace(app: Path) -> None:
         run(app, *command, "config", "check", "--environment", environment)
 
 
+@pytest.mark.parametrize("suite", ["evaluation/assistant.yaml"])
+def test_its_suite_passes_on_the_embedded_workspace(app: Path, suite: str) -> None:
+    said = run(app, sys.executable, "-m", "lakemesh.cli", "evaluate", suite, "--reports", str(app.parent / "reports"))
+    assert "12 cases" in said
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_production_waits_for_what_is_measured_on_staging(app: Path, name: str) -> None:
+    file = app / name if (app / name).exists() else REPOSITORY / name
+    jobs = yaml.safe_load(file.read_text())["jobs"]
+    assert jobs["deploy"]["needs"] == "staging"
+    commands = [step.get("run", "").partition("lakemesh")[2] for step in jobs["staging"]["steps"]]
+    applied, evaluated = (next(n for n, c in enumerate(commands) if word in c) for word in (" apply ", " evaluate "))
+    assert applied < evaluated
+    assert "--environment staging" in commands[evaluated]
+    assert not any("continue-on-error" in step for step in jobs["staging"]["steps"])
+    suite = re.search(r"evaluation/\S+\.yaml", commands[evaluated])
+    assert suite is not None
+    assert (file.parents[2] / suite[0]).is_file()
+    assert "gates:" in (file.parents[2] / suite[0]).read_text()
+
+
 def test_its_code_is_clean(app: Path) -> None:
     ruff = [sys.executable, "-m", "ruff"]
     run(app, *ruff, "check", "--no-cache", ".")
