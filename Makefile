@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: demo serve test lint bench lock clean spark judge judge-clients judge-spark judge-faults judge-dependencies mutants
+.PHONY: demo serve test lint bench lock clean spark judge judge-clients judge-spark judge-evaluation judge-faults judge-dependencies mutants
 
 $(BIN)/lakemesh: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,7 +40,7 @@ FUZZ ?= 2000
 LONG_RUN := LAKEMESH_JUDGE=1 LAKEMESH_SPARK=$(abspath $(SPARK)) LAKEMESH_CHAOS_ROUNDS=$(CHAOS_ROUNDS) \
 	LAKEMESH_KILL_ROUNDS=$(KILL_ROUNDS) LAKEMESH_FUZZ=$(FUZZ)
 
-judge: judge-clients judge-spark judge-faults judge-dependencies
+judge: judge-clients judge-spark judge-evaluation judge-faults judge-dependencies
 
 # Each client in an environment of its own.
 judge-clients: $(BIN)/lakemesh
@@ -51,6 +51,10 @@ judge-clients: $(BIN)/lakemesh
 judge-spark: $(BIN)/lakemesh
 	$(BIN)/python -m tests.judges.within 600 $(MAKE) spark
 	$(LONG_RUN) $(BIN)/python -m pytest -rs tests/spark
+
+# MLflow, DSPy and TextGrad in environments of their own, the demo in a browser, 1,000 simulated experiments of each kind.
+judge-evaluation: $(BIN)/lakemesh
+	$(LONG_RUN) LAKEMESH_EXPERIMENTS=1000 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/evaluation
 
 judge-faults: $(BIN)/lakemesh
 	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \

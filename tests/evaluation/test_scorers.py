@@ -1,7 +1,11 @@
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from sklearn.metrics import accuracy_score
 
 from lakemesh.evaluation.cases import Case
+from lakemesh.evaluation.gates import Gate, check_gates
+from lakemesh.evaluation.metrics import metric_of
 from lakemesh.evaluation.observation import Observation
 from lakemesh.evaluation.runs import scored
 from lakemesh.evaluation.scorers import AnyScorer
@@ -83,3 +87,50 @@ async def test_a_function_scores_and_one_that_fails_leaves_the_case_unmeasured()
     score = await scored(ADAPTER.validate_python(scorer), Case(inputs={}), Observation(result="none"))
     assert score.value is None
     assert "which is no number" in str(score.error)
+
+
+class Feedback:
+    """As MLflow's scorers give it: a judge that was away has an error and no value."""
+
+    def __init__(self, value: object = None, error: object = None) -> None:
+        self.value = value
+        self.error = error
+        self.rationale = None
+
+
+class Away:
+    """Built with arguments, called by `run`, as MLflow's scorers are."""
+
+    aggregations = ("mean",)
+
+    def __init__(self, *, answers: list) -> None:
+        self.answers = answers
+
+    def run(self, *, inputs: dict, outputs: object, expectations: dict) -> object:
+        value = self.answers[inputs["q"]]
+        return Feedback(error="the judge is away") if value is None else Feedback(value=value)
+
+
+async def test_a_scorer_of_mlflows_whose_judge_is_away_leaves_the_case_unmeasured() -> None:
+    scorer = ADAPTER.validate_python(
+        {"type": "custom", "function": f"{__name__}:Away", "arguments": {"answers": ["yes", None, 0.25]}}
+    )
+    scores = [await scored(scorer, Case(inputs={"q": q}), Observation(result="x")) for q in range(3)]
+    assert [score.value for score in scores] == [1.0, None, 0.25]
+    assert "the judge is away" in str(scores[1].error)
+    metric = metric_of(scorer.metric, scorer.identity, [(str(q), score) for q, score in enumerate(scores)])
+    assert (len(metric.values), metric.unmeasured, metric.not_expected) == (2, 1, 0)
+    assert check_gates([Gate(metric="custom", at_least=0.1, min_cases=1)], {"custom": metric})[0].reasons
+
+
+async def test_means_are_scikit_learns_and_tolerances_numpys() -> None:
+    random = np.random.default_rng(3)
+    expected, given = random.integers(0, 4, 300).tolist(), random.integers(0, 4, 300).tolist()
+    exact = [await value({"type": "exact"}, {"output": e}, g) for e, g in zip(expected, given, strict=True)]
+    assert np.mean(exact) == pytest.approx(accuracy_score(expected, given))
+    numbers = random.normal(0, 100, 300)
+    near = numbers + random.normal(0, 1, 300)
+    for relative, absolute in ((0.0, 0.5), (0.01, 0.0)):
+        scorer = {"type": "numeric", "relative": relative, "absolute": absolute}
+        ours = [await value(scorer, {"output": e}, g) for e, g in zip(numbers.tolist(), near.tolist(), strict=True)]
+        assert ours == np.isclose(near, numbers, rtol=relative, atol=absolute).astype(float).tolist()
