@@ -57,12 +57,14 @@ def test_the_job_learns_the_same_model(tmp_path: Path, monkeypatch) -> None:
         "from lakemesh.jobs import risk_training; risk_training.TREES = 8;"
         f"runpy.run_path({str(ROOT / 'jobs/train_risk.py')!r}, run_name='__main__')"
     )
-    target = tmp_path / "model.json"
+    volume = tmp_path / "models"
+    volume.mkdir()
+    (volume / "risk_v3.json").touch()
     packages = Path(pydantic.__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{packages}", "SPARK_LOCAL_IP": "127.0.0.1", "TZ": "UTC"}
-    command = [PYTHON, "-c", program, ROOT, transactions, labels, tmp_path / "kept", target, "4"]
+    command = [PYTHON, "-c", program, ROOT, transactions, labels, tmp_path / "kept", volume]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3_000:]
     monkeypatch.setattr(risk_training, "TREES", 8)
     ours = train(data, split_before(int(data.time.max())), 4, kinds=risk_training.KINDS)
-    assert json.loads(target.read_text()) == json.loads(ours.model_dump_json(exclude_none=True))
+    assert json.loads((volume / "risk_v4.json").read_text()) == json.loads(ours.model_dump_json(exclude_none=True))
