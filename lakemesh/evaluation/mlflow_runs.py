@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from lakemesh.errors import LakemeshError
 from lakemesh.evaluation.cases import Case
 from lakemesh.evaluation.gates import Verdict
 from lakemesh.evaluation.observation import Score
@@ -16,9 +17,19 @@ MAX_TRIALS = 10_000
 
 def log_to_mlflow(run: Run, verdicts: Sequence[Verdict]) -> str | None:
     """The id of MLflow's run, where `MLFLOW_TRACKING_URI` or its default points; None where MLflow is not installed.
-    Its metrics are `<metric>/mean`, over cases as in our gates; a metric that no case was measured by is missing."""
+    Its metrics are `<metric>/mean`, over cases as in our gates; one that no case was measured by is missing. Raises
+    `LakemeshError` when MLflow does not take it."""
     if find_spec("mlflow") is None:
         return None
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return logged(run, verdicts)
+    except (MlflowException, ImportError) as error:  # mlflow-skinny lacks what some stores need
+        raise LakemeshError(f"MLflow did not take the run, which is in our tables: {error}") from None
+
+
+def logged(run: Run, verdicts: Sequence[Verdict]) -> str:
     import mlflow
 
     cases = {case.key: case for case in run.dataset.cases}

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 from lakemesh.agents.fraud.features import FEATURES
 from lakemesh.agents.fraud.risk_model import RiskModel
 
 
-class ServedRiskModel(PythonModel):  # type: ignore[misc]
+class ServedRiskModel(PythonModel):
     """Reads the model's file, and scores rows of features."""
 
     def load_context(self, context: Any) -> None:

@@ -21,7 +21,7 @@ def optimize(bench: Workbench) -> list[str]:
         tried = bench.try_on(str(text), bench.by_key[case])
         return {"value": tried.value, "text": tried.text}
 
-    @scorer  # type: ignore[untyped-decorator]
+    @scorer
     def value(outputs: dict[str, Any]) -> float:
         return float(outputs["value"])
 

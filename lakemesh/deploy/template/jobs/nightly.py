@@ -8,7 +8,9 @@ import sys
 def main(source: str, *environment: str) -> None:
     os.chdir(source)
     sys.path.insert(0, source)
-    os.environ.update(pair.split("=", 1) for pair in environment)
+    for pair in environment:
+        name, _, value = pair.partition("=")
+        os.environ[name] = value
     import asyncio
     from pathlib import Path
 
