@@ -89,7 +89,7 @@ def demo_optimize(home: Path, console: Console) -> None:
     from lakemesh.cli import optimize_demo
 
     clear(home)
-    console.print(f"report in {asyncio.run(optimize_demo.run(home, console))}")
+    console.print(f"report in {asyncio.run(optimize_demo.run(home, console, server))}")
 
 
 def load(file: Path | None, seed: int, console: Console) -> tuple["TransactionTable", str]:

@@ -6,7 +6,8 @@ the door, and the experiment that ends by itself.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,8 +187,11 @@ def contentment(case: Case, text: str) -> float:
     return sum(fact in text for fact in facts) / len(facts)
 
 
-async def walk(home: Path, url_of_model: str, suite_file: Path, console: Console) -> Path:
-    from lakemesh.cli.demo import server
+Serve = Callable[..., AbstractContextManager[int]]
+"""Runs a server on a home and gives its port."""
+
+
+async def walk(home: Path, suite_file: Path, console: Console, server: Serve) -> Path:
     from lakemesh.composition.services import open_services
     from lakemesh.config.settings import Settings
     from lakemesh.evaluation.evaluating import bench_of
@@ -215,6 +219,7 @@ async def walk(home: Path, url_of_model: str, suite_file: Path, console: Console
     return write_story(home / "report.html", demo.story)
 
 
-async def run(home: Path, console: Console) -> Path:
+async def run(home: Path, console: Console, server: Serve) -> Path:
+    """The report's path."""
     async with desk.scripted_endpoint() as url:
-        return await walk(home, url, write_files(home, url), console)
+        return await walk(home, write_files(home, url), console, server)
