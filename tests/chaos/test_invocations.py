@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,10 @@ from tests.chaos.rounds import ROUNDS
 from tests.invocations.test_invocations import AGENTS
 from tests.server import write_config
 
+LEASE_SECONDS = 1
 LEASE = (
-    "invocations: {default_agent: worker, lease_seconds: 1, max_attempts: 50, retry_seconds: 0.05, park_seconds: 0.1}"
+    f"invocations: {{default_agent: worker, lease_seconds: {LEASE_SECONDS}, max_attempts: 50, retry_seconds: 0.05,"
+    " park_seconds: 0.1}"
 )
 LOAD = 20
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -138,6 +141,13 @@ def check(clients: Clients, database: str) -> None:
             "SELECT id::text, status, events, (SELECT count(*) FROM lakemesh.invocation_events"
             " WHERE invocation = number AND type IN ('completed', 'failed')) FROM lakemesh.invocations"
         ).fetchall()
+        stale, again = connection.execute(
+            "SELECT count(*) FILTER (WHERE attempt < former), count(*) FILTER (WHERE attempt > former) FROM (SELECT"
+            " attempt, lag(attempt) OVER (PARTITION BY invocation ORDER BY sequence) AS former"
+            " FROM lakemesh.invocation_events) AS events"
+        ).fetchone() or (None, None)
+    assert stale == 0, "a worker wrote after another had taken over"
+    sys.stderr.write(f"{len(clients.seen)} accepted, taken over {again} times so far\n")
     stored = {row[0]: row[1:] for row in rows}
     for name, seen in clients.seen.items():
         status, count, ends = stored[name]
@@ -146,7 +156,7 @@ def check(clients: Clients, database: str) -> None:
         assert seen[-1][1] == "completed"
 
 
-@pytest.mark.parametrize("fault", ["servers", "postgres", "connections"])
+@pytest.mark.parametrize("fault", ["servers", "postgres", "connections", "pause"])
 def test_what_was_accepted_ends_once(processes: list[Process], database: str, fault: str) -> None:
     clients = Clients(processes)
     for number in range(ROUNDS):
@@ -165,6 +175,8 @@ async def one_round(clients: Clients, strike: Callable[[], None]) -> None:
 def strike(fault: str, processes: list[Process], database: str, number: int) -> None:
     if fault == "connections":
         cut_connections(database)
+    elif fault == "pause":
+        pause(processes[number % len(processes)])
     elif fault == "postgres":
         folder = Path(re.search(r"host=([^&]+)", database)[1].replace("%2F", "/"))  # type: ignore[index]
         kill_postgres(folder)
@@ -172,6 +184,13 @@ def strike(fault: str, processes: list[Process], database: str, number: int) -> 
         victim = processes[number % len(processes)]
         victim.kill()
         victim.start()
+
+
+def pause(victim: Process) -> None:
+    """For longer than its lease: when it goes on, others have taken over what it still believes to run."""
+    victim.process.send_signal(signal.SIGSTOP)
+    time.sleep(2.5 * LEASE_SECONDS)
+    victim.process.send_signal(signal.SIGCONT)
 
 
 def kill_postgres(folder: Path) -> None:
