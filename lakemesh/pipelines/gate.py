@@ -7,9 +7,10 @@ the lists (`gate_lists`) is refused by rule and line; `record` then reads the gr
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from lakemesh.errors import PermissionDenied
 from lakemesh.pipelines.gate_lists import (
     ARGUMENTS,
     CREATING,
@@ -54,6 +55,18 @@ def judge(code: str) -> list[Refusal]:
     if fault := fault_of_size(tree):
         return [fault]
     return list(Judge().module(tree))
+
+
+def code_of(files: Mapping[str, str]) -> dict[str, str]:
+    """What an engine imports, of a pipeline's files."""
+    return {path: text for path, text in files.items() if path.startswith("transformations/") and path.endswith(".py")}
+
+
+def require_judged(files: Mapping[str, str]) -> None:
+    """Raises `PermissionDenied` for the first module that the gate refuses."""
+    for path, code in files.items():
+        if path.endswith(".py") and (refusals := judge(code)):
+            raise PermissionDenied(f"{path}, {refusals[0]}")
 
 
 def fault_of_text(code: str) -> Refusal | None:

@@ -2,6 +2,7 @@
 """What a model may have written: everything hostile is refused, and nothing of an untouched pipeline."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -149,16 +150,31 @@ def test_an_attack_in_any_place_of_a_pipeline_is_refused() -> None:
     assert [attack for attack in attacks if not judge(HEAD + attack)] == []
 
 
-def test_public_collections_of_attacks_are_refused() -> None:
-    """Python that others wrote to try scanners: where `LAKEMESH_HOSTILE_PYTHON` says it is (bandit's examples, say)."""
+def spliced(payload: str) -> list[str]:
+    """The payload as a module, and in the places of a pipeline that would be run or read as SQL."""
+    inner = "\n".join(f"    {line}" for line in payload.splitlines())
+    text = repr(payload)
+    return [
+        payload,
+        HEAD + payload,
+        f'{HEAD}@dp.table(name="t")\ndef t():\n{inner}\n    return spark.read.table("a")\n',
+        f'{HEAD}@dp.table(name="t")\n@dp.expect("r", {text})\ndef t():\n    return spark.read.table("a")\n',
+        f'{HEAD}@dp.table(name="t")\ndef t():\n    return spark.sql({text})\n',
+        f'{HEAD}@dp.table(name="t")\ndef t():\n    return spark.read.table("a").selectExpr({text})\n',
+        f'{HEAD}@dp.table(name={text})\ndef t():\n    return spark.read.table("a")\n',
+        f'{HEAD}@dp.table(name="t")\ndef t():\n    return spark.read.format("json").load({text})\n',
+        f"{HEAD}dp.create_streaming_table(name={text})\n",
+    ]
+
+
+def test_public_collections_of_attacks_are_refused_wherever_they_are_put() -> None:
+    """Python that others wrote to try scanners and agents (bandit's examples, guarddog's samples, RedCode-Exec), in the
+    folder that `LAKEMESH_HOSTILE_PYTHON` names."""
     folder = os.environ.get("LAKEMESH_HOSTILE_PYTHON")
     if not folder:
         pytest.skip("LAKEMESH_HOSTILE_PYTHON names a folder of hostile Python")
-    from pathlib import Path
-
-    passed = [
-        path
-        for path in Path(folder).rglob("*.py")
-        if path.stat().st_size and not judge(path.read_text(errors="replace"))
-    ]
+    payloads = [(path, path.read_text(errors="replace")) for path in Path(folder).rglob("*.py")]
+    attacks = [(path, attack) for path, text in payloads if text.strip() for attack in spliced(text)]
+    passed = [(path.name, attack[:300]) for path, attack in attacks if not judge(attack)]
+    assert len(attacks) > 1_000
     assert passed == []

@@ -59,10 +59,16 @@ def test_comments_cannot_leave_their_quotes() -> None:
 def test_ruff_finds_nothing(tmp_path: Path) -> None:
     for path, code in render(sales()).items():
         (tmp_path / Path(path).name).write_text(code)
+    require_clean(tmp_path)
+
+
+def require_clean(folder: Path) -> None:
     ruff = shutil.which("ruff", path=str(Path(sys.executable).parent)) or shutil.which("ruff")
     assert ruff, "ruff is a development dependency"
     found = subprocess.run(
-        [ruff, "check", "--isolated", "--config", 'builtins=["spark"]', tmp_path], capture_output=True, text=True
+        [ruff, "check", "--isolated", "--no-cache", "--config", 'builtins=["spark"]', folder],
+        capture_output=True,
+        text=True,
     )
     assert found.returncode == 0, found.stdout
 
@@ -81,9 +87,10 @@ TYPES = st.sampled_from(
 
 @st.composite
 def definitions(draw: st.DrawFn) -> PipelineDefinition:
-    names = draw(st.lists(IDENTIFIERS, min_size=7, max_size=12, unique_by=str.lower))
-    columns = [{"name": name, "type": draw(TYPES)} for name in names[5:]]
-    first, second = names[5], names[6]
+    names = draw(st.lists(IDENTIFIERS, min_size=11, max_size=16, unique_by=str.lower))
+    columns = [{"name": name, "type": draw(TYPES), "pii": draw(st.booleans())} for name in names[9:]]
+    columns[1]["type"] = draw(st.sampled_from(["BIGINT", "STRING", "DECIMAL(18,2)", "TIMESTAMP", "DOUBLE"]))
+    first, second = names[9], names[10]
     comment = " ".join(character for character in draw(TEXT) if character.isprintable())
     kafka = draw(st.booleans())
     place = {"brokers": "b:9092", "topic": "t"} if kafka else {"path": "/Volumes/a/b/c/d"}
@@ -99,28 +106,53 @@ def definitions(draw: st.DrawFn) -> PipelineDefinition:
         {"name": "r_one", "condition": f"`{first}` IS NOT NULL", "action": draw(actions)},
         {"name": "r_two", "condition": f"`{second}` <> '{literal}' OR `{first}` = 1", "action": draw(actions)},
     ]
-    listed = [{"name": column["name"]} for column in columns]
+    plain = [{"name": column["name"]} for column in columns]
+    listed = [{"name": column["name"], "pii": draw(st.sampled_from(["keep", "hash", "mask"]))} for column in columns]
+    other = {"name": names[5], "format": "parquet", "path": "/Volumes/a/b/c/e", "columns": columns}
+    snapshots = {"name": names[6], "format": "csv", "path": "/Volumes/a/b/c/f", "columns": columns, "streaming": False,
+                 "snapshots": True}  # fmt: skip
+    grouped = [{"name": first, "expression": f"`{names[2]}`.`{first}`"},
+               {"name": "n_rows", "expression": "count(*)"}]  # fmt: skip
+    joins = [{"dataset": names[3], "on": f"`{names[2]}`.`{first}` = `{names[3]}`.`{first}`",
+              "how": draw(st.sampled_from(["inner", "left"]))}]  # fmt: skip
     datasets: list[dict[str, Any]] = [
         {"name": names[1], "layer": "bronze", "kind": "streaming_table", "input": names[0], "comment": comment,
-         "columns": draw(st.sampled_from([[], listed]))},
+         "columns": plain, "append": draw(st.sampled_from([[], [names[5]]]))},
         {"name": names[2], "layer": "silver", "kind": "streaming_table", "input": names[1], "columns": listed,
          "rules": draw(st.sampled_from([[], rules])), "deduplicate": draw(st.booleans()), "keys": [first],
          "where": draw(st.sampled_from([None, f"`{first}` > 3"])), "cluster_by": [second]},
         {"name": names[3], "layer": "silver", "kind": "streaming_table", "input": names[2],
          "change_data": {"keys": [first], "sequence_by": second, "scd_type": draw(st.sampled_from([1, 2]))}},
         {"name": names[4], "layer": "gold", "kind": "materialized_view", "input": names[2], "group_by": [first],
-         "columns": [{"name": first}, {"name": "n_rows", "expression": "count(*)"}]},
+         "joins": draw(st.sampled_from([[], joins])),
+         "columns": [{**column, "pii": "keep"} for column in grouped]},
+        {"name": names[7], "layer": "bronze", "kind": "materialized_view", "input": names[6]},
+        {"name": names[8], "layer": "bronze", "kind": "streaming_table", "input": names[7],
+         "change_data": {"keys": [first], "from_snapshots": True, "scd_type": draw(st.sampled_from([1, 2]))}},
+        {"name": "a_view", "layer": "silver", "kind": "temporary_view", "input": names[1], "columns": listed},
     ]  # fmt: skip
-    return parse_definition({"name": "p", "sources": [source], "datasets": datasets})
+    sinks = [{"name": "a_sink", "input": names[2], "brokers": "b:9092", "topic": "t", "key": first}]
+    given = {"name": "p", "sources": [source, other, snapshots], "datasets": datasets}
+    return parse_definition({**given, "sinks": draw(st.sampled_from([[], sinks]))})
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(definitions())
-def test_random_definitions_render_to_code_of_the_same_graph(definition: PipelineDefinition) -> None:
-    if any(fault.level == "error" for fault in check(definition)):
-        return
-    files = render(definition)
-    for path, code in files.items():
-        compile(code, path, "exec")
-        assert judge(code) == []
-    assert record(files) == graph_of(definition)
+def test_random_definitions_render_to_code_of_the_same_graph(tmp_path: Path) -> None:
+    rendered = 0
+
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(definitions())
+    def render_one(definition: PipelineDefinition) -> None:
+        nonlocal rendered
+        if any(fault.level == "error" for fault in check(definition)):
+            return
+        rendered += 1
+        files = render(definition)
+        for path, code in files.items():
+            compile(code, path, "exec")
+            assert judge(code) == []
+            (tmp_path / f"{rendered}_{Path(path).name}").write_text(code)
+        assert record(files) == graph_of(definition)
+
+    render_one()
+    assert rendered >= EXAMPLES / 2
+    require_clean(tmp_path)

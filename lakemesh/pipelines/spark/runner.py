@@ -1,14 +1,18 @@
 # mypy: ignore-errors
-"""Dry-run and run of one pipeline: `python runner.py FOLDER` in Spark's environment, in a process without secrets.
+"""Pipelines on one Spark that stays: `python runner.py FOLDER` in Spark's environment, in a process without secrets.
 
-`FOLDER/proof.json` says what to do; the answer is one line of JSON on standard output.
+Each line of standard input is a folder whose `job.json` says what to do; the answer is one line of JSON on standard
+output. When standard input ends, this process and the Java that it started end.
 """
 
 import importlib.util
 import json
 import os
+import shutil
+import signal
 import stat
 import sys
+import time
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -56,41 +60,59 @@ def failure(error):
     return {"error": name or type(error).__name__, "message": str(error)[:2_000]}
 
 
-def register(spark, graph, folder, proof):
+def register(spark, shim, graph, folder, job):
     from pyspark.pipelines.add_pipeline_analysis_context import add_pipeline_analysis_context
     from pyspark.pipelines.block_session_mutations import block_session_mutations
     from pyspark.pipelines.graph_element_registry import graph_element_registration_context
     from pyspark.pipelines.spark_connect_graph_element_registry import SparkConnectGraphElementRegistry
 
+    shim.begin(job["places"])
+    context = add_pipeline_analysis_context(spark=spark, dataflow_graph_id=graph, flow_name=None)
     with graph_element_registration_context(SparkConnectGraphElementRegistry(spark, graph)):
-        for path in proof["modules"]:
+        for path in job["modules"]:
             spec = importlib.util.spec_from_file_location(Path(path).stem, folder / path)
             module = importlib.util.module_from_spec(spec)
             module.__dict__["spark"] = spark
-            with (
-                add_pipeline_analysis_context(spark=spark, dataflow_graph_id=graph, flow_name=None),
-                block_session_mutations(),
-            ):
+            with context, block_session_mutations():
                 spec.loader.exec_module(module)
+            context = add_pipeline_analysis_context(spark=spark, dataflow_graph_id=graph, flow_name=None)
+        with context, block_session_mutations():
+            shim.end()
 
 
-def prove(spark, folder, proof):
+def run_once(spark, shim, folder, job, answer, *, dry):
     from pyspark.pipelines.spark_connect_pipeline import create_dataflow_graph, start_run
 
-    answer = {"events": [], "tables": {}}
-    for step in ("dry_run", "run"):
-        graph = create_dataflow_graph(spark, default_catalog=None, default_database=proof["schema"], sql_conf={})
-        register(spark, graph, folder, proof)
-        events = start_run(
-            spark, graph, full_refresh=[], full_refresh_all=True, refresh=[], dry=step == "dry_run",
-            storage=(folder / "storage").as_uri(),
-        )  # fmt: skip
-        for result in events:
-            if "pipeline_event_result" in result:
-                answer["events"].append(result["pipeline_event_result"].event.message[:500])
-        answer[step] = "completed"
-    for name in proof["tables"]:
-        rows = spark.read.table(f"{proof['schema']}.{name}")
+    graph = create_dataflow_graph(spark, default_catalog=None, default_database=job["schema"], sql_conf={})
+    register(spark, shim, graph, folder, job)
+    events = start_run(
+        spark, graph, full_refresh=[], full_refresh_all=True, refresh=[], dry=dry,
+        storage=(folder / "storage").as_uri(),
+    )  # fmt: skip
+    for result in events:
+        if "pipeline_event_result" in result:
+            event = result["pipeline_event_result"].event
+            answer["events"].append({"at": event.timestamp.ToMilliseconds(), "message": event.message[:500]})
+
+
+def carry_out(spark, shim, folder, job):
+    """Events, the rows of each table (or a Parquet folder of them), and how many rows met each expectation."""
+    answer = {"events": [], "tables": {}, "expectations": []}
+    for step in job["steps"]:
+        started = time.monotonic()
+        run_once(spark, shim, folder, job, answer, dry=step == "dry_run")
+        answer[step] = time.monotonic() - started
+    if "run" not in job["steps"]:
+        return answer
+    spark.sql(f"USE {job['schema']}").collect()
+    answer["expectations"] = shim.counts()
+    for name in job["tables"] if job["tables"] is not None else shim.tables:
+        rows = spark.read.table(f"{job['schema']}.{name}")
+        if job["output"] == "parquet":
+            place = folder / "out" / name
+            rows.coalesce(1).write.parquet(str(place))
+            answer["tables"][name] = {"folder": str(place)}
+            continue
         answer["tables"][name] = {
             "columns": rows.columns,
             "rows": [[plain(value) for value in row] for row in rows.limit(MOST_ROWS).collect()],
@@ -98,29 +120,42 @@ def prove(spark, folder, proof):
     return answer
 
 
-def main(folder):
-    os.environ.update(SPARK_LOCAL_IP="127.0.0.1", TZ="UTC", JAVA_HOME=str(java_home(folder / "java")))
+def answer_to(spark, shim, home, folder):
+    job = json.loads((folder / "job.json").read_text())
+    spark.sql(f"CREATE SCHEMA IF NOT EXISTS {job['schema']}").collect()
+    try:
+        return carry_out(spark, shim, folder, job)
+    except Exception as error:  # noqa: BLE001  # whatever ends a job is its answer
+        return failure(error)
+    finally:
+        spark.sql("USE default").collect()
+        spark.sql(f"DROP SCHEMA IF EXISTS {job['schema']} CASCADE").collect()
+        shutil.rmtree(home / "warehouse" / f"{job['schema']}.db", ignore_errors=True)
+
+
+def session(home):
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.remote("local[1]")
+    for name, value in {**SETTINGS, "spark.sql.warehouse.dir": str(home / "warehouse")}.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def main(home):
+    os.environ.update(SPARK_LOCAL_IP="127.0.0.1", TZ="UTC", JAVA_HOME=str(java_home(home / "java")))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed is no answer
-    os.chdir(folder)
-    proof = json.loads((folder / "proof.json").read_text())
-    try:
-        from pyspark.sql import SparkSession
+    os.chdir(home)
+    spark = session(home)
+    sys.path.insert(0, str(Path(__file__).parent))
+    from shim import Shim
 
-        builder = SparkSession.builder.remote("local[1]")
-        for name, value in {**SETTINGS, "spark.sql.warehouse.dir": str(folder / "warehouse")}.items():
-            builder = builder.config(name, value)
-        spark = builder.getOrCreate()
-        spark.sql(f"CREATE SCHEMA IF NOT EXISTS {proof['schema']}").collect()
-        sys.path.insert(0, str(Path(__file__).parent))
-        from shim import Shim
-
-        Shim(spark, proof["places"]).install()
-        answer = prove(spark, folder, proof)
-    except Exception as error:  # noqa: BLE001  # whatever ends the proof is its answer
-        answer = failure(error)
-    print(json.dumps(answer), file=answers, flush=True)
-    os._exit(0)  # the engine's threads do not hold the answer up
+    shim = Shim(spark)
+    shim.install()
+    for line in sys.stdin:
+        print(json.dumps(answer_to(spark, shim, home, Path(line.strip()))), file=answers, flush=True)
+    os.killpg(0, signal.SIGKILL)  # Java does not end with its parent
 
 
 if __name__ == "__main__":
