@@ -22,6 +22,9 @@ def workspace(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Another name the emulator is reached by; repeatable.")
     ] = None,
+    spark: Annotated[Path, typer.Option(envvar="LAKEMESH_SPARK", help="Where `make spark` put Spark.")] = Path(
+        ".cache/spark"
+    ),
     latency_ms: Annotated[float, typer.Option(min=0, help="Added to every request.")] = 0.0,
 ) -> None:
     """Serve the embedded workspace over the REST API that the Databricks SDKs and tools speak."""
@@ -43,7 +46,9 @@ def workspace(
         opened = await open_workspace(home)
         try:
             names = [*(allow_host or ()), *(() if host in ("0.0.0.0", "::") else (host,))]  # noqa: S104 (compared)
-            app = create_emulator(opened, home=home, accounts=accounts, hosts=names, latency_seconds=latency_ms / 1_000)
+            app = create_emulator(
+                opened, home=home, accounts=accounts, hosts=names, latency_seconds=latency_ms / 1_000, spark=spark
+            )
             config = uvicorn.Config(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=STOP_SECONDS)
             await uvicorn.Server(config).serve()
         finally:

@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from lakemesh.agents.base import AgentServices
+from lakemesh.composition.pipelines import with_pipelines
 from lakemesh.config.a2a import PeerConfig
 from lakemesh.config.change import Change, Replacement
 from lakemesh.config.schema import Config
@@ -172,6 +173,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         workspace = await open_workspace(settings)
         stack.push_async_callback(workspace.close)
+        if settings.spark.exists():
+            workspace = await stack.enter_async_context(with_pipelines(workspace, settings))
         config_store = ConfigStore(
             settings.config,
             settings.environment,

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("LAKEMESH_LAKEBASE_ENDPOINT", "LAKEBASE_AUTOSCALING_ENDPOINT"),
         description="an autoscaling Lakebase endpoint: projects/<p>/branches/<b>/endpoints/<e>",
     )
+    spark: Path = Field(default=Path(".cache/spark"), description="where `make spark` put Spark, for pipelines")
     vector_search_endpoint: str = Field(default="lakemesh", description="the search endpoint that serves the indexes")
 
     @property

@@ -21,6 +21,8 @@ from lakemesh.emulator import (
     jobs,
     lakebase,
     permissions,
+    pipelines,
+    repos,
     secrets,
     serving,
     statements,
@@ -34,7 +36,10 @@ from lakemesh.emulator.registered_models import RegisteredModels
 from lakemesh.emulator.sql import Sql
 from lakemesh.emulator.state import State
 from lakemesh.errors import LakemeshError
+from lakemesh.lakehouse.embedded.workspace_files import FolderFiles
 from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.pipelines.local import LocalPipelines
+from lakemesh.pipelines.spark.process import Spark
 
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 UNKEPT_PATHS = ("/api/2.0/fs/", "/serving-endpoints/", "/emulator/")
@@ -50,11 +55,13 @@ def create_emulator(
     spaces: Sequence[Space] = (),
     latency_seconds: float = 0.0,
     warehouse_start_seconds: float = 0.0,
+    spark: Path = Path(".cache/spark"),
 ) -> FastAPI:
     """A workspace's REST API over the embedded `workspace`, which stays the caller's to close, and whose folder is
     `home`: what the API knows besides is kept there.
 
     `hosts` are names it is reached by besides loopback's.
+    Pipelines run in the Spark environment `spark` (`make spark`), and fail without it.
     `latency_seconds` is added to every request; the first statement waits `warehouse_start_seconds` more.
     """
     state = State(home)
@@ -70,6 +77,13 @@ def create_emulator(
     client = httpx.AsyncClient(timeout=app_proxy.TIMEOUT_SECONDS)
     record = faults.Record(latency_seconds)
     postgres = lakebase.Lakebase(home, state.section("lakebase"))
+    local = LocalPipelines(
+        state.section("pipelines"),
+        files=FolderFiles(home / "workspace-files"),
+        workspace=workspace,
+        spark=Spark(spark),
+        save=state.save,
+    )
     sql = statements.Statements(Sql(workspace, unity, grants), start_seconds=warehouse_start_seconds)
 
     @asynccontextmanager
@@ -77,6 +91,7 @@ def create_emulator(
         await deployed.resume()
         yield
         sql.close()
+        await local.close()
         await postgres.close()
         await deployed.close()
         await client.aclose()
@@ -110,6 +125,8 @@ def create_emulator(
         genie.routes({space.space_id: space for space in spaces}, sql),
         lakebase.routes(postgres),
         jobs.routes(state.section("jobs")),
+        pipelines.routes(local),
+        repos.routes(state.section("repos"), tree),
         workspace_files.routes(tree),
         apps.routes(deployed),
         app_proxy.routes(tokens, deployed.app, deployed.process, client),

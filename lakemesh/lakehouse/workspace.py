@@ -10,10 +10,12 @@ from lakemesh.lakehouse.functions import Functions
 from lakemesh.lakehouse.genie import Genie
 from lakemesh.lakehouse.indexes import Indexes
 from lakemesh.lakehouse.jobs import Jobs
+from lakemesh.lakehouse.pipelines import Pipelines
 from lakemesh.lakehouse.secrets import Secrets
 from lakemesh.lakehouse.tables import Tables
 from lakemesh.lakehouse.volumes import Volumes
 from lakemesh.lakehouse.warehouse import Warehouse
+from lakemesh.lakehouse.workspace_files import GitFolders, WorkspaceFiles
 from lakemesh.schemas import Identity
 
 
@@ -36,6 +38,9 @@ class Workspace:
     functions: Functions | None = None
     genie: Genie | None = None
     jobs: Jobs | None = None
+    pipelines: Pipelines | None = None
+    files: WorkspaceFiles | None = None
+    git_folders: GitFolders | None = None
     secrets: Secrets | None = None
     directory: Directory | None = None
     database: Database | None = None

@@ -130,10 +130,12 @@ def ports(
     from lakemesh.lakehouse.databricks.genie import GenieSpaces
     from lakemesh.lakehouse.databricks.indexes import SearchIndexes
     from lakemesh.lakehouse.databricks.jobs import WorkspaceJobs
+    from lakemesh.lakehouse.databricks.pipelines import WorkspacePipelines
     from lakemesh.lakehouse.databricks.secrets import WorkspaceSecrets
     from lakemesh.lakehouse.databricks.tables import UnityTables
     from lakemesh.lakehouse.databricks.volumes import UnityVolumes
     from lakemesh.lakehouse.databricks.warehouse import SqlWarehouse
+    from lakemesh.lakehouse.databricks.workspace_files import SdkGitFolders, SdkWorkspaceFiles
 
     volumes = UnityVolumes(client, calls)
     warehouse = SqlWarehouse(client, calls, warehouse_id=settings.warehouse_id or "", http=http)
@@ -170,6 +172,9 @@ def ports(
         functions=UnityFunctions(client, calls, warehouse=warehouse),
         genie=GenieSpaces(client, calls),
         jobs=WorkspaceJobs(client, calls),
+        pipelines=WorkspacePipelines(client, calls),
+        files=SdkWorkspaceFiles(client, calls),
+        git_folders=SdkGitFolders(client, calls),
         secrets=WorkspaceSecrets(client, calls),
         directory=WorkspaceDirectory(client, calls),
     )

@@ -17,6 +17,7 @@ from lakemesh.lakehouse.embedded.indexes import LocalIndexes
 from lakemesh.lakehouse.embedded.tables import DeltaTables
 from lakemesh.lakehouse.embedded.volumes import FolderVolumes
 from lakemesh.lakehouse.embedded.warehouse import DuckDBWarehouse
+from lakemesh.lakehouse.embedded.workspace_files import FolderFiles
 from lakemesh.lakehouse.workspace import Workspace
 
 logger = structlog.get_logger(__name__)
@@ -72,6 +73,7 @@ async def open_workspace(
         ping=ping,
         close=close,
         database=opened,
+        files=FolderFiles(home / "workspace-files"),
     )
 
 
