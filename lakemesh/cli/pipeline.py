@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lakemesh.cli import pipeline_versions
+from lakemesh.cli.pipeline_reading import print_changes, read
 from lakemesh.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -58,11 +60,11 @@ def build(
     """Write a pipeline's files: code, definition, README and the bundle's resources."""
     from lakemesh.pipelines.documents import build as build_files
     from lakemesh.pipelines.folder import write_files
-    from lakemesh.pipelines.prove import require_judged
+    from lakemesh.pipelines.gate import code_of, require_judged
 
     definition = read(asked)
     files = build_files(definition)
-    require_judged(files)
+    require_judged(code_of(files))
     if (out / "definition.yaml").exists() and print_changes(read(str(out)), definition) and not approve:
         raise InvalidRequest("Changes marked with ! lose data; look at them, and add --approve.")
     for path in write_files(out, files, definition=definition):
@@ -108,43 +110,24 @@ def prove(
         raise typer.Exit(1)
 
 
-def read(asked: str) -> "PipelineDefinition":
-    """The definition in a file or a folder of that name; else what the request asks for."""
-    from lakemesh.pipelines.folder import load_definition
-    from lakemesh.pipelines.requests import definition_of
-
-    is_path = len(asked) < 1_000 and (Path(asked).exists() or asked.endswith((".yaml", ".yml", ".json")))
-    return load_definition(Path(asked)) if is_path else definition_of(asked)
-
-
-def print_changes(before: "PipelineDefinition", after: "PipelineDefinition") -> bool:
-    """Whether one of them is destructive."""
-    from lakemesh.pipelines.diff import diff as changes_between
-
-    changes = changes_between(before, after)
-    for change in changes:
-        typer.echo(f"{'!' if change.destructive else ' '} {change.what}")
-    if not changes:
-        typer.echo("nothing changes")
-    return any(change.destructive for change in changes)
-
-
 async def proved(definition: "PipelineDefinition", spark: Path, timeout_seconds: float) -> "Proof":
     from lakemesh.lakehouse.embedded import open_workspace
     from lakemesh.pipelines.prove import prove as prove_on_spark
     from lakemesh.pipelines.render import render
+    from lakemesh.pipelines.spark.process import Spark
 
     with tempfile.TemporaryDirectory(prefix="lakemesh-proof-") as folder:
-        workspace = await open_workspace(Path(folder))
+        workspace, engine = await open_workspace(Path(folder)), Spark(spark)
         try:
             return await prove_on_spark(
                 definition,
                 render(definition),
-                spark=spark,
+                spark=engine,
                 warehouse=workspace.warehouse,
                 timeout_seconds=timeout_seconds,
             )
         finally:
+            await engine.close()
             await workspace.close()
 
 
@@ -159,3 +142,14 @@ def print_proof(proof: "Proof") -> None:
     console.print(table)
     console.print("input rows: " + ", ".join(f"{name} {count}" for name, count in proof.input_rows.items()))
     sys.stdout.flush()
+
+
+for command in (
+    pipeline_versions.commit,
+    pipeline_versions.history,
+    pipeline_versions.rollback,
+    pipeline_versions.explain,
+    pipeline_versions.deploy,
+    pipeline_versions.status,
+):
+    pipeline.command(command.__name__)(command)
