@@ -180,6 +180,7 @@ class PipelineDefinition(Part):
     sinks: tuple[Sink, ...] = Field(default=(), max_length=50)
     schedule: Schedule | None = None
     serverless: bool = True
+    language: Literal["python", "sql"] = "python"
     tags: dict[Identifier, Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 _.@:/+-]{0,256}$")]] = Field(
         default={}, max_length=25
     )

@@ -8,6 +8,7 @@ from lakemesh.pipelines.definition import PipelineDefinition, Schedule, write_de
 from lakemesh.pipelines.graph import graph_of
 from lakemesh.pipelines.render import render
 from lakemesh.pipelines.schemas import Schemas
+from lakemesh.pipelines.unit_tests import unit_tests
 
 UNITS = {"minutes": "MINUTES", "hours": "HOURS", "days": "DAYS", "weeks": "WEEKS"}
 
@@ -16,9 +17,12 @@ def build(definition: PipelineDefinition) -> dict[str, str]:
     """Every file of the pipeline by path. Raises `ValidationFailed` for a definition that has faults."""
     return {
         **render(definition),
+        **unit_tests(definition),
         "definition.yaml": write_definition(definition),
         "README.md": readme(definition),
         f"resources/{definition.name}.pipeline.yml": yaml.safe_dump(resources(definition), sort_keys=False, width=110),
+        "databricks.yml": yaml.safe_dump(bundle(definition), sort_keys=False, width=110),
+        f"ci/{definition.name}.yml": workflow(definition),
         "ruff.toml": '# `spark` is there when the modules are imported.\nbuiltins = ["spark"]\nline-length = 320\n',
     }
 
@@ -115,6 +119,59 @@ def resources(definition: PipelineDefinition) -> dict[str, Any]:
         made["jobs"] = {definition.name: job(definition.name, definition.schedule)}
     variables = {"catalog": {"default": definition.catalog}, "schema": {"default": definition.schema_}}
     return {"variables": variables, "resources": made}
+
+
+def bundle(definition: PipelineDefinition) -> dict[str, Any]:
+    """The three places that a pipeline goes through; the agent itself deploys to the first alone."""
+    schemas = {
+        "dev": f"{definition.schema_}_dev",
+        "staging": f"{definition.schema_}_staging",
+        "prod": definition.schema_,
+    }
+    targets: dict[str, Any] = {
+        name: {"mode": "production" if name == "prod" else "development", "variables": {"schema": schema}}
+        for name, schema in schemas.items()
+    }
+    targets["dev"]["default"] = True
+    return {"bundle": {"name": definition.name}, "include": ["resources/*.yml"], "targets": targets}
+
+
+WORKFLOW = """\
+# A workflow of GitHub Actions: copy it to .github/workflows/ of the repository that holds {place}.
+name: {name}
+on:
+  pull_request:
+    paths: ["{place}/**"]
+permissions:
+  contents: read
+jobs:
+  check:
+    runs-on: ubuntu-latest
+    defaults:
+      run:
+        working-directory: {place}
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.11"
+      - uses: actions/setup-java@v4
+        with:
+          distribution: temurin
+          java-version: "21"
+      - run: pip install ruff pytest "pyspark[connect]==4.3.0" "pandas<3"
+      - run: ruff check .
+      - run: pytest tests
+      - uses: databricks/setup-cli@main
+      - run: databricks bundle validate --target dev
+        env:
+          DATABRICKS_HOST: ${{{{ secrets.DATABRICKS_HOST }}}}
+          DATABRICKS_TOKEN: ${{{{ secrets.DATABRICKS_TOKEN }}}}
+"""
+
+
+def workflow(definition: PipelineDefinition) -> str:
+    return WORKFLOW.format(name=definition.name, place=f"pipelines/{definition.name}")
 
 
 def job(name: str, schedule: Schedule) -> dict[str, Any]:

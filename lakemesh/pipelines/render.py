@@ -15,6 +15,8 @@ from lakemesh.pipelines.check import check
 from lakemesh.pipelines.definition import LAYERS, Dataset, PipelineDefinition, Sink, Source
 from lakemesh.pipelines.expressions import canonical, quoted
 from lakemesh.pipelines.graph import column_sql, quarantine_condition, sink_columns
+from lakemesh.pipelines.render_sql import in_python, render_sql
+from lakemesh.pipelines.sources import ddl_of, purpose_of, streams_from
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
@@ -27,7 +29,8 @@ FILE_OPTIONS: Mapping[str, Mapping[str, str]] = {"csv": {"header": "true"}, "jso
 
 
 def render(definition: PipelineDefinition) -> dict[str, str]:
-    """The pipeline's modules by path. Raises `ValidationFailed` for a definition that has faults."""
+    """The pipeline's modules by path, in the definition's language. Raises `ValidationFailed` for one that has
+    faults."""
     faults = [fault for fault in check(definition) if fault.level == "error"]
     if faults:
         raise ValidationFailed(
@@ -36,7 +39,10 @@ def render(definition: PipelineDefinition) -> dict[str, str]:
         )
     files = {}
     for layer in LAYERS:
-        blocks = [block for dataset in definition.layer(layer) for block in blocks_of(definition, dataset)]
+        if definition.language == "sql" and (text := render_sql(definition, layer)):
+            files[f"transformations/{layer}.sql"] = text
+        written = [each for each in definition.layer(layer) if definition.language == "python" or in_python(each)]
+        blocks = [block for dataset in written for block in blocks_of(definition, dataset)]
         layers_sinks = [sink for sink in definition.sinks if layer_of(definition, sink) == layer]
         blocks += [block for sink in layers_sinks for block in sink_blocks(sink)]
         if blocks:
@@ -135,17 +141,6 @@ def quarantine_blocks(definition: PipelineDefinition, dataset: Dataset) -> list[
     return [block]
 
 
-def purpose_of(dataset: Dataset) -> str:
-    """Why the dataset is there, when nobody said."""
-    if dataset.change_data is not None:
-        kind = "every version" if dataset.change_data.scd_type == 2 else "the latest version"
-        return f"{dataset.input}: {kind} by {', '.join(dataset.change_data.keys)}."
-    if dataset.group_by:
-        return f"{dataset.input} summed up by {', '.join(dataset.group_by)}."
-    kept = {"bronze": "as it came", "silver": "cleaned", "gold": "for reading"}[dataset.layer]
-    return f"{', '.join((dataset.input, *dataset.append))}, {kept}."
-
-
 def call_block(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "call", "function": function, "arguments": dict(arguments)}
 
@@ -219,16 +214,6 @@ def reader(definition: PipelineDefinition, name: str, *, streaming: bool) -> lis
     return file_reader(start, source)
 
 
-def streams_from(definition: PipelineDefinition, name: str) -> bool:
-    """Whether a view stands on a streaming source."""
-    while (dataset := definition.dataset(name)) is not None:
-        if dataset.kind != "temporary_view":
-            return False
-        name = dataset.input
-    source = definition.source(name)
-    return source is not None and source.streaming
-
-
 def file_reader(start: str, source: Source) -> list[str]:
     options: dict[str, str] = {}
     chain = [f"{start}{call('format', 'cloudFiles' if source.streaming else source.format)}"]
@@ -259,10 +244,6 @@ def kafka_reader(start: str, source: Source) -> list[str]:
         call("selectExpr", payload),
         call("selectExpr", "payload.*"),
     ]
-
-
-def ddl_of(source: Source) -> str:
-    return ", ".join(f"{quoted(column.name)} {column.type}" for column in source.columns)
 
 
 def query_of(dataset: Dataset, *, streaming: bool) -> str:
