@@ -3,6 +3,7 @@
 import { badge, code, folded, link, make } from "./dom.js";
 import { SchemaForm } from "./forms.js";
 import { count, dollars, isWordsAlone, milliseconds, wordsOf } from "./format.js";
+import { isPipeline, pipeline } from "./pipeline.js";
 import { events, post } from "./server.js";
 
 export class Run {
@@ -103,7 +104,8 @@ export class Run {
     const words = wordsOf(result);
     if (words != null) this.text.textContent = words;
     else this.text.textContent = "";
-    if (words == null) this.answer.append(code(result ?? "nothing", "Answer"));
+    if (isPipeline(result)) this.answer.replaceChildren(pipeline(result));
+    else if (words == null) this.answer.append(code(result ?? "nothing", "Answer"));
     else if (!isWordsAlone(result)) this.answer.append(folded("The whole answer", code(result, "Answer")));
     const used = (metadata.input_tokens || 0) + (metadata.output_tokens || 0);
     this.foot.replaceChildren(...[
