@@ -41,7 +41,11 @@ FROM main.agents.telemetry GROUP BY agent_id ORDER BY agent_id
 
 
 def demo(
-    what: Annotated[Literal["fraud", "analyst", "optimize"], typer.Argument(help="Which of the demos.")] = "fraud",
+    what: Annotated[
+        Literal["fraud", "analyst", "optimize", "pipeline"], typer.Argument(help="Which of the demos.")
+    ] = "fraud",
+    request: Annotated[str | None, typer.Argument(help="For `pipeline`: what is wanted, in English.")] = None,
+    change: Annotated[str | None, typer.Argument(help="For `pipeline`: how it is to be changed then.")] = None,
     transactions: Annotated[
         Path | None, typer.Option(help="A Parquet or CSV file of your own instead of the generated data.")
     ] = None,
@@ -53,10 +57,14 @@ def demo(
 ) -> None:
     """Start a server, replay a week of card transactions through it, and show what it caught and how fast. `analyst`:
     ask it questions in plain words over an invented shop, and show which answers are right. `optimize`: make a poor
-    prompt better by golden cases, prove it, serve it, and have a worse one taken back."""
+    prompt better by golden cases, prove it, serve it, and have a worse one taken back. `pipeline`: turn a sentence into a
+    pipeline, run it on Spark with generated rows, and change it by a second one."""
     console = Console()
     if what == "optimize":
         demo_optimize(home, console)
+        return
+    if what == "pipeline":
+        demo_pipeline(home, request, change, console)
         return
     if what == "analyst":
         demo_analyst(home, seed, console)
@@ -83,6 +91,13 @@ def demo_analyst(home: Path, seed: int, console: Console) -> None:
     console.print(f"{sum(map(len, tables.values())):,} rows in {len(tables)} tables (generated, seed {seed})")
     with server(home, LAKEMESH_CONFIG_FOLDER=str(folder)) as port:
         analyst_demo.ask_all(port, QUESTIONS, tables, console)
+
+
+def demo_pipeline(home: Path, request: str | None, change: str | None, console: Console) -> None:
+    from lakemesh.cli import pipeline_demo
+
+    clear(home)
+    pipeline_demo.demo_pipeline(home, request, change, console)
 
 
 def demo_optimize(home: Path, console: Console) -> None:

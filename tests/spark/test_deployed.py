@@ -14,10 +14,9 @@ from lakemesh.pipelines.documents import build
 from lakemesh.pipelines.requests import definition_of
 from lakemesh.pipelines.versions import Provenance
 from tests.emulator.served import Emulator, serve
-from tests.judge import judged
-from tests.spark.spark import MISSING, PYTHON
+from tests.spark.spark import require_spark
 
-pytestmark = [judged, pytest.mark.anyio, pytest.mark.skipif(not PYTHON.exists(), reason=MISSING)]
+pytestmark = pytest.mark.anyio
 
 REQUEST = (
     "orders from CSV files in /Volumes/main/shop/landing, drop rows without id,"
@@ -35,7 +34,7 @@ ROWS = b"""id,amount,country,ordered_at
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with serve(tmp_path_factory.mktemp("deployed"), spark=PYTHON.parents[1]) as served:
+    with serve(tmp_path_factory.mktemp("deployed"), spark=require_spark().parents[1]) as served:
         yield served
 
 
