@@ -57,8 +57,8 @@ def demo(
 ) -> None:
     """Start a server, replay a week of card transactions through it, and show what it caught and how fast. `analyst`:
     ask it questions in plain words over an invented shop, and show which answers are right. `optimize`: make a poor
-    prompt better by golden cases, prove it, serve it, and have a worse one taken back. `pipeline`: turn a sentence into a
-    pipeline, run it on Spark with generated rows, and change it by a second one."""
+    prompt better by golden cases, prove it, serve it, and have a worse one taken back. `pipeline`: turn a sentence into
+    a pipeline, run it on Spark with generated rows, and change it by a second one."""
     console = Console()
     if what == "optimize":
         demo_optimize(home, console)
