@@ -7,6 +7,7 @@ users in turn are never mixed up. The emulator runs in a process of its own; raw
 import asyncio
 import io
 import os
+import secrets
 import socket
 import statistics
 import subprocess
@@ -35,6 +36,7 @@ CALLS = 200
 WARM_UP = 30
 SLOW_MS = 50
 USER_REQUESTS = 10_000
+TOKEN = secrets.token_hex(24)
 FILE = "/Volumes/main/bench/files/config.yaml"
 INDEX = "main.bench.vectors"
 DIMENSION = 64
@@ -49,7 +51,18 @@ Port = Callable[[], Awaitable[Any]]
 def emulator(home: Path, latency_ms: float = 0.0) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "lakemesh.cli", "workspace", "--home", str(home), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "lakemesh.cli",
+        "workspace",
+        "--home",
+        str(home),
+        "--port",
+        str(port),
+        "--token",
+        TOKEN,
+    ]
     process = subprocess.Popen([*command, "--latency-ms", str(latency_ms)], stderr=subprocess.DEVNULL, env=os.environ)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -62,7 +75,7 @@ def emulator(home: Path, latency_ms: float = 0.0) -> Iterator[str]:
 
 
 def settings_of(url: str) -> Settings:
-    return Settings(DATABRICKS_HOST=url, DATABRICKS_TOKEN="emulator-token", LAKEMESH_WAREHOUSE_ID="emulator")
+    return Settings(DATABRICKS_HOST=url, DATABRICKS_TOKEN=TOKEN, LAKEMESH_WAREHOUSE_ID="emulator")
 
 
 async def pairs(settings: Settings, workspace: Workspace, stack: AsyncExitStack) -> dict[str, tuple[Call, Port]]:
@@ -165,7 +178,7 @@ async def mix_ups(home: Path) -> Row:
     from lakemesh.lakehouse.tables import Column, TableSpec
     from tests.emulator.served import serve
 
-    users = {"emulator-token": "admin@example.com", "token-ann": "ann", "token-bob": "bob"}
+    users = {TOKEN: "admin@example.com", "token-ann": "ann", "token-bob": "bob"}
     mistakes = 0
     with serve(home, accounts=Accounts(tokens=users)) as served:
         workspace = await databricks.open_workspace(settings_of(served.url))
@@ -176,7 +189,7 @@ async def mix_ups(home: Path) -> Row:
             needed = {"catalog/main": "USE_CATALOG", "schema/main.users": "USE_SCHEMA", f"table/{table}": "SELECT"}
             for securable, privilege in needed.items():
                 change = {"changes": [{"principal": user, "add": [privilege]}]}
-                served.call("PATCH", f"/api/2.1/unity-catalog/permissions/{securable}", change)
+                served.call("PATCH", f"/api/2.1/unity-catalog/permissions/{securable}", change, token=TOKEN)
 
         async def ask(user: str) -> bool:
             theirs = await workspace.on_behalf_of(Identity(user=user, token=f"token-{user}"))

@@ -12,6 +12,7 @@ SHIPPED = {
     "query": "lakemesh.agents.tools.lakehouse:QueryTool",
     "describe": "lakemesh.agents.tools.lakehouse:DescribeTool",
     "search_memory": "lakemesh.agents.tools.lakehouse:SearchMemoryTool",
+    "search_table": "lakemesh.agents.tools.search:SearchTableTool",
     "read_prompts": "lakemesh.agents.tools.lakehouse:PromptTool",
     "unity_catalog_function": "lakemesh.agents.tools.unity_catalog:UnityCatalogTool",
 }

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     )
     spark: Path = Field(default=Path(".cache/spark"), description="where `make spark` put Spark, for pipelines")
     vector_search_endpoint: str = Field(default="lakemesh", description="the search endpoint that serves the indexes")
+    vector_search_endpoint_type: Literal["STANDARD", "STORAGE_OPTIMIZED"] = Field(
+        default="STANDARD", description="how it is made when it is not there: quick, or cheap and large"
+    )
 
     @property
     def behind_platform_proxy(self) -> bool:

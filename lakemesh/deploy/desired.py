@@ -16,7 +16,7 @@ from lakemesh.deploy.resources.jobs import Job
 from lakemesh.deploy.resources.observability import Alert, Dashboard
 from lakemesh.deploy.resources.search import SearchEndpoint, SearchIndex
 from lakemesh.deploy.resources.serving import ServingEndpoint
-from lakemesh.deploy.resources.tables import Table
+from lakemesh.deploy.resources.tables import Table, View
 from lakemesh.deploy.resources.volume_files import VolumeFiles
 from lakemesh.deploy.source import Source
 from lakemesh.deploy.sources import Sources
@@ -25,7 +25,7 @@ from lakemesh.errors import ConfigurationInvalid
 from lakemesh.evaluation.production_tables import drift_table, precision_table, scores_table
 from lakemesh.lakehouse.tables import TableSpec
 from lakemesh.memory.tables import forgotten_table, memory_table
-from lakemesh.telemetry.tables import table_specs
+from lakemesh.telemetry.tables import table_specs, view_specs
 
 CONFIG_FOLDER = "config"
 KINDS = {
@@ -106,7 +106,9 @@ def containers(target: Target) -> Iterator[Resource]:
     yield from (Schema(f"schemas.{key}", body, target) for key, body in bundle.each("schemas"))
     yield from (Volume(f"volumes.{key}", body, target) for key, body in bundle.each("volumes"))
     yield from (SecretScope(f"secret_scopes.{key}", body, target) for key, body in bundle.each("secret_scopes"))
-    yield from (Table(spec, target) for spec in tables(read_config(target)))
+    config = read_config(target)
+    yield from (Table(spec, target) for spec in tables(config))
+    yield from (View.of(name, view.query, target) for name, view in view_specs(config.telemetry).items())
 
 
 def tables(config: Config) -> list[TableSpec]:

@@ -120,7 +120,7 @@ def create_emulator(
         files.routes(workspace.volumes, grants),
         statements.routes(sql),
         catalog.routes(workspace, unity, grants),
-        vector_search.routes(workspace.indexes, grants, state.section("search")),
+        vector_search.routes(workspace, grants, state.section("search")),
         serving.routes(workspace.endpoints, endpoints, RegisteredModels(workspace.volumes)),
         genie.routes({space.space_id: space for space in spaces}, sql),
         lakebase.routes(postgres),

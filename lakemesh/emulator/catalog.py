@@ -218,7 +218,7 @@ def securable_routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> 
         kind, user = kinds.removesuffix("s"), request.state.user
         if kind == "table":
             grants.require(user, "SELECT", name)
-            return table(await found_table(workspace, name))
+            return table(await found_table(workspace, name)) | await view_definition(workspace, name)
         if kind == "function":
             grants.require(user, "EXECUTE", name)
             return function(catalog.function(name))
@@ -278,8 +278,19 @@ async def found_table(workspace: Workspace, name: str) -> TableInfo:
             parts = ".".join(f"`{part}`" for part in split_name(name))
             rows = (await workspace.warehouse.query(f"DESCRIBE TABLE {parts}")).rows
             return TableInfo(name=name, columns=[Column(column, kind) for column, kind, _ in rows])
+
     except LakemeshError as error:
         raise ApiError(error.status, f"Table {name!r} does not exist.") from None
+
+
+async def view_definition(workspace: Workspace, name: str) -> dict[str, str]:
+    """The query of a view, as the catalog tells it."""
+    catalog, schema, view = split_name(name)
+    statement = (
+        "SELECT view_definition FROM information_schema.views WHERE table_schema = :schema AND table_name = :view"
+    )
+    found = await workspace.warehouse.query(statement, {"schema": schema, "view": view}, catalog=catalog)
+    return {"view_definition": found.rows[0][0]} if found.rows else {}
 
 
 def page_size(request: Request) -> int:

@@ -2,58 +2,95 @@
 
 import asyncio
 import io
-import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from lakemesh.errors import InvalidRequest
+from lakemesh.lakehouse.spark_dialect import parse_statement
 from lakemesh.lakehouse.tables import AppTransaction
 from lakemesh.lakehouse.warehouse import QueryResult
 from lakemesh.lakehouse.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from sqlglot import exp
 
-SHAPE = re.compile(
-    r"""\s*COPY\s+INTO\s+(?P<table>[\w`.-]+)\s+FROM\s+
-    (\(\s*SELECT\s+(?P<items>.+?)\s+FROM\s+'(?P<selected>[^']+)'\s*\)|'(?P<path>[^']+)')\s+
-    FILEFORMAT\s*=\s*(?P<format>PARQUET|JSON|CSV)
-    (\s+FILES\s*=\s*\((?P<files>[^)]*)\))?
-    (\s+FORMAT_OPTIONS\s*\([^)]*\))?
-    (\s+COPY_OPTIONS\s*\((?P<options>[^)]*)\))?\s*;?\s*""",
-    re.IGNORECASE | re.DOTALL | re.VERBOSE,
-)
-QUOTED = re.compile(r"'([^']*)'")
-FORCED = re.compile(r"'force'\s*=\s*'true'", re.IGNORECASE)
+FORMATS = ("PARQUET", "JSON", "CSV")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyInto:
-    """`items` maps the table's columns to the file's; None takes all. `files` are names below `path`."""
+    """`items` maps the table's columns to the file's; None takes all. `files` are names below `path`, `pattern` what
+    the names of others have to be like."""
 
     table: str
     path: str
     file_format: str
     items: dict[str, str] | None = None
     files: tuple[str, ...] = ()
+    pattern: str | None = None
     force: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "CopyInto | None":
         """None when the text is another statement. Raises `InvalidRequest` for parts that are not emulated."""
-        match = SHAPE.fullmatch(text)
-        if match is None:
-            if re.match(r"\s*COPY\s+INTO\b", text, re.IGNORECASE):
-                raise InvalidRequest("[PARSE_SYNTAX_ERROR] The emulator does not know this form of COPY INTO.")
+        from sqlglot import exp
+
+        if [word.upper() for word in text.split(None, 2)[:2]] != ["COPY", "INTO"]:
             return None
+        statement = parse_statement(text)
+        if not isinstance(statement, exp.Copy) or not isinstance(statement.this, exp.Table):
+            raise unknown("this form of COPY INTO")
+        path, items = source_of(statement.args["files"])
+        given = {item.name.upper(): item for item in statement.args.get("params") or []}
+        if rest := sorted(set(given) - {"FILEFORMAT", "FILES", "PATTERN", "COPY_OPTIONS"}):
+            raise unknown(f"COPY INTO with {rest[0]}")
+        options = {item.name.lower(): item.args["value"].name.lower() for item in properties(given.get("COPY_OPTIONS"))}
+        if set(options) - {"force"}:
+            raise unknown(f"the option {min(set(options) - {'force'})!r} of COPY INTO")
+        kind = value_of(given.get("FILEFORMAT")).upper()
+        if kind not in FORMATS:
+            raise unknown(f"COPY INTO of the format {kind!r:.40}")
+        named = given["FILES"].expression if "FILES" in given else None
         return cls(
-            table=match["table"].replace("`", "").lower(),
-            path=match["selected"] or match["path"],
-            file_format=match["format"].upper(),
-            items=items_of(match["items"]) if match["items"] else None,
-            files=tuple(QUOTED.findall(match["files"] or "")),
-            force=bool(FORCED.search(match["options"] or "")),
+            table=".".join(part.name for part in statement.this.parts).lower(),
+            path=path,
+            file_format=kind,
+            items=items,
+            files=tuple(each.name for each in (named.expressions or [named.unnest()])) if named is not None else (),
+            pattern=value_of(given.get("PATTERN")) or None,
+            force=options.get("force") == "true",
         )
+
+
+def unknown(what: str) -> InvalidRequest:
+    return InvalidRequest(f"[UNSUPPORTED_FEATURE] The emulator does not know {what}.")
+
+
+def value_of(parameter: "exp.Expr | None") -> str:
+    value = parameter.args.get("expression") if parameter is not None else None
+    return str(value.name) if value is not None else ""
+
+
+def properties(parameter: "exp.Expr | None") -> "list[exp.Expr]":
+    return list(parameter.expressions) if parameter is not None else []
+
+
+def source_of(files: "list[exp.Expr]") -> tuple[str, dict[str, str] | None]:
+    """A path, and what is selected from the files there."""
+    from sqlglot import exp
+
+    (source,) = files if len(files) == 1 else (None,)
+    if isinstance(source, exp.Literal) and source.is_string:
+        return source.name, None
+    query = source.this if isinstance(source, exp.Subquery) else None
+    if not isinstance(query, exp.Select) or {key for key, part in query.args.items() if part} - {
+        "expressions",
+        "from_",
+    }:
+        raise unknown("this form of COPY INTO")
+    return query.args["from_"].this.name, items_of(query)
 
 
 async def copy_into(command: CopyInto, workspace: Workspace) -> QueryResult:
@@ -76,7 +113,8 @@ async def source_files(command: CopyInto, workspace: Workspace) -> list[str]:
         return [f"{base}/{name}" for name in command.files]
     folder, _, name = base.rpartition("/")
     entries = await workspace.volumes.list_directory(folder if "." in name else base)
-    return [entry.path for entry in entries if not entry.is_directory and ("." not in name or entry.name == name)]
+    wanted = name if "." in name else command.pattern or "*"
+    return [entry.path for entry in entries if not entry.is_directory and fnmatchcase(entry.name, wanted)]
 
 
 def read_rows(content: bytes, command: CopyInto) -> "pa.Table":
@@ -98,16 +136,11 @@ def read_rows(content: bytes, command: CopyInto) -> "pa.Table":
     return pa.table({alias: table.column(column) for alias, column in command.items.items()})
 
 
-def items_of(text: str) -> dict[str, str] | None:
-    if text.strip() == "*":
-        return None
-    from sqlglot import exp, parse_one
-    from sqlglot.errors import SqlglotError
+def items_of(query: "exp.Select") -> dict[str, str] | None:
+    from sqlglot import exp
 
-    try:
-        query = parse_one(f"SELECT {text}", dialect="databricks")
-    except SqlglotError:
-        raise InvalidRequest("[PARSE_SYNTAX_ERROR] The SELECT of COPY INTO is not valid SQL.") from None
+    if any(isinstance(item, exp.Star) for item in query.expressions):
+        return None
     items = {}
     for item in query.expressions:
         # Whatever is made of it (parse_json, also inside structs), the emulator keeps a VARIANT as its JSON text.

@@ -16,7 +16,8 @@ from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoint, ModelEndp
 
 TIMEOUT_SECONDS = 60.0
 THROUGHPUT_CHUNK = 980
-"""Tokens a second; one size for all models stands for the sizes of each."""
+"""Tokens a second: the emulator's own. The platform's sizes differ by model, which is why one asks for them first
+(Databricks' example notebooks set both ends to multiples of `throughput_chunk_size`, and the least to 0)."""
 
 FOUNDATION_MODELS = (
     "databricks-claude-sonnet-4-5",

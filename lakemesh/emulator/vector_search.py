@@ -1,4 +1,4 @@
-"""AI Search (Vector Search): endpoints, direct-access indexes, and searches in them."""
+"""AI Search (Vector Search): endpoints, direct-access and Delta Sync indexes, and searches in them."""
 
 import json
 import secrets
@@ -8,20 +8,25 @@ from fastapi import APIRouter, Request
 
 from lakemesh.emulator.errors import ApiError, not_found
 from lakemesh.emulator.identity import Grants, body_of
+from lakemesh.emulator.search_filters import filters_of
 from lakemesh.errors import NotFound
-from lakemesh.lakehouse.indexes import Indexes, IndexSpec
+from lakemesh.lakehouse.indexes import DeltaSource, Indexes, IndexSpec
+from lakemesh.lakehouse.workspace import Workspace
 
+ENDPOINT_TYPES = ("STANDARD", "STORAGE_OPTIMIZED")
 MAX_REQUEST_BYTES = 10 * 1000 * 1000
 """Bulk upsert request size limit for direct access indexes: 10 MB (AI Search documentation, "limits")."""
 
 
 class Search:
-    """What the API knows beyond the embedded indexes, in `kept`: endpoints, and of each index where it lives and how it
-    was asked for."""
+    """What the API knows beyond the embedded indexes, in `kept`: endpoints and their types, and of each index where it
+    lives and how it was asked for."""
 
-    def __init__(self, indexes: Indexes, kept: dict[str, Any]) -> None:
-        self.indexes = indexes
+    def __init__(self, workspace: Workspace, kept: dict[str, Any]) -> None:
+        self.indexes: Indexes = workspace.indexes
+        self.warehouse = workspace.warehouse
         self.endpoints: dict[str, str] = kept.setdefault("endpoints", {})
+        self.types: dict[str, str] = kept.setdefault("endpoint_types", {})
         self.bodies: dict[str, dict[str, Any]] = kept.setdefault("indexes", {})
 
     def body(self, name: str) -> dict[str, Any]:
@@ -30,21 +35,45 @@ class Search:
             raise not_found(f"Index {name!r}")
         return found
 
+    def type_of(self, endpoint: str) -> str:
+        return self.types.get(endpoint, "STANDARD")
 
-def routes(indexes: Indexes, grants: Grants, kept: dict[str, Any]) -> APIRouter:
+    def written(self, name: str) -> None:
+        """Refuses an index that follows a table: rows are written to that."""
+        if "delta_sync_index_spec" in self.body(name):
+            raise ApiError(400, f"Index {name!r} is a Delta Sync Index; its data comes from its source table.")
+
+    async def require_source(self, spec: IndexSpec, source: DeltaSource, endpoint: str) -> None:
+        """On standard endpoints the source table keeps a change data feed (AI Search documentation, "create endpoints
+        and indexes", requirements)."""
+        try:
+            kept = await self.warehouse.query(f"SHOW TBLPROPERTIES {source.table}")
+        except NotFound:
+            raise not_found(f"Table {source.table!r}") from None
+        feeds = dict(kept.rows).get("delta.enableChangeDataFeed") == "true"
+        if self.type_of(endpoint) == "STANDARD" and not feeds:
+            raise ApiError(400, f"Change Data Feed is not enabled on the source table {source.table!r}.")
+
+
+def routes(workspace: Workspace, grants: Grants, kept: dict[str, Any]) -> APIRouter:
     router = APIRouter(prefix="/api/2.0/vector-search")
-    search = Search(indexes, kept)
+    search = Search(workspace, kept)
+    indexes = search.indexes
 
     def described(name: str) -> dict[str, Any]:
-        state = {"state": "ONLINE"}
-        return {"id": search.endpoints[name], "name": name, "endpoint_type": "STANDARD", "endpoint_status": state}
+        state, kind = {"state": "ONLINE"}, search.type_of(name)
+        return {"id": search.endpoints[name], "name": name, "endpoint_type": kind, "endpoint_status": state}
 
     @router.post("/endpoints")
     async def create_endpoint(request: Request) -> dict[str, Any]:
-        name = str(body_of(await request.body()).get("name"))
+        body = body_of(await request.body())
+        name, kind = str(body.get("name")), str(body.get("endpoint_type", "STANDARD"))
+        if kind not in ENDPOINT_TYPES:
+            raise ApiError(400, f"endpoint_type is one of {', '.join(ENDPOINT_TYPES)}, not {kind!r:.40}.")
         if name in search.endpoints:
             raise ApiError(409, f"Endpoint {name!r} already exists.")
         search.endpoints[name] = secrets.token_hex(8)
+        search.types[name] = kind
         return described(name)
 
     @router.get("/endpoints")
@@ -61,23 +90,27 @@ def routes(indexes: Indexes, grants: Grants, kept: dict[str, Any]) -> APIRouter:
     async def delete_endpoint(name: str) -> dict[str, Any]:
         if search.endpoints.pop(name, None) is None:
             raise not_found(f"Endpoint {name!r}")
+        search.types.pop(name, None)
         return {}
 
     @router.post("/endpoints/{name}/indexes")
     async def create_index_on(name: str, request: Request) -> dict[str, Any]:
-        return await create_index(name, body_of(await request.body()))
+        return await create_index(name, body_of(await request.body()), request.state.user)
 
     @router.post("/indexes")
     async def create_index_of_body(request: Request) -> dict[str, Any]:
         body = body_of(await request.body())
-        return await create_index(str(body.get("endpoint_name")), body)
+        return await create_index(str(body.get("endpoint_name")), body, request.state.user)
 
-    async def create_index(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def create_index(name: str, body: dict[str, Any], user: str) -> dict[str, Any]:
         if name not in search.endpoints:
             raise not_found(f"Endpoint {name!r}")
         spec = spec_of(body)
         if spec.name in search.bodies:
             raise ApiError(409, f"Index {spec.name!r} already exists.")
+        if spec.source is not None:
+            grants.require(user, "SELECT", spec.source.table)
+            await search.require_source(spec, spec.source, name)
         await indexes.create(spec)
         search.bodies[spec.name] = body | {"endpoint_name": name}
         return await index(spec.name)
@@ -114,13 +147,16 @@ def routes(indexes: Indexes, grants: Grants, kept: dict[str, Any]) -> APIRouter:
             rows = await indexes.count(spec.name)
         except NotFound:
             raise not_found(f"Index {name!r}") from None
+        kind = "DIRECT_ACCESS" if spec.source is None else "DELTA_SYNC"
+        details = f"{kind.lower()}_index_spec"
+        state = "ONLINE_DIRECT_ACCESS" if spec.source is None else "ONLINE_NO_PENDING_UPDATE"
         return {
             "name": spec.name,
             "endpoint_name": body["endpoint_name"],
             "primary_key": spec.primary_key,
-            "index_type": "DIRECT_ACCESS",
-            "direct_access_index_spec": body["direct_access_index_spec"],
-            "status": {"detailed_state": "ONLINE_DIRECT_ACCESS", "ready": True, "indexed_row_count": rows},
+            "index_type": kind,
+            details: body[details],
+            "status": {"detailed_state": state, "ready": True, "indexed_row_count": rows},
         }
 
     router.include_router(data_routes(search, grants))
@@ -137,7 +173,7 @@ def data_routes(search: Search, grants: Grants) -> APIRouter:
         content = await request.body()
         if len(content) > MAX_REQUEST_BYTES:
             raise ApiError(400, f"The request has {len(content)} bytes; at most {MAX_REQUEST_BYTES} are taken.")
-        search.body(name)
+        search.written(name)
         rows = json.loads(body_of(content).get("inputs_json") or "[]")
         await indexes.upsert(name, rows)
         return {"status": "SUCCESS", "result": {"success_row_count": len(rows), "failed_primary_keys": []}}
@@ -145,7 +181,7 @@ def data_routes(search: Search, grants: Grants) -> APIRouter:
     @router.delete("/indexes/{name}/delete-data")
     async def delete_data(name: str, request: Request) -> dict[str, Any]:
         grants.require(request.state.user, "MODIFY", name)
-        search.body(name)
+        search.written(name)
         body = body_of(await request.body())
         keys = body.get("primary_keys") or request.query_params.getlist("primary_keys")
         await indexes.delete(name, keys)
@@ -155,8 +191,18 @@ def data_routes(search: Search, grants: Grants) -> APIRouter:
     @router.post("/indexes/{name}/query")
     async def query(name: str, request: Request) -> dict[str, Any]:
         grants.require(request.state.user, "SELECT", name)
-        search.body(name)
-        return await answer_query(indexes, name, body_of(await request.body()))
+        kind = search.type_of(search.body(name)["endpoint_name"])
+        return await answer_query(indexes, name, body_of(await request.body()), kind)
+
+    @router.post("/indexes/{name}/sync")
+    async def sync(name: str, request: Request) -> dict[str, Any]:
+        """Takes up what the source has. Only of triggered pipelines (AI Search client, `AISearchIndex.sync`)."""
+        grants.require(request.state.user, "MODIFY", name)
+        spec = search.body(name).get("delta_sync_index_spec") or {}
+        if spec.get("pipeline_type") != "TRIGGERED":
+            raise ApiError(400, f"Index {name!r} is no Delta Sync Index with a triggered pipeline.")
+        await indexes.sync(name)
+        return {}
 
     @router.get("/indexes/{name}/scan")
     @router.post("/indexes/{name}/scan")
@@ -167,19 +213,18 @@ def data_routes(search: Search, grants: Grants) -> APIRouter:
     return router
 
 
-async def answer_query(indexes: Indexes, name: str, body: dict[str, Any]) -> dict[str, Any]:
-    vector = body.get("query_vector")
-    if not vector:
-        raise ApiError(400, "The emulator's indexes have no embedding model: a query needs query_vector.")
-    filters = json.loads(body.get("filters_json") or "{}")
+async def answer_query(indexes: Indexes, name: str, body: dict[str, Any], endpoint_type: str) -> dict[str, Any]:
+    vector, text = body.get("query_vector"), body.get("query_text")
+    hybrid = str(body.get("query_type")).lower() == "hybrid"
+    filters = filters_of(body, endpoint_type)
     columns = body.get("columns") or []
     matches = await indexes.query(
         name,
-        vector,
+        vector or None,
         top_k=int(body.get("num_results") or 10),
         filters=filters,
         columns=columns,
-        text=body.get("query_text") if str(body.get("query_type")).lower() == "hybrid" else None,
+        text=text if hybrid or not vector else None,
     )
     rows = [[*(as_json(match.row[column]) for column in columns), platform_score(match.score)] for match in matches]
     names = [{"name": column} for column in (*columns, "score")]
@@ -200,10 +245,13 @@ async def answer_scan(indexes: Indexes, name: str, primary_key: str, body: dict[
 
 
 def spec_of(body: dict[str, Any]) -> IndexSpec:
+    """Raises `ApiError` for kinds that are not emulated."""
+    if details := body.get("delta_sync_index_spec"):
+        return synced_spec(body, details)
     details = body.get("direct_access_index_spec")
     vectors = (details or {}).get("embedding_vector_columns")
     if not details or not vectors:
-        raise ApiError(501, "The emulator has direct-access indexes with vectors of their own, and no others.")
+        raise ApiError(501, "The emulator's direct-access indexes have vectors of their own.")
     columns = json.loads(details.get("schema_json") or "{}")
     return IndexSpec(
         name=str(body["name"]).lower(),
@@ -211,6 +259,28 @@ def spec_of(body: dict[str, Any]) -> IndexSpec:
         primary_key=body["primary_key"],
         vector_column=vectors[0]["name"],
         columns={name: kind for name, kind in columns.items() if name != vectors[0]["name"]},
+    )
+
+
+def synced_spec(body: dict[str, Any], details: dict[str, Any]) -> IndexSpec:
+    texts, vectors = details.get("embedding_source_columns") or [], details.get("embedding_vector_columns") or []
+    if len(texts) + len(vectors) != 1:
+        raise ApiError(501, "The emulator's Delta Sync indexes have one column of texts to embed, or one of vectors.")
+    if details.get("pipeline_type") not in ("TRIGGERED", "CONTINUOUS"):
+        raise ApiError(400, "pipeline_type is TRIGGERED or CONTINUOUS.")
+    source = DeltaSource(
+        table=str(details.get("source_table")).lower(),
+        text_column=texts[0]["name"] if texts else None,
+        embedding_endpoint=texts[0].get("embedding_model_endpoint_name") if texts else None,
+        pipeline=details["pipeline_type"],
+    )
+    return IndexSpec(
+        name=str(body["name"]).lower(),
+        dimension=int(vectors[0]["embedding_dimension"]) if vectors else 0,
+        primary_key=body["primary_key"],
+        vector_column=vectors[0]["name"] if vectors else "embedding",
+        columns=dict.fromkeys(details.get("columns_to_sync") or [], ""),
+        source=source,
     )
 
 

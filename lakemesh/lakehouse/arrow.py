@@ -13,17 +13,25 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 
+DEFAULT, GENERATED = "CURRENT_DEFAULT", "delta.generationExpression"
+
+
 def arrow_schema(columns: Sequence[Column]) -> "pa.Schema":
     """The Arrow schema of a table. Raises `InvalidRequest` for a type that is not Databricks SQL."""
     import pyarrow as pa
 
-    return pa.schema([pa.field(column.name, arrow_type(column.type), metadata=notes(column)) for column in columns])
+    return pa.schema(
+        [pa.field(column.name, arrow_type(column.type), column.nullable, metadata=notes(column)) for column in columns]
+    )
 
 
 def notes(column: Column) -> dict[str, str] | None:
-    """What is kept beside the Arrow type: a comment, and the type itself where Arrow has none for it."""
-    found = {"lakemesh.type": column.type} if "VARIANT" in column.type.upper() else {}
-    return ({"comment": column.comment} if column.comment else {}) | found or None
+    """What is kept beside the Arrow type, under Delta's own names where it has them: a comment, the values of rows
+    without one, and the type itself where Arrow has none for it."""
+    found = {"comment": column.comment, DEFAULT: column.default, GENERATED: column.generated}
+    if "VARIANT" in column.type.upper():
+        found["lakemesh.type"] = column.type
+    return {key: value for key, value in found.items() if value} or None
 
 
 @lru_cache(maxsize=512)
@@ -170,7 +178,8 @@ def converted(column: Any, kind: "pa.DataType") -> Any:
 
 def fit(rows: Any, schema: Any, name: str) -> Any:
     """`rows` with the table's columns, in the table's order and types; columns the rows lack are null. Raises
-    `InvalidRequest` for a column the table does not have and for values that cannot be cast."""
+    `InvalidRequest` for a column the table does not have, for values that cannot be cast, and for a null where the
+    table has none."""
     import pyarrow as pa
 
     unknown = set(rows.column_names) - set(schema.names)
@@ -187,4 +196,7 @@ def fit(rows: Any, schema: Any, name: str) -> Any:
         ]
     except pa.ArrowException as error:
         raise InvalidRequest(f"The rows do not fit the table {name!r:.100}: {error}") from None
+    for field, array in zip(schema, arrays, strict=True):
+        if not field.nullable and array.null_count:
+            raise InvalidRequest(f"[DELTA_NOT_NULL_CONSTRAINT_VIOLATED] The column {field.name!r:.60} takes no NULL.")
     return pa.Table.from_arrays(arrays, schema=schema)

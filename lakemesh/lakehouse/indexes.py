@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from lakemesh.errors import WorkspaceUnavailable
 
@@ -20,31 +20,55 @@ class IndexDamaged(WorkspaceUnavailable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaSource:
+    """The Delta table that a Delta Sync index follows: on its own (`CONTINUOUS`), or when `sync` says so (`TRIGGERED`).
+
+    With a `text_column` the index embeds that column itself, by the serving endpoint `embedding_endpoint`, and
+    questions too. Without one the table has the vectors, in the index' `vector_column`."""
+
+    table: str
+    text_column: str | None = None
+    embedding_endpoint: str | None = None
+    pipeline: Literal["TRIGGERED", "CONTINUOUS"] = "TRIGGERED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IndexSpec:
-    """A direct-access index: rows are upserted with their vectors. `columns` maps every column but the vector
-    to its type (`string`, `long`, `double`, `boolean`, `timestamp`); `primary_key` is one of them."""
+    """A direct-access index, into which rows are upserted with their vectors; or, with a `source`, a Delta Sync index.
+
+    `columns` maps every column but the vector to its type (`string`, `long`, `double`, `boolean`, `timestamp`);
+    `primary_key` is one of them. Of a Delta Sync index they are those taken from the source; none for all that an
+    index can hold. `dimension` is 0 where the index embeds texts itself and its model decides."""
 
     name: str
-    dimension: int
+    dimension: int = 0
     primary_key: str = "id"
     vector_column: str = "embedding"
     columns: Mapping[str, str] = field(default_factory=lambda: {"id": "string"})
+    source: DeltaSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """One hit. `score` is the cosine similarity in -1..1 (vectors are normalised on the way in and on the way
-    out), `row` the requested columns."""
+    out; those of a source table are as they are there), `row` the requested columns."""
 
     score: float
     row: Mapping[str, Any]
 
 
 class Indexes(Protocol):
-    """Three-level names. An unknown index raises `NotFound`, a vector of another dimension `InvalidRequest`."""
+    """Three-level names. An unknown index raises `NotFound`, a vector of another dimension `InvalidRequest`, and so
+    does writing to an index that follows a table."""
 
     async def create(self, spec: IndexSpec) -> None:
-        """Make the index if it is not there. An existing one of another dimension raises `Conflict`."""
+        """Make the index if it is not there, with the rows of its source. An existing one of another dimension or
+        another source raises `Conflict`."""
+        ...
+
+    async def sync(self, name: str) -> None:
+        """Have a Delta Sync index take up what its source has now. The platform goes on with it after this has
+        returned. Raises `InvalidRequest` for one without a source."""
         ...
 
     async def upsert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -58,14 +82,15 @@ class Indexes(Protocol):
     async def query(
         self,
         name: str,
-        vector: Sequence[float],
+        vector: Sequence[float] | None,
         *,
         top_k: int = 10,
         filters: Filters | None = None,
         columns: Sequence[str] | None = None,
         text: str | None = None,
     ) -> list[Match]:
-        """The `top_k` nearest rows, best first. With `text` the search is hybrid: word matches count too."""
+        """The `top_k` nearest rows, best first. With `text` the search is hybrid: word matches count too. An index that
+        embeds texts itself takes a text without a vector."""
         ...
 
     async def count(self, name: str) -> int: ...

@@ -14,11 +14,15 @@ class ArrowStream(Protocol):
 @dataclass(frozen=True, slots=True)
 class Column:
     """`type` is a Databricks SQL type (`STRING`, `BIGINT`, `TIMESTAMP`, `ARRAY<DOUBLE>`, `STRUCT<a: INT>`,
-    `VARIANT`). A build without VARIANT keeps the value as a JSON string."""
+    `VARIANT`). A build without VARIANT keeps the value as a JSON string. `default` is the SQL of the value of rows that
+    are inserted without one, `generated` that of a value which is always computed."""
 
     name: str
     type: str
     comment: str | None = None
+    nullable: bool = True
+    default: str | None = None
+    generated: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

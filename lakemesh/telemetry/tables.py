@@ -5,6 +5,7 @@ writes); VARIANT columns hold JSON.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import structlog
@@ -231,26 +232,40 @@ async def make_table(workspace: Workspace, config: TelemetryConfig, kind: Kind) 
     missing = [column for column in spec.columns if column.name.lower() not in known]
     if missing:
         await workspace.tables.add_columns(spec.name, missing)
-    for view, (of_kind, columns) in VIEWS.items():
-        if of_kind == kind:
-            await make_view(workspace, config.table(view), columns, spec)
+    for name, view in view_specs(config).items():
+        if view.table.name == spec.name:
+            await make_view(workspace, name, view)
 
 
-async def make_view(workspace: Workspace, view: str, columns: str, spec: TableSpec) -> None:
+@dataclass(frozen=True, slots=True)
+class ViewSpec:
+    table: TableSpec
+    query: str
+
+
+def view_specs(config: TelemetryConfig) -> dict[str, ViewSpec]:
+    """By full name, the views through which people and dashboards read."""
+    tables = table_specs(config)
+    return {
+        config.table(view): ViewSpec(tables[kind], f"SELECT {columns} FROM {tables[kind].name}")  # noqa: S608
+        for view, (kind, columns) in VIEWS.items()
+    }
+
+
+async def make_view(workspace: Workspace, name: str, view: ViewSpec) -> None:
     """One that shows every column stays as it is: it may be somebody else's, such as a former app's or who deploys."""
     try:
-        shown = {column.name.lower() for column in (await workspace.tables.describe(view)).columns}
-        if shown >= {column.name.lower() for column in spec.columns}:
+        shown = {column.name.lower() for column in (await workspace.tables.describe(name)).columns}
+        if shown >= {column.name.lower() for column in view.table.columns}:
             return
     except NotFound:
         pass
     except LakemeshError as error:
-        logger.warning("telemetry view not read", view=view, reason=error.detail)
+        logger.warning("telemetry view not read", view=name, reason=error.detail)
     try:
-        statement = f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {spec.name}"  # noqa: S608
-        await workspace.warehouse.query(statement, read_only=False)
+        await workspace.warehouse.query(f"CREATE OR REPLACE VIEW {name} AS {view.query}", read_only=False)
     except LakemeshError as error:
-        logger.warning("telemetry view not made", view=view, reason=error.detail)
+        logger.warning("telemetry view not made", view=name, reason=error.detail)
 
 
 async def add_missing_columns(workspace: Workspace, table: str, schema: "pa.Schema") -> bool:

@@ -139,13 +139,46 @@ def test_tables_get_new_columns_and_keep_their_rows(shell: Shell, deployed: str)
     statement(shell, f"DROP TABLE {name}")
     statement(shell, f"CREATE TABLE {name} (memory_id BIGINT)")
     shell.emulator.clear()
-    for command in (["plan"], ["apply", *QUICK]):
+    for command in (["plan"], ["apply", "--migrate", *QUICK]):
         said = " ".join(shell.run(*command, code=int(command != ["plan"])).split())
-        assert "ALTER COLUMN `memory_id` TYPE STRING" in said
-        assert "--migrate" in said
+        assert "memory_id as BIGINT, not STRING" in said
     assert statement(shell, f"SELECT count(*) FROM {name}") == [["0"]]  # nothing was changed
     statement(shell, f"DROP TABLE {name}")
     shell.run("apply", *QUICK)
+
+
+def test_a_type_is_changed_when_that_is_asked_for(shell: Shell, deployed: str) -> None:
+    """What a former version kept in an INT, with a row that stays."""
+    shell.run("apply", *QUICK)
+    name = "shop.agents_dev.model_inference_logs"
+    found = shell.emulator.call("GET", f"/api/2.1/unity-catalog/tables/{name}").json()
+    columns = [item | {"type_text": "int"} if item["name"] == "input_tokens" else item for item in found["columns"]]
+    statement(shell, f"DROP TABLE {name}")
+    statement(shell, create(name, columns))
+    statement(shell, f"INSERT INTO {name} (record_id, input_tokens) VALUES ('kept', 7)")
+    change = "ALTER TABLE `shop`.`agents_dev`.`model_inference_logs` ALTER COLUMN `input_tokens` TYPE BIGINT"
+    for command in (["plan"], ["apply", *QUICK]):
+        said = " ".join(shell.run(*command, code=int(command != ["plan"])).split())
+        assert change in said
+        assert "--migrate" in said
+    assert change in " ".join(shell.run("apply", "--migrate", *QUICK).split())
+    statement(shell, f"INSERT INTO {name} (record_id, input_tokens) VALUES ('more', 5000000000)")
+    assert statement(shell, f"SELECT sum(input_tokens) FROM {name}") == [["5000000007"]]
+    assert "0 to make, 0 to change" in shell.run("plan")
+
+
+def test_views_are_made_and_mended(shell: Shell, deployed: str) -> None:
+    """Dashboards read through them before the app has written anything."""
+    shell.run("apply", *QUICK)
+    view = "shop.agents_dev.telemetry"
+    assert statement(shell, f"SELECT count(*) FROM {view}")[0][0].isdigit()
+    statement(shell, f"CREATE OR REPLACE VIEW {view} AS SELECT 1 AS one")
+    assert "views.telemetry" in shell.run("plan")
+    assert "1 changed" in shell.run("apply", *QUICK)
+    assert statement(shell, f"SELECT count(execution_id) FROM {view}")[0][0].isdigit()
+    statement(shell, f"DROP VIEW {view}")
+    assert "1 made" in shell.run("apply", *QUICK)
+    assert "0 to make, 0 to change" in shell.run("plan")
 
 
 def create(name: str, columns: list[dict]) -> str:

@@ -118,3 +118,69 @@ def test_imports_have_content_and_a_folder(emulator: Emulator) -> None:
     emulator.call("POST", "/api/2.0/workspace/mkdirs", {"path": "/Workspace/once"}).raise_for_status()
     path = "/api/2.0/workspace-files/import-file/Workspace/once/file?overwrite=false"
     assert [emulator.call("POST", path).status_code for _ in range(2)] == [200, 409]
+
+
+def test_each_kind_of_search_endpoint_has_its_own_filters_and_sources(emulator: Emulator) -> None:
+    api = "/api/2.0/vector-search"
+    for name, kind in (("quick", "STANDARD"), ("large", "STORAGE_OPTIMIZED")):
+        body = {"name": name, "endpoint_type": kind}
+        assert emulator.call("POST", f"{api}/endpoints", body).json()["endpoint_type"] == kind
+    assert "is one of" in refused(emulator, "POST", f"{api}/endpoints", {"name": "x", "endpoint_type": "TINY"})
+    statement = {"warehouse_id": "emulator", "statement": "CREATE TABLE main.plain.pages (id STRING, body STRING)"}
+    emulator.call("POST", "/api/2.0/sql/statements", statement).raise_for_status()
+
+    def index(name: str) -> dict:
+        texts = [{"name": "body", "embedding_model_endpoint_name": "databricks-gte-large-en"}]
+        spec = {"source_table": "main.plain.pages", "pipeline_type": "TRIGGERED", "embedding_source_columns": texts}
+        return {"name": name, "primary_key": "id", "index_type": "DELTA_SYNC", "delta_sync_index_spec": spec}
+
+    said = refused(emulator, "POST", f"{api}/endpoints/quick/indexes", index("main.plain.quick"))
+    assert "Change Data Feed" in said
+    emulator.call("POST", f"{api}/endpoints/large/indexes", index("main.plain.large")).raise_for_status()
+    asked = {"columns": ["id"], "query_text": "x", "filters_json": '{"id": "1"}'}
+    assert "filter_string" in refused(emulator, "POST", f"{api}/indexes/main.plain.large/query", asked)
+    upsert = {"inputs_json": '[{"id": "1"}]'}
+    assert "source table" in refused(emulator, "POST", f"{api}/indexes/main.plain.large/upsert-data", upsert)
+
+
+COPIES = {
+    "FROM '/Volumes/main/copied/v' FILEFORMAT = AVRO": "AVRO",
+    "FROM '/Volumes/main/copied/v' FILEFORMAT = CSV VALIDATE 10 ROWS": "VALIDATE",
+    "FROM '/Volumes/main/copied/v' FILEFORMAT = CSV FORMAT_OPTIONS ('header' = 'true')": "FORMAT_OPTIONS",
+    "FROM '/Volumes/main/copied/v' FILEFORMAT = CSV COPY_OPTIONS ('mergeSchema' = 'true')": "mergeSchema",
+    "BY POSITION FROM '/Volumes/main/copied/v' FILEFORMAT = CSV": "form",
+    "FROM (SELECT a FROM '/Volumes/main/copied/v' WHERE a > 1) FILEFORMAT = CSV": "form of",
+}
+
+
+@pytest.mark.parametrize("clauses", COPIES, ids=COPIES.values())
+def test_what_copy_into_does_not_know_is_not_left_out(emulator: Emulator, clauses: str) -> None:
+    statement = f"COPY INTO main.copied.t {clauses}"
+    body = {"warehouse_id": "emulator", "statement": statement, "wait_timeout": "30s"}
+    status = emulator.call("POST", "/api/2.0/sql/statements", body).json()["status"]
+    assert status["state"] == "FAILED"
+    assert "UNSUPPORTED_FEATURE" in status["error"]["message"]
+    assert COPIES[clauses].lower() in status["error"]["message"].lower()
+
+
+def test_files_are_copied_once_by_name_and_pattern(emulator: Emulator) -> None:
+    def run(statement: str) -> list:
+        body = {"warehouse_id": "emulator", "statement": statement, "wait_timeout": "30s"}
+        answer = emulator.call("POST", "/api/2.0/sql/statements", body).json()
+        assert answer["status"]["state"] == "SUCCEEDED", answer
+        return answer["result"].get("data_array") or []
+
+    run("CREATE SCHEMA IF NOT EXISTS main.copied")
+    run("CREATE VOLUME IF NOT EXISTS main.copied.files")
+    run("CREATE TABLE main.copied.rows (a BIGINT)")
+    for name, number in (("one.json", 1), ("two.json", 2), ("three.csv", 3)):
+        path = f"{emulator.url}/api/2.0/fs/files/Volumes/main/copied/files/{name}"
+        content = f'{{"a": {number}}}\n'
+        headers = {"authorization": "Bearer emulator-token"}
+        assert httpx.put(path, content=content, headers=headers).status_code == 204
+    copy = "COPY INTO main.copied.rows FROM '/Volumes/main/copied/files' FILEFORMAT = JSON"
+    run(f"{copy} FILES = ('two.json')")
+    run(f"{copy} PATTERN = '*.json'")
+    assert run("SELECT a FROM main.copied.rows ORDER BY a") == [["1"], ["2"]]
+    run(f"{copy} FILES = ('two.json') COPY_OPTIONS ('force' = 'true')")
+    assert run("SELECT a FROM main.copied.rows ORDER BY a") == [["1"], ["2"], ["2"]]

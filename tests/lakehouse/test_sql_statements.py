@@ -101,8 +101,8 @@ async def test_replacing_a_table_is_one_commit_and_a_failure_leaves_it(shop: Wor
 @pytest.mark.parametrize(
     "definition",
     [
-        "id BIGINT GENERATED ALWAYS AS IDENTITY", "id INT NOT NULL", "id INT DEFAULT 1", "id INT PRIMARY KEY",
-        "a INT, b INT GENERATED ALWAYS AS (a + 1)", "id INT, CONSTRAINT c CHECK (id > 0)",
+        "id BIGINT GENERATED ALWAYS AS IDENTITY", "id INT PRIMARY KEY", "id INT, CONSTRAINT c CHECK (id > 0)",
+        "a STRING, b INT GENERATED ALWAYS AS (length(a))",
     ],
 )  # fmt: skip
 async def test_what_cannot_be_kept_is_refused_by_name(shop: Workspace, definition: str) -> None:
@@ -120,9 +120,6 @@ async def test_columns_are_added_and_partitions_and_properties_are_kept(shop: Wo
     )
     detail = (await shop.warehouse.query("DESCRIBE DETAIL main.shop.days")).to_dicts()[0]
     assert (detail["partitionColumns"], detail["properties"]) == (["day"], {"delta.appendOnly": "false"})
-    for change in ("DROP COLUMN note", "RENAME COLUMN note TO other", "ALTER COLUMN id TYPE BIGINT"):
-        with pytest.raises(InvalidRequest, match="UNSUPPORTED_FEATURE"):
-            await run(shop, f"ALTER TABLE {T} {change}")
 
 
 async def test_descriptions(shop: Workspace) -> None:

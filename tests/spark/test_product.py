@@ -1,7 +1,10 @@
 """The statements the product sends answer on Spark what they answer in the embedded warehouse, on the same rows."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -10,15 +13,23 @@ import yaml
 from deltalake import DeltaTable
 from sqlglot import exp
 
+from lakemesh.cli import traces
 from lakemesh.composition.services import open_services
 from lakemesh.config.settings import Settings
+from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.dashboards import dashboards
+from lakemesh.evaluation import case_tables, experiments, monitoring
 from lakemesh.lakehouse.embedded import open_workspace
-from lakemesh.lakehouse.embedded.sql.expressions import colon_path
+from lakemesh.lakehouse.embedded.sql.fields import colon_path
 from lakemesh.lakehouse.embedded.sql.types import Type, type_of
 from lakemesh.lakehouse.embedded.tables import columns_of
 from lakemesh.lakehouse.spark_dialect import parse_statement, render
+from lakemesh.lakehouse.warehouse import Warehouse
 from lakemesh.lakehouse.workspace import Workspace
+from lakemesh.mcp.engine_resources import EngineResources
+from lakemesh.schemas import Identity
+from lakemesh.services.console.history import History
+from lakemesh.services.console.queries import ExecutionQuery, Viewer
 from tests.dashboards.test_dashboards import SPAN, work
 from tests.server import write_config
 from tests.services.conftest import AGENTS
@@ -80,8 +91,8 @@ def for_spark(statement: str, parameters: dict[str, Any]) -> str:
             return exp.Anonymous(this="variant_get", expressions=[node.this, path])
         if isinstance(node, exp.Placeholder):
             value = parameters[node.name]
-            return exp.Literal.number(value) if isinstance(value, int) else exp.Literal.string(value)
-        if isinstance(node, exp.Table) and node.db == "agents":
+            return exp.Literal.number(value) if isinstance(value, int) else exp.Literal.string(str(value))
+        if isinstance(node, exp.Table) and node.db.strip("`") == "agents":
             node.set("db", None)
             node.set("catalog", None)
         return node
@@ -117,3 +128,60 @@ async def test_it_answers_alike(filled: Workspace, spark: Spark, name: str) -> N
     rows = [[as_spark(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in found.rows]
     assert [kind.simple for kind in kinds if kind] == answer["types"]
     assert same(rows, answer["rows"]), (rows, answer["rows"])
+
+
+class Recording:
+    """A warehouse that writes down what it is asked."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self.warehouse = warehouse
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    async def query(self, statement: str, parameters: Any = None, **more: Any) -> Any:
+        self.asked.append((statement, dict(parameters or {})))
+        return await self.warehouse.query(statement, parameters, **more)
+
+
+async def use_everything(workspace: Workspace) -> None:
+    """Every way the console, MCP, the command line and the evaluation ask the tables."""
+    schema, config, ann = "main.agents", TelemetryConfig(), Identity(user="ann")
+    newest = (await workspace.warehouse.query(f"SELECT execution_id, trace_id FROM {schema}.telemetry LIMIT 1")).rows[0]
+    execution_id, trace_id = newest
+    history = History(workspace.warehouse, config)
+    every = ExecutionQuery(hours=48, nested=True)
+    narrow = ExecutionQuery(agent="echo", user="ann", session="s", execution=execution_id, failed=True, degraded=True)
+    for query in (every, narrow, ExecutionQuery().seen_by(Viewer("ann", is_operator=False))):
+        await history.executions(query, content=query is every)
+        await history.groups(query)
+        await history.ids_since(query, query.until - timedelta(hours=1))
+        await history.sessions(query)
+    await history.trace(trace_id)
+    await history.feedback(trace_id=trace_id)
+    await history.feedback(session_id="s")
+    live = SimpleNamespace(current=SimpleNamespace(telemetry=config))
+    resources = EngineResources(registry=Any, prompts=Any, config=live, workspace=workspace)  # type: ignore[arg-type]
+    assert (await resources._execution(execution_id, ann))["execution_id"] == execution_id
+    for statement in (traces.LAST, traces.MATCHING):
+        text = statement.format(table=f"{schema}.telemetry", limit=5)
+        await workspace.warehouse.query(text, {"prefix": f"{trace_id[:8]}%"})
+    since, until = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    await monitoring.executions(workspace, schema, "echo", since, until)
+    await case_tables.judged_cases(workspace, schema, "echo")
+    await experiments.outcomes(workspace, schema, "ask", (1, 2), since.isoformat())
+
+
+async def test_what_doors_and_commands_ask_answers_alike(filled: Workspace, spark: Spark) -> None:
+    recording = Recording(filled.warehouse)
+    await use_everything(replace(filled, warehouse=recording))
+    different: list[str] = []
+    for statement, parameters in recording.asked:
+        found = await filled.warehouse.query(statement, {k: v for k, v in parameters.items() if f":{k}" in statement})
+        answer = spark.run(for_spark(statement, parameters))
+        kinds = [spark_type(kind) for kind in found.types]
+        rows = [[as_spark(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in found.rows]
+        if [kind.simple for kind in kinds if kind] != answer["types"]:
+            different.append(f"{statement}: {[kind.simple for kind in kinds if kind]}, {answer['types']}")
+        elif not same(sorted(rows, key=repr), sorted(answer["rows"], key=repr)):  # moments may be the same
+            different.append(f"{statement}: {rows}, {answer['rows']}")
+    assert len({statement for statement, _ in recording.asked}) > 20
+    assert not different, "\n".join(different)

@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 from lakemesh.deploy.resources.base import Body, Difference, Resource, Target
 from lakemesh.deploy.resources.catalog import API, run_statement
-from lakemesh.errors import Conflict
+from lakemesh.errors import Conflict, PermissionDenied
 from lakemesh.lakehouse.tables import Column, TableSpec
+from lakemesh.lakehouse.type_widening import is_wider
 
 WIDENING = "ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')"
 
@@ -38,6 +39,12 @@ class Table(Resource):
         run_statement(self.target, create_statement(self._spec))
 
     def refusal(self, wanted: Body, actual: Body) -> str | None:
+        if narrower := [
+            f"{column.name} as {was}, not {column.type}"
+            for column, was in self._retyped(actual)
+            if not is_wider(was, column.type)
+        ]:
+            return f"{self.name} has {', '.join(narrower)}, which no ALTER TABLE mends; copy the table, or drop it."
         changing = self._changing(actual)
         if not changing or self.target.migrate:
             return None
@@ -78,16 +85,67 @@ class Table(Resource):
     def _changing(self, actual: Body) -> list[str]:
         from lakemesh.lakehouse.databricks.tables import identifier, quoted
 
+        table = quoted(self.name)
+        changed = [column for column, _ in self._retyped(actual)]
+        types = [f"ALTER TABLE {table} ALTER COLUMN {identifier(column.name)} TYPE {column.type}" for column in changed]
+        return [WIDENING.format(table=table), *types] if types else []
+
+    def _retyped(self, actual: Body) -> list[tuple[Column, str]]:
+        """Columns of another type than is declared, and the type they have."""
         there: Mapping[str, str] = actual.get("columns") or {}
-        changed = [
-            column
+        return [
+            (column, there[column.name])
             for column in self._spec.columns
             if there.get(column.name, spelled(column.type)) != spelled(column.type)
             and added_members(column, there[column.name]) is None
         ]
-        table = quoted(self.name)
-        types = [f"ALTER TABLE {table} ALTER COLUMN {identifier(column.name)} TYPE {column.type}" for column in changed]
-        return [WIDENING.format(table=table), *types] if types else []
+
+
+class View(Resource):
+    """A view over tables of the server. Who deploys owns it, so that it outlives the app; the server leaves a view that
+    shows every column as it is."""
+
+    @classmethod
+    def of(cls, name: str, query: str, target: Target) -> "View":
+        return cls(f"views.{name.rpartition('.')[2]}", {"name": name, "query": query}, target)
+
+    @property
+    def desired(self) -> Body:
+        return {"query": normal(str(self.body["query"]))}
+
+    def read(self) -> Body | None:
+        """What stands there under the name and is no view is not ours to replace."""
+        found = self.target.find(f"{API}/tables/{self.name}")
+        if found is None:
+            return None
+        return {"query": normal(found.get("view_definition") or "")}
+
+    def create(self) -> None:
+        self._run("CREATE VIEW IF NOT EXISTS")
+
+    def update(self, wanted: Body) -> None:
+        self._run("CREATE OR REPLACE VIEW")
+
+    def delete(self) -> None:
+        from lakemesh.lakehouse.databricks.tables import quoted
+
+        run_statement(self.target, f"DROP VIEW IF EXISTS {quoted(self.name)}")
+
+    def _run(self, verb: str) -> None:
+        from lakemesh.lakehouse.databricks.tables import quoted
+
+        try:
+            run_statement(self.target, f"{verb} {quoted(self.name)} AS {self.body['query']}")
+        except PermissionDenied as error:
+            advice = f"its owner has to give it to you: ALTER VIEW {self.name} SET OWNER TO `{self.target.user}`"
+            raise PermissionDenied(f"{error.detail} Where a former app made the view, {advice}.") from None
+
+
+def normal(query: str) -> str:
+    """A query in one spelling."""
+    from lakemesh.lakehouse.spark_dialect import parse_statement, render
+
+    return render(parse_statement(query)) if query else ""
 
 
 def added_members(column: Column, actual: str) -> list[tuple[str, str]] | None:

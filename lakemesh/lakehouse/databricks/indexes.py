@@ -5,14 +5,15 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lakemesh.deadline import Deadline
 from lakemesh.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound, WorkspaceUnavailable
 from lakemesh.lakehouse.databricks.calls import CredentialsRefused, SdkCalls
-from lakemesh.lakehouse.indexes import Filters, IndexSpec, Match
+from lakemesh.lakehouse.databricks.index_specs import as_json, direct_spec, filters_for, synced_spec
+from lakemesh.lakehouse.indexes import DeltaSource, Filters, IndexSpec, Match
 from lakemesh.lakehouse.names import split_name
+from lakemesh.lakehouse.tables import Column
 from lakemesh.scope import current_deadline
 
 if TYPE_CHECKING:
@@ -36,17 +37,30 @@ SCAN_ROWS = 1_000
 class OpenIndex:
     index: "AsyncAISearchIndex"
     spec: IndexSpec
+    endpoint: str
 
 
 class SearchIndexes:
-    """All indexes of the application share one search endpoint."""
+    """The application's own indexes share one search endpoint, which is made as `endpoint_type` if it is not there.
+    Those of others are asked where they are."""
 
-    def __init__(self, connect: "Callable[[], AISearchClient]", calls: SdkCalls, *, endpoint: str) -> None:
+    def __init__(
+        self,
+        connect: "Callable[[], AISearchClient]",
+        calls: SdkCalls,
+        *,
+        endpoint: str,
+        endpoint_type: str,
+        columns_of: Callable[[str], Awaitable[Sequence[Column]]],
+    ) -> None:
         self._connect = connect
         self._calls = calls
         self._endpoint = endpoint
+        self._endpoint_type = endpoint_type
+        self._columns_of = columns_of
         self._client: AISearchClient | None = None
         self._open: dict[str, OpenIndex] = {}
+        self._endpoint_types: dict[str, str] = {}
 
     async def create(self, spec: IndexSpec) -> None:
         deadline = current_deadline(CREATE_SECONDS)
@@ -58,9 +72,18 @@ class SearchIndexes:
             return
         if known.spec.dimension != spec.dimension:
             raise Conflict(f"The index {spec.name!r} exists with {known.spec.dimension} dimensions.")
+        if known.spec.source != spec.source:
+            raise Conflict(f"The index {spec.name!r} exists with another source.")
+
+    async def sync(self, name: str) -> None:
+        known = await self._index(name)
+        if known.spec.source is None:
+            raise InvalidRequest(f"The index {name!r:.100} follows no table; rows are upserted into it.")
+        if known.spec.source.pipeline == "TRIGGERED":  # the other kind refuses to be told
+            await self._use(name, lambda index: index.sync())
 
     async def upsert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        known = await self._index(name)
+        known = await self._written(name)
         prepared = [prepare(row, known.spec) for row in rows]
         for batch in batches(prepared):
             answer = await self._use(name, lambda index, batch=batch: index.upsert(batch))  # type: ignore[misc]
@@ -69,15 +92,14 @@ class SearchIndexes:
                 raise WorkspaceUnavailable(f"The index {name!r} did not take {failed} of {len(batch)} rows.")
 
     async def delete(self, name: str, keys: Sequence[str]) -> None:
+        await self._written(name)
         if keys:
             await self._use(name, lambda index: index.delete(list(keys)))
-        else:
-            await self._index(name)
 
     async def query(
         self,
         name: str,
-        vector: Sequence[float],
+        vector: Sequence[float] | None,
         *,
         top_k: int = 10,
         filters: Filters | None = None,
@@ -86,7 +108,8 @@ class SearchIndexes:
     ) -> list[Match]:
         known = await self._index(name)
         wanted = list(columns) if columns is not None else list(known.spec.columns)
-        direction = normalised(vector, known.spec.dimension)
+        direction = asked_direction(vector, text, known.spec)
+        told = filters_for(await self._type_of(known.endpoint), filters) if filters else None
         answer = await self._use(
             name,
             lambda index: index.similarity_search(
@@ -94,7 +117,7 @@ class SearchIndexes:
                 query_vector=direction,
                 query_text=text,
                 query_type="hybrid" if text is not None else None,
-                filters={key: as_json(value) for key, value in filters.items()} if filters else None,
+                filters=told,
                 num_results=top_k,
                 disable_notice=True,
                 total_retries=2,
@@ -122,10 +145,27 @@ class SearchIndexes:
         await self._index(name)
 
     async def drop(self, name: str) -> None:
-        await self._index(name)
+        known = await self._index(name)
         deadline = current_deadline(TIMEOUT_SECONDS)
-        await self._calls.run(lambda: self._search().delete_index(self._endpoint, name), deadline=deadline)
+        await self._calls.run(lambda: self._search().delete_index(known.endpoint, name), deadline=deadline)
         self._open.pop(name, None)
+
+    async def _written(self, name: str) -> OpenIndex:
+        """An index that rows are written to. Raises `InvalidRequest` for one that follows a table."""
+        known = await self._index(name)
+        if known.spec.source is not None:
+            raise InvalidRequest(f"The index {name!r:.100} follows {known.spec.source.table}; write there.")
+        return known
+
+    async def _type_of(self, endpoint: str) -> str:
+        """Standard or storage-optimized; asked once."""
+        if endpoint not in self._endpoint_types:
+            deadline = current_deadline(TIMEOUT_SECONDS)
+            found = await self._calls.run(
+                lambda: self._search().get_endpoint(endpoint), deadline=deadline, repeatable=True
+            )
+            self._endpoint_types[endpoint] = str(found.get("endpoint_type", "STANDARD"))
+        return self._endpoint_types[endpoint]
 
     async def _index(self, name: str) -> OpenIndex:
         """The index, opened once: opening asks the workspace for its address and columns."""
@@ -133,11 +173,18 @@ class SearchIndexes:
         if name not in self._open:
             deadline = current_deadline(TIMEOUT_SECONDS)
             index = await self._calls.run(
-                lambda: self._search().get_async_index(self._endpoint, name), deadline=deadline, repeatable=True
+                lambda: self._search().get_async_index(index_name=name), deadline=deadline, repeatable=True
             )
             description = await self._bounded(index.describe)
-            self._open[name] = OpenIndex(index, spec_of(name, description))
+            spec = await self._spec_of(name, description)
+            self._open[name] = OpenIndex(index, spec, description.get("endpoint_name") or self._endpoint)
         return self._open[name]
+
+    async def _spec_of(self, name: str, description: Mapping[str, Any]) -> IndexSpec:
+        synced = description.get("delta_sync_index_spec")
+        if not synced:
+            return direct_spec(name, description)
+        return synced_spec(name, description, await self._columns_of(synced["source_table"]))
 
     async def _use(self, name: str, call: "Callable[[AsyncAISearchIndex], Awaitable[T]]") -> T:
         """The client keeps tokens of its own: when one is refused, client and index are opened anew."""
@@ -169,7 +216,10 @@ class SearchIndexes:
     def _create(self, spec: IndexSpec) -> None:
         client = self._search()
         if not client.endpoint_exists(self._endpoint):
-            client.create_endpoint_and_wait(self._endpoint, endpoint_type="STANDARD")
+            client.create_endpoint_and_wait(self._endpoint, endpoint_type=self._endpoint_type)
+        if spec.source is not None:
+            self._create_synced(client, spec, spec.source)
+            return
         client.create_direct_access_index(
             endpoint_name=self._endpoint,
             index_name=spec.name,
@@ -177,6 +227,21 @@ class SearchIndexes:
             embedding_dimension=spec.dimension,
             embedding_vector_column=spec.vector_column,
             schema={**spec.columns, spec.vector_column: "array<float>"},
+        )
+
+    def _create_synced(self, client: "AISearchClient", spec: IndexSpec, source: DeltaSource) -> None:
+        embeds = source.text_column is not None
+        client.create_delta_sync_index(
+            endpoint_name=self._endpoint,
+            index_name=spec.name,
+            primary_key=spec.primary_key,
+            source_table_name=source.table,
+            pipeline_type=source.pipeline,
+            embedding_source_column=source.text_column,
+            embedding_model_endpoint_name=source.embedding_endpoint,
+            embedding_vector_column=None if embeds else spec.vector_column,
+            embedding_dimension=None if embeds else spec.dimension,
+            columns_to_sync=synced_columns(spec, source) or None,
         )
 
     async def _wait_until_ready(self, name: str, deadline: Deadline) -> None:
@@ -192,20 +257,21 @@ class SearchIndexes:
                 raise DeadlineExceeded(f"The index {name!r} did not become ready in time.") from None
 
 
-def spec_of(name: str, description: Mapping[str, Any]) -> IndexSpec:
-    """The spec of a direct-access index. Raises `InvalidRequest` for another kind of index."""
-    details = description.get("direct_access_index_spec")
-    if not details:
-        raise InvalidRequest(f"{name!r} is not a direct-access index.")
-    vector = details["embedding_vector_columns"][0]
-    columns: dict[str, str] = json.loads(details.get("schema_json") or "{}")
-    return IndexSpec(
-        name=name,
-        dimension=int(vector["embedding_dimension"]),
-        primary_key=description["primary_key"],
-        vector_column=vector["name"],
-        columns={column: kind for column, kind in columns.items() if column != vector["name"]},
-    )
+def synced_columns(spec: IndexSpec, source: DeltaSource) -> list[str]:
+    """What is taken from the source, with what always is; none for all."""
+    if not spec.columns:
+        return []
+    meaning = source.text_column or spec.vector_column
+    return list(dict.fromkeys([spec.primary_key, meaning, *spec.columns]))
+
+
+def asked_direction(vector: Sequence[float] | None, text: str | None, spec: IndexSpec) -> list[float] | None:
+    """None where the index makes a vector of the text. Raises `InvalidRequest` where it cannot."""
+    if vector is None:
+        if spec.source is None or spec.source.text_column is None or text is None:
+            raise InvalidRequest("A search needs a vector; only an index that embeds texts itself takes a text alone.")
+        return None
+    return normalised(vector, spec.dimension or len(vector))
 
 
 def prepare(row: Mapping[str, Any], spec: IndexSpec) -> dict[str, Any]:
@@ -231,12 +297,6 @@ def batches(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any
         size += length
     if batch:
         yield batch
-
-
-def as_json(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return [as_json(item) for item in value] if isinstance(value, set | frozenset | tuple | list) else value
 
 
 def normalised(vector: Sequence[float], dimension: int) -> list[float]:

@@ -197,10 +197,7 @@ class UnityTables:
 def create_statement(spec: TableSpec) -> str:
     """CREATE TABLE for a spec whose types are checked and whose names and texts are quoted."""
     arrow_schema(spec.columns)
-    columns = ", ".join(
-        f"{identifier(column.name)} {column.type}" + (f" COMMENT {literal(column.comment)}" if column.comment else "")
-        for column in spec.columns
-    )
+    columns = ", ".join(map(definition, spec.columns))
     clauses = [f"CREATE TABLE IF NOT EXISTS {quoted(spec.name)} ({columns}) USING DELTA"]
     if spec.partition_by:
         clauses.append(f"PARTITIONED BY ({', '.join(map(identifier, spec.partition_by))})")
@@ -212,6 +209,16 @@ def create_statement(spec: TableSpec) -> str:
         pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in spec.properties.items())
         clauses.append(f"TBLPROPERTIES ({pairs})")
     return " ".join(clauses)
+
+
+def definition(column: Column) -> str:
+    """A column as CREATE TABLE takes it. The SQL of its values is ours, never from outside."""
+    parts = [identifier(column.name), column.type]
+    parts += [] if column.nullable else ["NOT NULL"]
+    parts += [f"GENERATED ALWAYS AS ({column.generated})"] if column.generated else []
+    parts += [f"DEFAULT {column.default}"] if column.default else []
+    parts += [f"COMMENT {literal(column.comment)}"] if column.comment else []
+    return " ".join(parts)
 
 
 def copy_statement(name: str, columns: list[Column], path: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +17,7 @@ from lakemesh.deadline import Deadline
 from lakemesh.errors import ConfigurationInvalid, LakemeshError, Unauthenticated, WorkspaceUnavailable
 from lakemesh.lakehouse.database import Database, open_url
 from lakemesh.lakehouse.databricks.calls import WORKERS, SdkCalls
+from lakemesh.lakehouse.tables import Column
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.schemas import Identity
 from lakemesh.scope import current_deadline
@@ -140,6 +141,10 @@ def ports(
     volumes = UnityVolumes(client, calls)
     warehouse = SqlWarehouse(client, calls, warehouse_id=settings.warehouse_id or "", http=http)
     endpoints = ServingEndpoints(client, calls)
+    tables = UnityTables(client, calls, warehouse=warehouse, volumes=volumes)
+
+    async def columns_of(table: str) -> Sequence[Column]:
+        return (await tables.describe(table)).columns
 
     answered_at = -math.inf
 
@@ -161,10 +166,14 @@ def ports(
     return Workspace(
         name="databricks",
         volumes=volumes,
-        tables=UnityTables(client, calls, warehouse=warehouse, volumes=volumes),
+        tables=tables,
         warehouse=warehouse,
         indexes=SearchIndexes(
-            lambda: search_client(client, credentials), calls, endpoint=settings.vector_search_endpoint
+            lambda: search_client(client, credentials),
+            calls,
+            endpoint=settings.vector_search_endpoint,
+            endpoint_type=settings.vector_search_endpoint_type,
+            columns_of=columns_of,
         ),
         endpoints=endpoints,
         ping=ping,

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lakemesh.errors import InvalidRequest, NotFound
+from lakemesh.lakehouse.embedded.alterations import alter
 from lakemesh.lakehouse.embedded.catalog import Catalog, Session
-from lakemesh.lakehouse.embedded.definitions import alter, create, parts_of
+from lakemesh.lakehouse.embedded.definitions import create, parts_of
+from lakemesh.lakehouse.embedded.given_values import changed_columns, completed, with_defaults
 from lakemesh.lakehouse.embedded.merge import assignments, merged
 from lakemesh.lakehouse.embedded.tables import overwrite
 from lakemesh.lakehouse.warehouse import QueryResult
@@ -72,8 +74,8 @@ async def rewrite_rows(
         raise InvalidRequest(SUPPORTED)
     name, count = session.full_name(parts_of(target)), 0
     changes = {} if isinstance(statement, exp.Delete) else assignments(statement.expressions)
-    columns = [column.name for column in (await catalog.tables.describe(name)).columns]
-    unknown = set(changes) - {column.lower() for column in columns}
+    columns = (await catalog.tables.describe(name)).columns
+    unknown = set(changes) - {column.name.lower() for column in columns}
     if unknown:
         raise InvalidRequest(f"[UNRESOLVED_COLUMN] The table {name!r:.100} has no column {min(unknown)!r:.60}.")
 
@@ -87,21 +89,11 @@ async def rewrite_rows(
         if isinstance(statement, exp.Delete):
             stays = exp.Not(this=exp.Is(this=exp.paren(condition.copy()), expression=exp.true()))
             return await select(exp.select("*").from_(target.copy()).where(stays))
-        items = [changed_column(column, changes.get(column.lower()), condition) for column in columns]
+        items = changed_columns(columns, changes, condition)
         return await select(exp.Select(expressions=items).from_(target.copy()))
 
     await catalog.tables.rewrite(name, rows)
     return affected(count)
-
-
-def changed_column(name: str, value: "exp.Expr | None", condition: "exp.Expr") -> "exp.Expr":
-    from sqlglot import exp
-
-    column = exp.column(name, quoted=True)
-    if value is None:
-        return exp.alias_(column, name, quoted=True)
-    branch = exp.If(this=exp.paren(condition.copy()), true=value.copy())
-    return exp.alias_(exp.Case(ifs=[branch], default=column), name, quoted=True)
 
 
 async def merge(statement: "exp.Merge", catalog: Catalog, session: Session, select: Select) -> QueryResult:
@@ -111,8 +103,7 @@ async def merge(statement: "exp.Merge", catalog: Catalog, session: Session, sele
     if not isinstance(statement.this, exp.Table):
         raise InvalidRequest(SUPPORTED)
     name = session.full_name(parts_of(statement.this))
-    columns = [column.name for column in (await catalog.tables.describe(name)).columns]
-    plan = merged(statement, columns)
+    plan = merged(statement, (await catalog.tables.describe(name)).columns)
     counts: dict[str, int] = {}
 
     async def rows() -> "pa.Table | None":
@@ -144,23 +135,16 @@ async def insert(statement: "exp.Insert", catalog: Catalog, session: Session, se
     info = await catalog.tables.describe(name)
     named = [item.name for item in statement.this.expressions] if isinstance(statement.this, exp.Schema) else []
     source: Any = statement.expression
-    query = exp.select("*").from_(source) if isinstance(source, exp.Values) else source
-    rows = await select(query)
     known = {column.name.lower(): column.name for column in info.columns}
-    if statement.args.get("by_name"):
-        wanted = [known.get(column.lower(), column) for column in rows.column_names]
-    else:
-        wanted = [known.get(column.lower(), column) for column in named or known]
-    if rows.num_columns != len(wanted):
-        raise InvalidRequest(
-            f"[INSERT_COLUMN_ARITY_MISMATCH] {rows.num_columns} values cannot fill {len(wanted)} columns."
-        )
-    found = rows.rename_columns(wanted)
+    wanted = None if statement.args.get("by_name") else [known.get(name.lower(), name) for name in named or known]
+    if isinstance(source, exp.Values):
+        source = exp.select("*").from_(with_defaults(source, wanted or [], info.columns))
+    found = await completed(source, wanted, info.columns, select)
     if statement.args.get("overwrite"):
         await catalog.tables.exclusively(name, lambda table: overwrite(table, name, found))
     else:
         await catalog.tables.append(name, found)
-    return affected(rows.num_rows)
+    return affected(found.num_rows)
 
 
 async def drop(statement: "exp.Drop", catalog: Catalog, session: Session) -> QueryResult:

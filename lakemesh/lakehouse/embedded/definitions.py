@@ -1,12 +1,14 @@
-"""CREATE and ALTER: done whole, or refused by the name of what is not there."""
+"""CREATE: done whole, or refused by the name of what is not there."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.arrow import arrow_schema, sql_type
 from lakemesh.lakehouse.embedded.catalog import Catalog, Session
+from lakemesh.lakehouse.embedded.portable import require_portable, unsupported
 from lakemesh.lakehouse.tables import Column, TableSpec
 from lakemesh.lakehouse.warehouse import QueryResult
 
@@ -21,10 +23,6 @@ DONE = QueryResult(columns=["num_affected_rows"], types=["BIGINT"], rows=[(0,)])
 
 def parts_of(table: "exp.Expr") -> list[str]:
     return [part.name for part in table.parts] if hasattr(table, "parts") else [table.name]
-
-
-def unsupported(what: str) -> InvalidRequest:
-    return InvalidRequest(f"[UNSUPPORTED_FEATURE] The embedded warehouse does not have {what:.200}.")
 
 
 def already_exists(name: str) -> InvalidRequest:
@@ -54,6 +52,7 @@ async def create(statement: "exp.Create", catalog: Catalog, session: Session, se
     if catalog.view(name) is not None:
         raise InvalidRequest(f"{name!r:.100} is a view; a table cannot replace it.")
     spec = spec_of(name, statement, schema)
+    check_values(spec)
     rows = await select(query) if query else None
     if rows is not None:
         if spec.columns:
@@ -63,7 +62,7 @@ async def create(statement: "exp.Create", catalog: Catalog, session: Session, se
             properties=spec.properties,
         )  # fmt: skip
     if taken:
-        await catalog.tables.exclusively(name, lambda table: replace(table, spec, rows))
+        await catalog.tables.exclusively(name, lambda table: replace_table(table, spec, rows))
         return DONE
     if rows is None:
         await catalog.tables.create(spec)
@@ -79,7 +78,7 @@ async def _create_view(name: str, statement: "exp.Create", catalog: Catalog) -> 
     return DONE
 
 
-def replace(table: "DeltaTable", spec: TableSpec, rows: "pa.Table | None") -> None:
+def replace_table(table: "DeltaTable", spec: TableSpec, rows: "pa.Table | None") -> None:
     """The new table in one commit: who reads meanwhile has the old one, and a failure leaves it."""
     import pyarrow as pa
     from deltalake import write_deltalake
@@ -139,49 +138,52 @@ def column_of(item: "exp.Expr") -> Column:
         or not isinstance(item.this, exp.Identifier)
         or item.args.get("kind") is None
     ):
-        raise unsupported(f"the table constraint {item.sql('databricks')!r:.100}")
-    comment = None
+        raise unsupported(
+            f"the table constraint {item.sql('databricks')!r:.100} in CREATE;"
+            " a CHECK is added by ALTER TABLE ADD CONSTRAINT"
+        )
+    kind = type_of(item.args["kind"].sql("databricks")).text
+    column = Column(item.name, kind)
     for constraint in item.args.get("constraints") or []:
-        if not isinstance(constraint.args.get("kind"), exp.CommentColumnConstraint):
-            raise unsupported(f"the column constraint {constraint.sql('databricks')!r:.100}")
-        comment = constraint.args["kind"].this.name
-    return Column(item.name, type_of(item.args["kind"].sql("databricks")).text, comment)
+        column = constrained(column, constraint)
+    return column
 
 
-async def alter(statement: "exp.Alter", catalog: Catalog, session: Session) -> QueryResult:
+def constrained(column: Column, constraint: "exp.Expr") -> Column:
+    """Raises `InvalidRequest` for what is not kept."""
     from sqlglot import exp
 
-    if statement.args.get("kind") != "TABLE":
-        raise unsupported(f"ALTER {statement.args.get('kind')}")
-    name = session.full_name(parts_of(statement.this))
-    added: list[Column] = []
-    for action in statement.args.get("actions") or []:
-        items = action.expressions if isinstance(action, exp.Schema) else [action]
-        if all(isinstance(item, exp.ColumnDef) for item in items):
-            added += [column_of(item) for item in items]
-        elif isinstance(action, exp.AlterSet):
-            await _set_properties(name, action, catalog)
-        else:
-            # These need column mapping, which delta-rs does not write.
-            raise unsupported(f"ALTER TABLE {action.sql('databricks')!r:.100}")
-    if added:
-        known = {column.name.lower() for column in (await catalog.tables.describe(name)).columns}
-        if taken := [column.name for column in added if column.name.lower() in known]:
-            raise InvalidRequest(f"[FIELD_ALREADY_EXISTS] The table {name!r:.100} has a column {taken[0]!r:.60}.")
-        await catalog.tables.add_columns(name, added)
-    return DONE
+    kind = constraint.args.get("kind")
+    if isinstance(kind, exp.CommentColumnConstraint):
+        return replace(column, comment=kind.this.name)
+    if isinstance(kind, exp.NotNullColumnConstraint):
+        return replace(column, nullable=bool(kind.args.get("allow_null")))
+    if isinstance(kind, exp.DefaultColumnConstraint):
+        return replace(column, default=written(kind.this))
+    if isinstance(kind, exp.ComputedColumnConstraint):
+        return replace(column, generated=written(kind.this))
+    raise unsupported(f"the column constraint {constraint.sql('databricks')!r:.100}")
 
 
-async def _set_properties(name: str, action: "exp.AlterSet", catalog: Catalog) -> None:
-    properties = {
-        item.name: item.expression.name for item in action.find_all(exp_property()) if item.expression is not None
-    }
-    if not properties:
-        raise unsupported(f"ALTER TABLE {action.sql('databricks')!r:.100}")
-    await catalog.tables.exclusively(name, lambda table: table.alter.set_table_properties(properties))
+def written(value: "exp.Expr") -> str:
+    from lakemesh.lakehouse.spark_dialect import render
+
+    return render(value)
 
 
-def exp_property() -> "type[exp.Expr]":
-    from sqlglot import exp
+def check_values(spec: TableSpec) -> None:
+    """Raises `InvalidRequest` for defaults the table was not made for, as the platform does, and for generated columns
+    that delta-rs would compute in another way."""
+    check_default(spec.properties, any(column.default for column in spec.columns))
+    kinds = {column.name.lower(): column.type for column in spec.columns}
+    for column in spec.columns:
+        if column.generated:
+            require_portable(column.generated, kinds, f"a GENERATED column by {column.generated!r:.80}")
 
-    return exp.EQ
+
+def check_default(properties: Mapping[str, str], wanted: bool) -> None:
+    if wanted and properties.get("delta.feature.allowColumnDefaults") not in ("supported", "enabled"):
+        raise InvalidRequest(
+            "[WRONG_COLUMN_DEFAULTS_FOR_DELTA_FEATURE_NOT_ENABLED] DEFAULT needs the table property"
+            " 'delta.feature.allowColumnDefaults' = 'supported'."
+        )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lakemesh.errors import NotFound
 from lakemesh.lakehouse.descriptions import Description
 from lakemesh.lakehouse.embedded.catalog import Catalog, Session
-from lakemesh.lakehouse.embedded.tables import columns_of
+from lakemesh.lakehouse.embedded.tables import columns_of, properties_of
 from lakemesh.lakehouse.warehouse import QueryResult
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _told(asked: Description, catalog: Catalog, session: Session) -> QueryResult
     if asked.kind == "DESCRIBE DETAIL":
         return _detail(catalog, name)
     if asked.kind == "SHOW TBLPROPERTIES":
-        return texts(["key", "value"], sorted(catalog.tables.snapshot(name).metadata().configuration.items()))
+        return texts(["key", "value"], sorted(properties_of(catalog.tables.snapshot(name)).items()))
     if asked.kind == "SHOW PARTITIONS":
         table = catalog.tables.snapshot(name)
         keys = table.metadata().partition_columns

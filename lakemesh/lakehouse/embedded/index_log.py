@@ -15,7 +15,7 @@ from lakemesh.lakehouse.embedded.durability import log_file
 from lakemesh.lakehouse.embedded.tables import append_rows, data_files, folder_identity, overwrite
 from lakemesh.lakehouse.embedded.vector_index import VectorIndex
 from lakemesh.lakehouse.embedded.words import WordIndex
-from lakemesh.lakehouse.indexes import IndexSpec
+from lakemesh.lakehouse.indexes import DeltaSource, IndexSpec
 from lakemesh.lakehouse.tables import AppTransaction, Column
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ class Position:
     folder: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class SourcePosition:
+    """Up to which version of which table an index has taken its rows."""
+
+    version: int
+    folder: tuple[int, int]
+
+
 @dataclass(slots=True)
 class LoggedIndex:
     """One index in memory. Not thread-safe: its owner serialises those who change it, and a search in another thread
@@ -48,6 +56,7 @@ class LoggedIndex:
     spec: IndexSpec
     folder: Path
     position: Position = field(default_factory=Position)
+    source: SourcePosition | None = None
     vectors: VectorIndex = field(init=False)
     words: WordIndex = field(init=False)
 
@@ -117,8 +126,10 @@ class LoggedIndex:
 def read_spec(table: "DeltaTable") -> IndexSpec:
     """Raises `ValueError` for a table that is no index."""
     try:
-        return IndexSpec(**json.loads(table.metadata().description or ""))
-    except TypeError as error:
+        kept = json.loads(table.metadata().description or "")
+        source = kept.pop("source", None)
+        return IndexSpec(**kept, source=DeltaSource(**source) if source else None)
+    except (AttributeError, TypeError) as error:
         raise ValueError("the table's description is not that of an index") from error
 
 

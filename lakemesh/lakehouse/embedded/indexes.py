@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from lakemesh.lakehouse.embedded.index_log import (
     read_spec,
     table_columns,
 )
+from lakemesh.lakehouse.embedded.index_source import IndexSources
 from lakemesh.lakehouse.embedded.tables import DeltaTables
 from lakemesh.lakehouse.embedded.vector_index import EXACT_UP_TO, normalised
 from lakemesh.lakehouse.indexes import Filters, IndexDamaged, IndexSpec, Match
@@ -44,13 +46,16 @@ class LocalIndexes:
     """The Delta table of an index is its truth: a log from which the index in memory is built when it is first asked,
     and which is read on whenever another process has written to it, before the question is answered."""
 
-    def __init__(self, tables: DeltaTables) -> None:
+    def __init__(self, tables: DeltaTables, sources: IndexSources) -> None:
         self._tables = tables
+        self._sources = sources
         self._open: dict[str, LoggedIndex] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._builds: set[asyncio.Future[Any]] = set()
 
     async def create(self, spec: IndexSpec) -> None:
+        if spec.source is not None:
+            spec = await self._sources.complete(spec, spec.source)
         check_spec(spec)
         await self._tables.create(
             TableSpec(name=spec.name, columns=table_columns(spec), comment=json.dumps(asdict(spec)))
@@ -58,21 +63,40 @@ class LocalIndexes:
         known = await self._current(spec.name)
         if known.spec.dimension != spec.dimension:
             raise Conflict(f"The index {spec.name!r} exists with {known.spec.dimension} dimensions.")
+        if known.spec.source != spec.source:
+            raise Conflict(f"The index {spec.name!r} exists with another source.")
+        if spec.source is not None:
+            await self.sync(spec.name)
+
+    async def sync(self, name: str) -> None:
+        index = await self._current(name)
+        source = index.spec.source
+        if source is None:
+            raise InvalidRequest(f"The index {name!r:.100} follows no table; rows are upserted into it.")
+
+        async def changes() -> "Callable[[DeltaTable], None] | None":
+            await asyncio.to_thread(lambda: index.catch_up(self._tables.snapshot(name)))
+            return await self._sources.changes(index, source)
+
+        async with self._forgetting(name):
+            await self._tables.exclusively_after(name, changes)
+        self._build_graph(index)
+        self._compact_many_files(index)
 
     async def upsert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        index = await self._current(name)
+        index = await self._written(name)
         await self._append(index, [{**checked_row(row, index.spec), DELETED: False} for row in rows])
         self._build_graph(index)
 
     async def delete(self, name: str, keys: Sequence[str]) -> None:
-        index = await self._current(name)
+        index = await self._written(name)
         kept = [kept_key(key, index.spec) for key in keys]
         await self._append(index, [{index.spec.primary_key: key, DELETED: True} for key in kept])
 
     async def query(
         self,
         name: str,
-        vector: Sequence[float],
+        vector: Sequence[float] | None,
         *,
         top_k: int = 10,
         filters: Filters | None = None,
@@ -81,8 +105,10 @@ class LocalIndexes:
     ) -> list[Match]:
         if top_k < 1:
             raise InvalidRequest("top_k is at least 1.")
-        index = await self._current(name)
+        index = await self._asked(name)
         vectors = index.vectors
+        if vector is None:
+            vector = await self._embedded(index.spec, text)
         if text is not None:
             # A filter drops some of what the words find, so more has to be found.
             keys = await asyncio.to_thread(index.words.search, text, max(top_k * 5, FILTERED_WORDS if filters else 50))
@@ -111,6 +137,31 @@ class LocalIndexes:
     async def close(self) -> None:
         """Wait for what goes on in the background: its threads cannot be stopped."""
         await asyncio.gather(*self._builds, return_exceptions=True)
+
+    async def _written(self, name: str) -> LoggedIndex:
+        """An index that rows are written to. Raises `InvalidRequest` for one that follows a table."""
+        index = await self._current(name)
+        if index.spec.source is not None:
+            raise InvalidRequest(f"The index {name!r:.100} follows {index.spec.source.table}; write there.")
+        return index
+
+    async def _asked(self, name: str) -> LoggedIndex:
+        """An index to search in: one that follows its table continuously is brought up to it first. Where that fails
+        it answers with what it has, as the platform's does while its pipeline stands."""
+        index = await self._current(name)
+        source = index.spec.source
+        if source is not None and source.pipeline == "CONTINUOUS" and self._sources.has_moved(index, source):
+            try:
+                await self.sync(name)
+            except LakemeshError as error:
+                logger.warning("index not synchronised", index=name, source=source.table, reason=error.detail)
+            index = await self._current(name)
+        return index
+
+    async def _embedded(self, spec: IndexSpec, text: str | None) -> list[float]:
+        if spec.source is None or spec.source.text_column is None or text is None:
+            raise InvalidRequest("A search needs a vector; only an index that embeds texts itself takes a text alone.")
+        return (await self._sources.embed(spec.source, [text]))[0]
 
     async def _current(self, name: str) -> LoggedIndex:
         """The index with everything every process has written. Raises `NotFound`, and `WorkspaceUnavailable` for one
@@ -151,11 +202,15 @@ class LocalIndexes:
             self._compact_many_files(index)
 
     async def _change(self, index: LoggedIndex, change: "Callable[[DeltaTable], None]") -> None:
+        async with self._forgetting(index.spec.name):
+            await self._tables.exclusively(index.spec.name, change)
+
+    @asynccontextmanager
+    async def _forgetting(self, name: str) -> AsyncIterator[None]:
         """An index whose change failed half way is built anew from the log, which may have taken it."""
-        name = index.spec.name
         async with self._locks[name]:
             try:
-                await self._tables.exclusively(name, change)
+                yield
             except BaseException:
                 self._open.pop(name, None)
                 raise

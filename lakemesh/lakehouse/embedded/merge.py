@@ -1,10 +1,12 @@
 """MERGE as two queries: what it would do, and the table it leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lakemesh.errors import InvalidRequest
+from lakemesh.lakehouse.embedded.given_values import is_default
+from lakemesh.lakehouse.tables import Column
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -32,11 +34,15 @@ class When:
     values: "dict[str, exp.Expr] | None"
 
 
-def merged(statement: "exp.Merge", columns: list[str]) -> MergePlan:
+def merged(statement: "exp.Merge", described: Sequence[Column]) -> MergePlan:
     """Raises `InvalidRequest` for clauses that are not known."""
 
     from lakemesh.lakehouse.spark_dialect import SparkSql, parse_statement
 
+    if any(column.generated for column in described):
+        raise InvalidRequest("[UNSUPPORTED_FEATURE] MERGE into a table with GENERATED columns is not supported.")
+    columns = [column.name for column in described]
+    defaults = {column.name: column.default for column in described}
     target, source = statement.this, statement.args["using"]
     whens = [when_of(each) for each in statement.args["whens"].expressions]
     t, s = (each.alias or each.name for each in (target, source))
@@ -62,7 +68,7 @@ def merged(statement: "exp.Merge", columns: list[str]) -> MergePlan:
     acted = f"SELECT `{t}`.`{ROW}` AS `{ROW}`, {action} AS `{ACTION}` {from_}"
     updates = ", ".join(str(n) for n, when in enumerate(whens, 1) if when.kind == "UPDATE") or "-1"
     deletes = ", ".join(str(n) for n, when in enumerate(whens, 1) if when.kind == "DELETE") or "-1"
-    inserts = insertions(whens, columns, sql, t, s, sql(bare_target), offered, on)
+    inserts = insertions(whens, defaults, sql, t, s, sql(bare_target), offered, on)
     inserted = f"SELECT count(*) FROM ({inserts})" if inserts else "SELECT 0"
     counts = f"""
     WITH acted AS ({acted})
@@ -94,17 +100,25 @@ def updated_value(column: str, whens: list[When], action: str, sql: Render, t: s
 
 
 def insertions(
-    whens: list[When], columns: list[str], sql: Render, t: str, s: str, target: str, offered: str, on: str
+    whens: list[When],
+    columns: Mapping[str, str | None],
+    sql: Render,
+    t: str,
+    s: str,
+    target: str,
+    offered: str,
+    on: str,
 ) -> str:
-    """The rows that are inserted: of the source's rows without a match, those the first fitting clause takes."""
+    """The rows that are inserted: of the source's rows without a match, those the first fitting clause takes.
+    `columns` have their defaults."""
     found, before = [], ""
     for when in whens:
         if when.kind != "INSERT":
             continue
         condition = f"({sql(when.condition)})" if when.condition else "true"
         values = [
-            f"`{s}`.`{column}`" if when.values is None else render_value(when.values.get(column.lower()), sql)
-            for column in columns
+            f"`{s}`.`{column}`" if when.values is None else render_value(when.values.get(column.lower()), default, sql)
+            for column, default in columns.items()
         ]
         items = ", ".join(f"{value} AS `{column}`" for value, column in zip(values, columns, strict=True))
         unmatched = f"NOT EXISTS (SELECT 1 FROM {target} AS `{t}` WHERE {on})"
@@ -113,8 +127,8 @@ def insertions(
     return " UNION ALL ".join(found)
 
 
-def render_value(value: "exp.Expr | None", sql: Render) -> str:
-    return "NULL" if value is None else sql(value)
+def render_value(value: "exp.Expr | None", default: str | None, sql: Render) -> str:
+    return (default or "NULL") if value is None or is_default(value) else sql(value)
 
 
 def when_of(node: "exp.Expr") -> When:

@@ -55,7 +55,10 @@ def read_arrow(batches: "pa.RecordBatchReader", kinds: "Sequence[Type]", names: 
     from lakemesh.lakehouse.arrow import arrow_type
 
     table = batches.read_all()
-    arrays = [column.cast(arrow_type(kind.text)) for column, kind in zip(table.columns, kinds, strict=True)]
+    arrays = [
+        pa.nulls(table.num_rows) if kind.name == "VOID" else column.cast(arrow_type(kind.text))
+        for column, kind in zip(table.columns, kinds, strict=True)
+    ]
     return pa.Table.from_arrays(arrays, names=list(names)) if arrays else table
 
 

@@ -14,7 +14,7 @@ import structlog
 
 from lakemesh.errors import InvalidRequest, NotFound, WorkspaceUnavailable
 from lakemesh.file_lock import FileLock
-from lakemesh.lakehouse.arrow import arrow_schema, fit, sql_type
+from lakemesh.lakehouse.arrow import DEFAULT, GENERATED, arrow_schema, fit, sql_type
 from lakemesh.lakehouse.embedded.durability import log_file, removed_files, sync_commits, sync_new_table
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.tables import AppTransaction, ArrowStream, Column, TableInfo, TableSpec
@@ -30,6 +30,15 @@ T = TypeVar("T")
 
 REOPEN_AFTER_COMMITS = 100
 LOCK_SECONDS = 60.0
+REFUSED_ROWS = "failed validation check"
+"""How delta-rs says that rows break a CHECK constraint or are not what a generated column says."""
+
+NOTED = "lakemesh.noted."
+PLATFORM_PROPERTIES = frozenset(
+    {"delta.enableTypeWidening", "delta.columnMapping.mode", "delta.feature.allowColumnDefaults"}
+)
+"""Properties that allow a change of the table here as on the platform. delta-rs does not write tables of these
+features, so they are noted under names of our own, and what they allow is done by rewriting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +105,12 @@ class DeltaTables:
     async def rewrite(self, name: str, select: Callable[[], Awaitable["pa.Table | None"]]) -> None:
         """Replace the table's rows, in one commit, by what `select` makes of them while nobody else writes; None
         leaves them as they are."""
-        async with self._locked(name):
+
+        async def change() -> "Callable[[DeltaTable], None] | None":
             rows = await select()
-            if rows is not None:
-                await self._run_alone(name, lambda: self._act(name, lambda table: overwrite(table, name, rows)))
+            return None if rows is None else lambda table: overwrite(table, name, rows)
+
+        await self.exclusively_after(name, change)
 
     async def compact(self, name: str) -> Mapping[str, Any]:
         def compact(table: "DeltaTable") -> Mapping[str, Any]:
@@ -128,6 +139,14 @@ class DeltaTables:
         commits is on the disk when this returns. Raises `NotFound`, and `WorkspaceUnavailable` when others do not let
         go of the table in time."""
         return await self._write(name, lambda: self._act(name, action))
+
+    async def exclusively_after(
+        self, name: str, prepare: Callable[[], Awaitable[Callable[["DeltaTable"], T] | None]]
+    ) -> T | None:
+        """As `exclusively`, with an action that is made while nobody else writes; None leaves the table as it is."""
+        async with self._locked(name):
+            action = await prepare()
+            return None if action is None else await self._run_alone(name, lambda: self._act(name, action))
 
     def folder(self, name: str) -> Path:
         return self._root.joinpath(*split_name(name))
@@ -187,6 +206,11 @@ class DeltaTables:
         except SchemaMismatchError as error:
             raise InvalidRequest(f"The rows do not fit the table {name!r:.100}: {self._told(error)}") from None
         except (DeltaError, OSError, pa.ArrowException) as error:
+            if REFUSED_ROWS in str(error):
+                raise InvalidRequest(
+                    f"[DELTA_VIOLATE_CONSTRAINT_WITH_VALUES] A row does not keep to a constraint of {name!r:.100}, or"
+                    " has another value than its GENERATED column."
+                ) from None
             self._opened.pop(name, None)
             reason = self._told(error)
             logger.warning("table cannot be used", table=name, reason=reason)
@@ -212,7 +236,8 @@ class DeltaTables:
             return False
         check_columns(spec)
         # delta-rs refuses properties it does not know, such as `otel.schemaVersion`.
-        known = {key: value for key, value in spec.properties.items() if key.startswith("delta.")}
+        properties = {key: value for key, value in spec.properties.items() if key.startswith("delta.")}
+        known = {key: value for key, value in properties.items() if key not in PLATFORM_PROPERTIES}
         folder = self.folder(spec.name)
         schema, partitions = arrow_schema(spec.columns), list(spec.partition_by) or None
         if rows is None:
@@ -228,6 +253,8 @@ class DeltaTables:
                 description=spec.comment,
                 configuration=known or None,
             )
+        if len(known) < len(properties):
+            set_properties(DeltaTable(str(folder)), properties)
         sync_new_table(folder, self._root)
         return True
 
@@ -263,6 +290,15 @@ class DeltaTables:
             file_count=len(sizes),
             size_bytes=sum(sizes),
         )
+
+
+def set_properties(table: "DeltaTable", properties: Mapping[str, str]) -> None:
+    noted_as = {f"{NOTED}{key}" if key in PLATFORM_PROPERTIES else key: value for key, value in properties.items()}
+    table.alter.set_table_properties(noted_as, raise_if_not_exists=False)
+
+
+def properties_of(table: "DeltaTable") -> dict[str, str]:
+    return {key.removeprefix(NOTED): value for key, value in table.metadata().configuration.items()}
 
 
 def add_missing(table: "DeltaTable", columns: Sequence[Column]) -> None:
@@ -342,7 +378,14 @@ def pyarrow_schema(table: "DeltaTable") -> "pa.Schema":
 def columns_of(table: "DeltaTable") -> list[Column]:
     """With the type that was asked for where Delta has none of its own (VARIANT is kept as text)."""
     return [
-        Column(field.name, noted(field, "lakemesh.type") or sql_type(field.type), noted(field, "comment"))
+        Column(
+            field.name,
+            noted(field, "lakemesh.type") or sql_type(field.type),
+            noted(field, "comment"),
+            nullable=field.nullable,
+            default=noted(field, DEFAULT),
+            generated=noted(field, GENERATED),
+        )
         for field in pyarrow_schema(table)
     ]
 

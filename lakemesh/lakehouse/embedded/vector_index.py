@@ -44,6 +44,18 @@ class VectorIndex:
     def keys(self) -> list[str]:
         return list(self._row_of)
 
+    def has(self, key: str) -> bool:
+        return key in self._row_of
+
+    def value(self, key: str, column: str) -> Any:
+        """Of a row that is there."""
+        return self._columns[column].get(self._row_of[key])
+
+    def vector(self, key: str) -> Vector:
+        """Of a row that is there."""
+        found: Vector = self._vectors[self._row_of[key]]
+        return found
+
     def upsert(self, key: str, vector: Sequence[float], values: Mapping[str, Any]) -> None:
         """A replaced row gets a new place; the old one dies, so that no reader sees half of each."""
         self.delete(key)

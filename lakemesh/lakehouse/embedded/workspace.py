@@ -13,6 +13,7 @@ from lakemesh.lakehouse.embedded.catalog import Catalog
 from lakemesh.lakehouse.embedded.database import open_local_database
 from lakemesh.lakehouse.embedded.durability import recover_tables
 from lakemesh.lakehouse.embedded.endpoints import LocalEndpoints
+from lakemesh.lakehouse.embedded.index_source import IndexSources
 from lakemesh.lakehouse.embedded.indexes import LocalIndexes
 from lakemesh.lakehouse.embedded.tables import DeltaTables
 from lakemesh.lakehouse.embedded.volumes import FolderVolumes
@@ -45,8 +46,8 @@ async def open_workspace(
     presence = await asyncio.to_thread(join_home, home)
     tables = DeltaTables(home / "tables")
     warehouse = DuckDBWarehouse(Catalog(tables, home / "tables", home / "views"), scratch=home / ".scratch")
-    indexes = LocalIndexes(DeltaTables(home / "indexes"))
     endpoints = LocalEndpoints()
+    indexes = LocalIndexes(DeltaTables(home / "indexes"), IndexSources(tables=tables, endpoints=endpoints))
 
     opened, stop_database = open_database(home, database)
 

@@ -1,17 +1,23 @@
 """Expressions: each node of the tree as DuckDB's text and its Spark type. A node that is not here is refused."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from sqlglot import exp
 
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql import aggregates, lambdas, operators
+from lakemesh.lakehouse.embedded.sql.aggregate_calls import AggregateCalls, Extra
+from lakemesh.lakehouse.embedded.sql.arrays import item_at
 from lakemesh.lakehouse.embedded.sql.casts import cast, unify
-from lakemesh.lakehouse.embedded.sql.collections import item_at, packed, value_of
 from lakemesh.lakehouse.embedded.sql.constants import interval_literal, number_literal, parameter_value, typed_literal
-from lakemesh.lakehouse.embedded.sql.functions import call_scalar, get_json_object, rlike
+from lakemesh.lakehouse.embedded.sql.fields import colon_path, dotted, field_of
+from lakemesh.lakehouse.embedded.sql.functions import call_scalar
+from lakemesh.lakehouse.embedded.sql.json_functions import get_json_object
 from lakemesh.lakehouse.embedded.sql.json_paths import variant_field
+from lakemesh.lakehouse.embedded.sql.maps import packed, value_of
+from lakemesh.lakehouse.embedded.sql.patterns import rlike
+from lakemesh.lakehouse.embedded.sql.scopes import Scope
 from lakemesh.lakehouse.embedded.sql.types import (
     BIGINT,
     BINARY,
@@ -21,14 +27,10 @@ from lakemesh.lakehouse.embedded.sql.types import (
     TIMESTAMP,
     VARIANT,
     VOID,
-    array,
     convert,
     text_literal,
 )
 from lakemesh.lakehouse.embedded.sql.values import Typed, mismatch, string, unsupported
-
-if TYPE_CHECKING:
-    from lakemesh.lakehouse.embedded.sql.scopes import Scope
 
 COMPARISONS = {
     exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
@@ -44,9 +46,9 @@ class Queries(Protocol):
     parameters: Mapping[str, Any]
     used_parameters: set[str]
 
-    def scalar(self, query: exp.Expr, scope: "Scope") -> Typed: ...
+    def scalar(self, query: exp.Expr, scope: Scope) -> Typed: ...
 
-    def rows(self, query: exp.Expr, scope: "Scope") -> Typed: ...
+    def rows(self, query: exp.Expr, scope: Scope) -> Typed: ...
 
 
 class Expressions:
@@ -54,8 +56,9 @@ class Expressions:
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
+        self.aggregates = AggregateCalls(self)
 
-    def compile(self, node: exp.Expr, scope: "Scope") -> Typed:
+    def compile(self, node: exp.Expr, scope: Scope) -> Typed:
         handler = next((HANDLERS[kind] for kind in type(node).__mro__ if kind in HANDLERS), None)
         if handler is not None:
             for key, value in node.args.items():
@@ -66,15 +69,15 @@ class Expressions:
             return handler(self, node, scope)
         raise unsupported(f"{type(node).__name__} ({node.sql('databricks')!r:.100})")
 
-    def all(self, nodes: Sequence[exp.Expr], scope: "Scope") -> list[Typed]:
+    def all(self, nodes: Sequence[exp.Expr], scope: Scope) -> list[Typed]:
         return [self.compile(node, scope) for node in nodes]
 
     # Leaves
 
-    def literal(self, node: exp.Literal, scope: "Scope") -> Typed:
+    def literal(self, node: exp.Literal, scope: Scope) -> Typed:
         return string(str(node.this)) if node.is_string else number_literal(str(node.this))
 
-    def hex_string(self, node: exp.HexString, scope: "Scope") -> Typed:
+    def hex_string(self, node: exp.HexString, scope: Scope) -> Typed:
         digits = str(node.this)
         try:
             content = bytes.fromhex(digits if len(digits) % 2 == 0 else "0" + digits)
@@ -82,78 +85,78 @@ class Expressions:
             raise InvalidRequest(f"[INVALID_TYPED_LITERAL] X'{digits:.40}' is not hexadecimal.") from None
         return Typed("CAST('" + "".join(f"\\x{byte:02X}" for byte in content) + "' AS BLOB)", BINARY)
 
-    def column(self, node: exp.Column, scope: "Scope") -> Typed:
+    def column(self, node: exp.Column, scope: Scope) -> Typed:
         if isinstance(node.this, exp.Star):
             raise InvalidRequest("[INVALID_USAGE_OF_STAR_OR_REGEX] A star cannot stand here.")
         return scope.resolve([part.name for part in node.parts], self)
 
-    def dot(self, node: exp.Dot, scope: "Scope") -> Typed:
+    def dot(self, node: exp.Dot, scope: Scope) -> Typed:
         if names := dotted(node):
             return scope.resolve(names, self)
         return field_of(self.compile(node.this, scope), node.expression.name)
 
-    def placeholder(self, node: exp.Placeholder, scope: "Scope") -> Typed:
+    def placeholder(self, node: exp.Placeholder, scope: Scope) -> Typed:
         found = parameter_value(node.name, self._queries.parameters)
         if found.sql.startswith("CAST($"):
             self._queries.used_parameters.add(node.name)
         return found
 
-    def current(self, node: exp.Expr, scope: "Scope") -> Typed:
+    def current(self, node: exp.Expr, scope: Scope) -> Typed:
         return Typed("current_date", DATE) if isinstance(node, exp.CurrentDate) else Typed("now()", TIMESTAMP)
 
     # Operators
 
-    def arithmetic(self, node: exp.Binary, scope: "Scope") -> Typed:
+    def arithmetic(self, node: exp.Binary, scope: Scope) -> Typed:
         return operators.arithmetic(ARITHMETIC[type(node)], *self.sides(node, scope))
 
-    def comparison(self, node: exp.Binary, scope: "Scope") -> Typed:
+    def comparison(self, node: exp.Binary, scope: Scope) -> Typed:
         if isinstance(node.this, exp.Tuple):
             raise unsupported("the comparison of tuples")
         if isinstance(node.expression, exp.Any | exp.All):
             raise unsupported("ANY and ALL with a comparison")
         return operators.compare(COMPARISONS[type(node)], *self.sides(node, scope))
 
-    def sides(self, node: exp.Expr, scope: "Scope") -> tuple[Typed, Typed]:
+    def sides(self, node: exp.Expr, scope: Scope) -> tuple[Typed, Typed]:
         return self.compile(node.this, scope), self.compile(node.expression, scope)
 
-    def logic(self, node: exp.Binary, scope: "Scope") -> Typed:
+    def logic(self, node: exp.Binary, scope: Scope) -> Typed:
         """A chain of AND or OR is as deep as it is long, so it is compiled flat."""
         parts = [self.compile(part, scope) for part in node.flatten()]
         word = " AND " if isinstance(node, exp.And) else " OR "
         sql = word.join(operators.condition(part).sql for part in parts)
         return Typed(f"({sql})", BOOLEAN, aggregate=any(part.aggregate for part in parts))
 
-    def negation(self, node: exp.Not, scope: "Scope") -> Typed:
+    def negation(self, node: exp.Not, scope: Scope) -> Typed:
         inner = operators.condition(self.compile(node.this, scope))
         return Typed(f"(NOT {inner.sql})", BOOLEAN, aggregate=inner.aggregate)
 
-    def negative(self, node: exp.Neg, scope: "Scope") -> Typed:
+    def negative(self, node: exp.Neg, scope: Scope) -> Typed:
         if isinstance(node.this, exp.Literal) and not node.this.is_string:
             return number_literal("-" + str(node.this.this))
         return operators.negate(self.compile(node.this, scope))
 
-    def paren(self, node: exp.Paren, scope: "Scope") -> Typed:
+    def paren(self, node: exp.Paren, scope: Scope) -> Typed:
         return self.compile(node.this, scope)
 
-    def bits(self, node: exp.Binary, scope: "Scope") -> Typed:
+    def bits(self, node: exp.Binary, scope: Scope) -> Typed:
         return operators.bits(BITS[type(node)], *self.sides(node, scope))
 
-    def bit_not(self, node: exp.BitwiseNot, scope: "Scope") -> Typed:
+    def bit_not(self, node: exp.BitwiseNot, scope: Scope) -> Typed:
         value = self.compile(node.this, scope)
         if not value.type.is_integer:
             raise mismatch("The operator '~'", value.type)
         return Typed(f"(~{value.sql})", value.type, aggregate=value.aggregate)
 
-    def shift_left(self, node: exp.Expr, scope: "Scope") -> Typed:
+    def shift_left(self, node: exp.Expr, scope: Scope) -> Typed:
         return operators.shift("<<" if isinstance(node, exp.BitwiseLeftShift) else ">>", *self.sides(node, scope))
 
-    def pipes(self, node: exp.DPipe, scope: "Scope") -> Typed:
+    def pipes(self, node: exp.DPipe, scope: Scope) -> Typed:
         return self.call("concat", self.sides(node, scope))
 
-    def adjacent(self, node: exp.Concat, scope: "Scope") -> Typed:
+    def adjacent(self, node: exp.Concat, scope: Scope) -> Typed:
         return self.call("concat", self.all(node.expressions, scope))
 
-    def is_(self, node: exp.Is, scope: "Scope") -> Typed:
+    def is_(self, node: exp.Is, scope: Scope) -> Typed:
         value, other = self.compile(node.this, scope), node.expression
         word = (
             "NULL" if isinstance(other, exp.Null) else str(other.this).lower() if isinstance(other, exp.Boolean) else ""
@@ -163,7 +166,7 @@ class Expressions:
         tested = value.sql if word == "NULL" else operators.condition(value).sql
         return Typed(f"({tested} IS {word})", BOOLEAN, aggregate=value.aggregate)
 
-    def in_(self, node: exp.In, scope: "Scope") -> Typed:
+    def in_(self, node: exp.In, scope: Scope) -> Typed:
         if query := node.args.get("query"):
             found = self._queries.rows(query, scope)
             if isinstance(node.this, exp.Tuple):
@@ -177,11 +180,11 @@ class Expressions:
         value, *items = unify([self.compile(node.this, scope), *self.all(node.expressions, scope)], "IN")
         return Typed(f"({value.sql} IN ({', '.join(item.sql for item in items)}))", BOOLEAN, aggregate=value.aggregate)
 
-    def between(self, node: exp.Between, scope: "Scope") -> Typed:
+    def between(self, node: exp.Between, scope: Scope) -> Typed:
         value, low, high = (self.compile(part, scope) for part in (node.this, node.args["low"], node.args["high"]))
         return operators.logic("AND", operators.compare(">=", value, low), operators.compare("<=", value, high))
 
-    def like(self, node: exp.Expr, scope: "Scope") -> Typed:
+    def like(self, node: exp.Expr, scope: Scope) -> Typed:
         escape, pattern = "\\", node.expression
         if isinstance(node.parent, exp.Escape):
             escape = node.parent.expression.name
@@ -198,13 +201,13 @@ class Expressions:
             found = f"({text.sql} {word} {wanted.sql} ESCAPE {text_literal(escape)})"
         return Typed(f"(NOT {found})" if node.args.get("negate") else found, BOOLEAN, aggregate=text.aggregate)
 
-    def escape(self, node: exp.Escape, scope: "Scope") -> Typed:
+    def escape(self, node: exp.Escape, scope: Scope) -> Typed:
         return self.compile(node.this, scope)
 
-    def matches(self, node: exp.RegexpLike, scope: "Scope") -> Typed:
+    def matches(self, node: exp.RegexpLike, scope: Scope) -> Typed:
         return rlike(self.sides(node, scope))
 
-    def case(self, node: exp.Case, scope: "Scope") -> Typed:
+    def case(self, node: exp.Case, scope: Scope) -> Typed:
         operand = self.compile(node.this, scope) if node.this else None
         branches = [
             (self.compile(each.this, scope), self.compile(each.args["true"], scope)) for each in node.args["ifs"]
@@ -223,14 +226,14 @@ class Expressions:
 
     # Casts and literals with a type
 
-    def cast(self, node: exp.Cast, scope: "Scope") -> Typed:
+    def cast(self, node: exp.Cast, scope: Scope) -> Typed:
         if isinstance(node.this, exp.Literal) and node.this.is_string and (typed := typed_literal(node)) is not None:
             return typed
         if str(node.to.this) == "Type.INTERVAL" or isinstance(node.to.this, exp.Interval):
             raise unsupported("CAST to an INTERVAL")
         return cast(self.compile(node.this, scope), convert(node.to), safe=isinstance(node, exp.TryCast))
 
-    def interval(self, node: exp.Interval, scope: "Scope") -> Typed:
+    def interval(self, node: exp.Interval, scope: Scope) -> Typed:
         value = node.this
         if isinstance(value, exp.Neg):
             value = exp.Literal.string("-" + value.this.name)
@@ -240,7 +243,7 @@ class Expressions:
 
     # Nested values
 
-    def bracket(self, node: exp.Bracket, scope: "Scope") -> Typed:
+    def bracket(self, node: exp.Bracket, scope: Scope) -> Typed:
         value, index = self.compile(node.this, scope), self.compile(node.expressions[0], scope)
         if value.type.name == "MAP":
             found = value_of(value, index)
@@ -253,7 +256,7 @@ class Expressions:
             found = item_at(value, index)
         return Typed(found.sql, found.type, aggregate=value.aggregate or index.aggregate)
 
-    def struct(self, node: exp.Struct, scope: "Scope") -> Typed:
+    def struct(self, node: exp.Struct, scope: Scope) -> Typed:
         fields = []
         for place, item in enumerate(node.expressions, 1):
             if isinstance(item, exp.PropertyEQ | exp.Alias):
@@ -266,7 +269,7 @@ class Expressions:
         made = packed(fields)
         return Typed(made.sql, made.type, aggregate=any(value.aggregate for _, value in fields))
 
-    def json_extract(self, node: exp.JSONExtract, scope: "Scope") -> Typed:
+    def json_extract(self, node: exp.JSONExtract, scope: Scope) -> Typed:
         """`value:path`: a VARIANT of a VARIANT, and text of a STRING that holds JSON."""
         value, path = self.compile(node.this, scope), colon_path(node.expression)
         if value.type == VARIANT:
@@ -277,12 +280,12 @@ class Expressions:
 
     # Calls
 
-    def anonymous(self, node: exp.Anonymous, scope: "Scope") -> Typed:
+    def anonymous(self, node: exp.Anonymous, scope: Scope) -> Typed:
         name = str(node.this.name if isinstance(node.this, exp.Identifier) else node.this).lower()
         if isinstance(node.parent, exp.Dot) and node.parent.expression is node:
             raise unsupported(f"the function {node.parent.sql('databricks')!r:.60}")
         if name in aggregates.NAMES and not (name in ("any", "some", "every") and scope.in_lambda):
-            return self.aggregate(name, node, scope)
+            return self.aggregates.call(name, node, scope)
         if any(isinstance(argument, exp.Lambda) for argument in node.expressions):
             return lambdas.call(name, node.expressions, scope, self)
         if name in UNIT_FIRST and len(node.expressions) == 3 and isinstance(node.expressions[0], exp.Column | exp.Var):
@@ -303,28 +306,28 @@ class Expressions:
             )
         return found
 
-    def extract(self, node: exp.Extract, scope: "Scope") -> Typed:
+    def extract(self, node: exp.Extract, scope: Scope) -> Typed:
         return self.call("extract", [string(node.this.name), self.compile(node.expression, scope)])
 
-    def trim(self, node: exp.Trim, scope: "Scope") -> Typed:
+    def trim(self, node: exp.Trim, scope: Scope) -> Typed:
         text = cast(self.compile(node.this, scope), STRING)
         what = cast(self.compile(node.expression, scope), STRING).sql if node.expression else "' '"
         function = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(str(node.args.get("position") or "").upper(), "trim")
         return Typed(f"{function}({text.sql}, {what})", STRING, aggregate=text.aggregate)
 
-    def substring(self, node: exp.Substring, scope: "Scope") -> Typed:
+    def substring(self, node: exp.Substring, scope: Scope) -> Typed:
         parts = [node.this, node.args.get("start"), node.args.get("length")]
         return self.call("substring", self.all([part for part in parts if part is not None], scope))
 
-    def position(self, node: exp.StrPosition, scope: "Scope") -> Typed:
+    def position(self, node: exp.StrPosition, scope: Scope) -> Typed:
         parts = [node.args["substr"], node.this, node.args.get("position")]
         return self.call("locate", self.all([part for part in parts if part is not None], scope))
 
-    def overlay(self, node: exp.Overlay, scope: "Scope") -> Typed:
+    def overlay(self, node: exp.Overlay, scope: Scope) -> Typed:
         parts = [node.this, node.expression, node.args["from_"], node.args.get("for_")]
         return self.call("overlay", self.all([part for part in parts if part is not None], scope))
 
-    def window_function(self, node: exp.Anonymous, scope: "Scope") -> Typed:
+    def window_function(self, node: exp.Anonymous, scope: Scope) -> Typed:
         """`window(time, '12 hours')`: the fixed window a moment is in."""
         if len(node.expressions) != 2:
             raise unsupported("window() that slides")
@@ -336,115 +339,14 @@ class Expressions:
         end = Typed(f"({start.sql} + to_microseconds({micros}))", TIMESTAMP)
         return packed([("start", start), ("end", end)])
 
-    # Aggregates
+    def extended(self, node: exp.Expr, scope: Scope) -> Typed:
+        return self.aggregates.extended(node, scope, Extra())
 
-    def aggregate(self, name: str, node: exp.Anonymous, scope: "Scope", extra: "Extra | None" = None) -> Typed:
-        arguments, distinct = node.expressions, False
-        if len(arguments) == 1 and isinstance(arguments[0], exp.Distinct):
-            arguments, distinct = arguments[0].expressions, True
-        if name == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Star):
-            arguments = []
-        extra = extra or Extra()
-        inner = scope.inside_aggregate() if not extra.over else scope
-        values = self.all(arguments, inner)
-        if any(value.aggregate for value in values) and not extra.over:
-            raise InvalidRequest(f"[NESTED_AGGREGATE_FUNCTION] {name}() stands around another aggregate function.")
-        if extra.ignore_nulls:
-            values = [*values[:1], Typed("true", BOOLEAN, True)]
-        found = self._found(name, values, distinct, extra, inner)
-        ends = f"{extra.filter}{extra.over}"
-        sql = found.finish(*(f"{call}{ends}" for call in found.calls))
-        if name in aggregates.WINDOW_ONLY and not extra.over:
-            raise InvalidRequest(f"[WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE] {name}() needs an OVER clause.")
-        return Typed(sql, found.kind, aggregate=not extra.over or any(value.aggregate for value in values))
-
-    def _found(
-        self, name: str, values: list[Typed], distinct: bool, extra: "Extra", scope: "Scope"
-    ) -> aggregates.Aggregate:
-        if name in ("percentile_cont", "percentile_disc"):
-            if extra.within is None:
-                raise InvalidRequest(f"{name}() needs WITHIN GROUP (ORDER BY ...).")
-            ordered = extra.within.expressions[0]
-            return aggregates.within_group(
-                name, values[0], self.compile(ordered.this, scope), bool(ordered.args.get("desc"))
-            )
-        if name in ("string_agg", "listagg"):
-            order = f" {self.order(extra.within, scope)}" if extra.within is not None else ""
-            separator = values[1].sql if len(values) > 1 else "''"
-            return aggregates.joined_text(values[0], separator, order, distinct)
-        return aggregates.aggregate(name, values, distinct=distinct, windowed=bool(extra.over))
-
-    def order(self, order: exp.Expr, scope: "Scope") -> str:
-        """ORDER BY with the place of NULL said: first when ascending, last when descending."""
-        return "ORDER BY " + ", ".join(
-            f"{self.compile(item.this, scope).sql}{direction(item)}" for item in order.expressions
-        )
-
-    def filter(self, node: exp.Filter, scope: "Scope") -> Typed:
-        return self.extended(node, scope, Extra())
-
-    def window(self, node: exp.Window, scope: "Scope") -> Typed:
-        return self.extended(node, scope, Extra())
-
-    def extended(self, node: exp.Expr, scope: "Scope", extra: "Extra") -> Typed:
-        """An aggregate function with FILTER, WITHIN GROUP, IGNORE NULLS and OVER around it, in any order."""
-        inner: exp.Expr = node
-        while not isinstance(inner, exp.Anonymous):
-            if isinstance(inner, exp.Window):
-                extra.over = f" OVER {self.over(inner, scope)}"
-            elif isinstance(inner, exp.Filter):
-                test = operators.condition(self.compile(inner.expression.this, scope))
-                extra.filter = f" FILTER (WHERE {test.sql})"
-            elif isinstance(inner, exp.WithinGroup):
-                extra.within = inner.expression
-            elif isinstance(inner, exp.IgnoreNulls | exp.RespectNulls):
-                extra.ignore_nulls = isinstance(inner, exp.IgnoreNulls)
-            else:
-                raise unsupported(f"OVER {type(inner).__name__}")
-            inner = inner.this
-        name = str(inner.this).lower()
-        if name not in aggregates.NAMES:
-            raise unsupported(f"{name}() with OVER or FILTER")
-        return self.aggregate(name, inner, scope, extra)
-
-    def over(self, node: exp.Window, scope: "Scope") -> str:
-        """The parts of OVER, or the name of a window that the query defines."""
-        if alias := node.args.get("alias"):
-            node = scope.window(alias.name)
-        parts = []
-        if partition := node.args.get("partition_by"):
-            parts.append("PARTITION BY " + ", ".join(self.compile(item, scope).sql for item in partition))
-        if order := node.args.get("order"):
-            parts.append(self.order(order, scope))
-        if spec := node.args.get("spec"):
-            parts.append(self.frame(spec, scope))
-        return f"({' '.join(parts)})"
-
-    def frame(self, spec: exp.Expr, scope: "Scope") -> str:
-        def edge(key: str) -> str:
-            value, side = spec.args.get(key), spec.args.get(f"{key}_side") or ""
-            if value is None:
-                return "CURRENT ROW"
-            if isinstance(value, str):
-                return f"{value} {side}".strip()
-            return f"{self.compile(value, scope).sql} {side}"
-
-        return f"{spec.args['kind']} BETWEEN {edge('start')} AND {edge('end')}"
-
-    def scalar_query(self, node: exp.Subquery, scope: "Scope") -> Typed:
+    def scalar_query(self, node: exp.Subquery, scope: Scope) -> Typed:
         return self._queries.scalar(node.this, scope)
 
-    def exists(self, node: exp.Exists, scope: "Scope") -> Typed:
+    def exists(self, node: exp.Exists, scope: Scope) -> Typed:
         return Typed(f"EXISTS {self._queries.rows(node.this, scope).sql}", BOOLEAN)
-
-
-class Extra:
-    """What stands around an aggregate function's call."""
-
-    def __init__(self) -> None:
-        self.filter, self.over = "", ""
-        self.within: exp.Expr | None = None
-        self.ignore_nulls = False
 
 
 USUAL_PARTS = frozenset({"this", "expression", "expressions"})
@@ -479,63 +381,6 @@ PARTS: dict[type[exp.Expr], frozenset[str]] = {
 }
 """What of a node its handler reads; anything else that is there is refused."""
 UNIT_FIRST = frozenset({"dateadd", "date_add", "timestampadd", "datediff", "date_diff", "timestampdiff"})
-
-
-def direction(item: exp.Expr) -> str:
-    """ASC or DESC, and where NULL goes."""
-    if not isinstance(item, exp.Ordered):
-        return " ASC NULLS FIRST"
-    descending = bool(item.args.get("desc"))
-    first = item.args.get("nulls_first")
-    if first is None:
-        first = not descending
-    return f" {'DESC' if descending else 'ASC'} NULLS {'FIRST' if first else 'LAST'}"
-
-
-def dotted(node: exp.Expr) -> list[str]:
-    """The names of `a.b.c`, or none when it hangs on something else."""
-    if isinstance(node, exp.Dot):
-        names = dotted(node.this)
-        return [*names, node.expression.name] if names and isinstance(node.expression, exp.Identifier) else []
-    return [part.name for part in node.parts] if isinstance(node, exp.Column) else []
-
-
-def field_of(value: Typed, name: str) -> Typed:
-    """A field of a struct, or of every struct of an array."""
-    if value.type.name == "ARRAY":
-        inner = field_of(Typed("x_", value.type.item), name)
-        return Typed(
-            f"list_transform({value.sql}, lambda x_: {inner.sql})", array(inner.type), aggregate=value.aggregate
-        )
-    if value.type == VARIANT:
-        return variant_field(value, f"$['{name}']")
-    if value.type.name == "MAP":
-        return value_of(value, string(name))
-    place = value.type.field(name) if value.type.name == "STRUCT" else None
-    if place is None:
-        raise InvalidRequest(f"[FIELD_NOT_FOUND] There is no field {name!r:.60} in {value.type.text:.200}.")
-    sql = f"struct_extract({value.sql}, {text_literal(value.type.fields[place])})"
-    return Typed(sql, value.type.args[place], aggregate=value.aggregate)
-
-
-def colon_path(path: exp.Expr) -> str:
-    """The path after a colon as one that starts with `$`."""
-    if isinstance(path, exp.JSONPath):
-        steps = []
-        for step in path.expressions:
-            if isinstance(step, exp.JSONPathRoot):
-                continue
-            if isinstance(step, exp.JSONPathKey) and isinstance(step.this, str):
-                steps.append(f"['{step.this}']")
-            elif isinstance(step, exp.JSONPathSubscript) and isinstance(step.this, int):
-                steps.append(f"[{step.this}]")
-            elif isinstance(step, exp.JSONPathSubscript) and isinstance(step.this, exp.JSONPathWildcard):
-                steps.append("[*]")
-            else:
-                raise unsupported(f"the path {path.sql('databricks')!r:.100}")
-        return "$" + "".join(steps)
-    text = path.name
-    return text if text.startswith("$") else f"$.{text}"
 
 
 Handler = Callable[[Expressions, Any, Any], Typed]
@@ -585,11 +430,11 @@ HANDLERS: dict[type[exp.Expr], Handler] = {
     exp.Substring: Expressions.substring,
     exp.StrPosition: Expressions.position,
     exp.Overlay: Expressions.overlay,
-    exp.Filter: Expressions.filter,
-    exp.Window: Expressions.window,
-    exp.WithinGroup: Expressions.filter,
-    exp.IgnoreNulls: Expressions.filter,
-    exp.RespectNulls: Expressions.filter,
+    exp.Filter: Expressions.extended,
+    exp.Window: Expressions.extended,
+    exp.WithinGroup: Expressions.extended,
+    exp.IgnoreNulls: Expressions.extended,
+    exp.RespectNulls: Expressions.extended,
     exp.Subquery: Expressions.scalar_query,
     exp.Select: lambda self, node, scope: self._queries.scalar(node, scope),
     exp.Exists: Expressions.exists,

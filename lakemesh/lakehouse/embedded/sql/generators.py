@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql.casts import cast, unify
-from lakemesh.lakehouse.embedded.sql.functions import get_json_object
+from lakemesh.lakehouse.embedded.sql.json_functions import get_json_object
 from lakemesh.lakehouse.embedded.sql.scopes import Relation
 from lakemesh.lakehouse.embedded.sql.types import BIGINT, INT, STRING, Type, quoted, text_literal
 from lakemesh.lakehouse.embedded.sql.values import Typed, constant_integer, mismatch, string

@@ -7,20 +7,19 @@ from sqlglot import exp
 
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql.casts import cast
-from lakemesh.lakehouse.embedded.sql.collections import listed, mapped
 from lakemesh.lakehouse.embedded.sql.operators import condition
+from lakemesh.lakehouse.embedded.sql.registry import listed, mapped
 from lakemesh.lakehouse.embedded.sql.types import BOOLEAN, INT, array, common, map_of
 from lakemesh.lakehouse.embedded.sql.values import Typed, mismatch, unsupported
 
 if TYPE_CHECKING:
-    from lakemesh.lakehouse.embedded.sql.expressions import Expressions
-    from lakemesh.lakehouse.embedded.sql.scopes import Scope
+    from lakemesh.lakehouse.embedded.sql.scopes import ExpressionCompiler, Scope
 
 
 class Body:
     """A lambda's compiled body and the names its parameters have in DuckDB."""
 
-    def __init__(self, node: exp.Expr, kinds: Sequence[Typed], scope: "Scope", compiler: "Expressions") -> None:
+    def __init__(self, node: exp.Expr, kinds: Sequence[Typed], scope: "Scope", compiler: "ExpressionCompiler") -> None:
         if not isinstance(node, exp.Lambda) or len(node.expressions) > len(kinds):
             raise InvalidRequest("[INVALID_LAMBDA_FUNCTION_CALL] A lambda function of other parameters stands here.")
         names = [item.name for item in node.expressions]
@@ -28,7 +27,7 @@ class Body:
         self.value = compiler.compile(node.this, scope.with_values(dict(zip(names, kinds, strict=False))))
 
 
-def call(name: str, arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressions") -> Typed:
+def call(name: str, arguments: Sequence[exp.Expr], scope: "Scope", compiler: "ExpressionCompiler") -> Typed:
     build = CALLS.get(name)
     if build is None:
         raise unsupported(f"the function {name}() with a lambda function")
@@ -40,11 +39,11 @@ def fresh(scope: "Scope", *letters: str) -> list[str]:
     return [f"{letter}_{scope.depth}_" for letter in letters]
 
 
-def items_of(node: exp.Expr, scope: "Scope", compiler: "Expressions", name: str) -> Typed:
+def items_of(node: exp.Expr, scope: "Scope", compiler: "ExpressionCompiler", name: str) -> Typed:
     return listed(compiler.compile(node, scope), name)
 
 
-def transform(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressions") -> Typed:
+def transform(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "ExpressionCompiler") -> Typed:
     items = items_of(arguments[0], scope, compiler, "transform")
     x, i = fresh(scope, "x", "i")
     body = Body(arguments[1], [Typed(x, items.type.item), Typed(f"CAST({i} - 1 AS INTEGER)", INT)], scope, compiler)
@@ -52,7 +51,7 @@ def transform(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressi
     return Typed(f"list_transform({items.sql}, lambda {head}: {body.value.sql})", array(body.value.type))
 
 
-def filtered(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressions") -> Typed:
+def filtered(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "ExpressionCompiler") -> Typed:
     items = items_of(arguments[0], scope, compiler, "filter")
     x, i = fresh(scope, "x", "i")
     body = Body(arguments[1], [Typed(x, items.type.item), Typed(f"CAST({i} - 1 AS INTEGER)", INT)], scope, compiler)
@@ -60,7 +59,7 @@ def filtered(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressio
     return Typed(f"list_filter({items.sql}, lambda {head}: {condition(body.value).sql})", items.type)
 
 
-def quantified(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressions", *, every: bool) -> Typed:
+def quantified(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "ExpressionCompiler", *, every: bool) -> Typed:
     """exists() and forall() know a third answer: NULL, when it hangs on one."""
     items = items_of(arguments[0], scope, compiler, "forall" if every else "exists")
     (x,) = fresh(scope, "x")
@@ -74,7 +73,7 @@ def quantified(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Express
     return Typed(sql, BOOLEAN)
 
 
-def aggregate(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressions") -> Typed:
+def aggregate(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "ExpressionCompiler") -> Typed:
     items = items_of(arguments[0], scope, compiler, "aggregate")
     start = compiler.compile(arguments[1], scope)
     a, x = fresh(scope, "a", "x")
@@ -96,7 +95,7 @@ def aggregate(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressi
     return Typed(f"list_transform([{total.sql}], lambda {z}: {finish.sql})[1]", finish.type)
 
 
-def zip_with(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressions") -> Typed:
+def zip_with(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "ExpressionCompiler") -> Typed:
     one, other = (items_of(node, scope, compiler, "zip_with") for node in arguments[:2])
     (i,) = fresh(scope, "i")
     kinds = [Typed(f"({one.sql})[{i}]", one.type.item), Typed(f"({other.sql})[{i}]", other.type.item)]
@@ -106,7 +105,7 @@ def zip_with(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressio
     return Typed(f"(CASE WHEN {one.sql} IS NULL OR {other.sql} IS NULL THEN NULL ELSE {sql} END)", array(body.type))
 
 
-def array_sort(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressions") -> Typed:
+def array_sort(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "ExpressionCompiler") -> Typed:
     raise unsupported("array_sort() with a lambda function")
 
 
@@ -115,7 +114,7 @@ def entries(value: Typed, scope: "Scope") -> tuple[str, Typed, Typed]:
     return e, Typed(f"{e}.key", value.type.args[0]), Typed(f"{e}.value", value.type.args[1])
 
 
-def map_filter(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressions") -> Typed:
+def map_filter(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "ExpressionCompiler") -> Typed:
     value = mapped(compiler.compile(arguments[0], scope), "map_filter")
     e, key, item = entries(value, scope)
     test = condition(Body(arguments[1], [key, item], scope, compiler).value)
@@ -123,7 +122,7 @@ def map_filter(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Express
     return Typed(sql, value.type)
 
 
-def transformed(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressions", *, keys: bool) -> Typed:
+def transformed(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "ExpressionCompiler", *, keys: bool) -> Typed:
     value = mapped(compiler.compile(arguments[0], scope), "transform_keys" if keys else "transform_values")
     e, key, item = entries(value, scope)
     body = Body(arguments[1], [key, item], scope, compiler).value
@@ -132,7 +131,7 @@ def transformed(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expres
     return Typed(f"map_from_entries(list_transform(map_entries({value.sql}), lambda {e}: {pair}))", kind)
 
 
-def map_zip_with(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "Expressions") -> Typed:
+def map_zip_with(arguments: Sequence[exp.Expr], scope: "Scope", compiler: "ExpressionCompiler") -> Typed:
     one, other = (mapped(compiler.compile(node, scope), "map_zip_with") for node in arguments[:2])
     (k,) = fresh(scope, "k")
     key = one.type.args[0]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql.casts import cast
 from lakemesh.lakehouse.embedded.sql.datetimes import strftime_format
-from lakemesh.lakehouse.embedded.sql.functions import BUILT, built, convert
+from lakemesh.lakehouse.embedded.sql.registry import BUILT, built, convert
 from lakemesh.lakehouse.embedded.sql.types import (
     BIGINT,
     DATE,

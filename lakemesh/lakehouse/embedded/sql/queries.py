@@ -8,8 +8,10 @@ from sqlglot import exp
 
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql import aggregates, operators
+from lakemesh.lakehouse.embedded.sql.aggregate_calls import direction
 from lakemesh.lakehouse.embedded.sql.casts import cast
-from lakemesh.lakehouse.embedded.sql.expressions import Expressions, direction
+from lakemesh.lakehouse.embedded.sql.expressions import Expressions
+from lakemesh.lakehouse.embedded.sql.fields import field_of
 from lakemesh.lakehouse.embedded.sql.generators import GENERATORS, generated
 from lakemesh.lakehouse.embedded.sql.naming import column_name
 from lakemesh.lakehouse.embedded.sql.relations import Lookup, Relations
@@ -379,8 +381,6 @@ def shared(one: Type, other: Type) -> Type:
 
 
 def struct_columns(value: Typed) -> list[tuple[str, Typed]]:
-    from lakemesh.lakehouse.embedded.sql.expressions import field_of
-
     if value.type.name != "STRUCT":
         raise InvalidRequest(f"[CANNOT_RESOLVE_STAR_EXPAND] A {value.type.text:.100} has no columns.")
     return [(name, field_of(value, name)) for name in value.type.fields]

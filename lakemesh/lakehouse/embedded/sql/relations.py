@@ -1,22 +1,21 @@
 """What stands in a FROM clause: tables, subqueries, joins, lateral views, values, pivots."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sqlglot import exp
 
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql import operators
+from lakemesh.lakehouse.embedded.sql.aggregate_calls import Extra
 from lakemesh.lakehouse.embedded.sql.casts import unify
+from lakemesh.lakehouse.embedded.sql.expressions import Expressions
 from lakemesh.lakehouse.embedded.sql.generators import GENERATORS, generated, number_range
 from lakemesh.lakehouse.embedded.sql.naming import column_name
 from lakemesh.lakehouse.embedded.sql.scopes import Relation, Scope, Source, unique
 from lakemesh.lakehouse.embedded.sql.types import STRING, Type, quoted, text_literal
 from lakemesh.lakehouse.embedded.sql.values import Typed, unsupported
-
-if TYPE_CHECKING:
-    from lakemesh.lakehouse.embedded.sql.queries import Compiler
 
 FROM_ITEM = frozenset(["this", "db", "catalog", "alias", "joins", "laterals", "pivots", "version", "expressions"])
 
@@ -35,8 +34,20 @@ Lookup = Callable[[Reading], "Relation | exp.Expr"]
 """Finds a table, or the query of a view. Raises `NotFound`."""
 
 
+class QueryCompiler(Protocol):
+    """What a FROM clause asks of the query around it."""
+
+    lookup: Lookup
+    parameters: Mapping[str, Any]
+    expressions: Expressions
+
+    def fresh(self, prefix: str) -> str: ...
+
+    def query(self, node: exp.Expr, scope: Scope) -> Relation: ...
+
+
 class Relations:
-    def __init__(self, compiler: "Compiler") -> None:
+    def __init__(self, compiler: "QueryCompiler") -> None:
         self._compiler = compiler
 
     def from_clause(self, node: exp.Select, scope: Scope) -> str:
@@ -259,13 +270,11 @@ class Relations:
         return Relation(f"SELECT {listed} FROM {sql}{group}", columns, names)
 
     def _filtered(self, call: exp.Expr, test: str, scope: Scope) -> Typed:
-        from lakemesh.lakehouse.embedded.sql.expressions import Extra
-
         if not isinstance(call, exp.Anonymous):
             raise unsupported("PIVOT of what is no aggregate function")
         extra = Extra()
         extra.filter = test
-        return self._compiler.expressions.aggregate(str(call.this).lower(), call, scope, extra)
+        return self._compiler.expressions.aggregates.call(str(call.this).lower(), call, scope, extra)
 
     def _unpivoted(self, pivot: exp.Pivot, sql: str, scope: Scope) -> Relation:
         compiler = self._compiler.expressions
@@ -315,7 +324,7 @@ def table_alias_columns(node: exp.Expr) -> Sequence[str]:
     return [column.name for column in alias.args.get("columns") or []] if isinstance(alias, exp.TableAlias) else []
 
 
-def version_of(node: exp.Expr | None, compiler: "Compiler") -> dict[str, Any]:
+def version_of(node: exp.Expr | None, compiler: "QueryCompiler") -> dict[str, Any]:
     """VERSION AS OF and TIMESTAMP AS OF, with a constant."""
     if node is None:
         return {}

@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sqlglot import exp
 
 from lakemesh.errors import InvalidRequest
+from lakemesh.lakehouse.embedded.sql.fields import field_of
 from lakemesh.lakehouse.embedded.sql.types import Type, quoted
 from lakemesh.lakehouse.embedded.sql.values import Typed
 
-if TYPE_CHECKING:
-    from lakemesh.lakehouse.embedded.sql.expressions import Expressions
+
+class ExpressionCompiler(Protocol):
+    """What makes DuckDB's text of an expression in a scope."""
+
+    def compile(self, node: exp.Expr, scope: "Scope") -> Typed: ...
+
+    def all(self, nodes: Sequence[exp.Expr], scope: "Scope") -> list[Typed]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +97,8 @@ class Scope:
             raise InvalidRequest(f"[MISSING_WINDOW_SPECIFICATION] There is no window {name!r:.60}.")
         return found
 
-    def resolve(self, parts: Sequence[str], compiler: "Expressions") -> Typed:
+    def resolve(self, parts: Sequence[str], compiler: "ExpressionCompiler") -> Typed:
         """The column, alias or parameter of a dotted name, and the fields inside it. Raises `InvalidRequest`."""
-        from lakemesh.lakehouse.embedded.sql.expressions import field_of
-
         scope: Scope | None = self
         while scope is not None:
             found = scope._find(parts)
