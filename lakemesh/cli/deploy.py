@@ -5,18 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lakemesh.cli.target import (
-    CURRENT,
-    WAIT_SECONDS,
-    Environment,
-    Folder,
-    ForceLock,
-    Profile,
-    Variables,
-    Wait,
-    lease,
-    open_target,
-)
+from lakemesh.cli.option_groups import grouped
+from lakemesh.cli.target import LockOptions, TargetOptions
 from lakemesh.errors import LakemeshError, NotFound
 
 if TYPE_CHECKING:
@@ -29,16 +19,15 @@ if TYPE_CHECKING:
 SIGNS = {"create": "+", "update": "~", "keep": "="}
 
 
-def plan(
-    environment: Environment = "dev", folder: Folder = CURRENT, var: Variables = None, profile: Profile = None
-) -> None:
+@grouped
+def plan(chosen: TargetOptions) -> None:
     """Show what `apply` would change; nothing is changed."""
     from lakemesh.deploy.desired import desired_resources
     from lakemesh.deploy.lease import current_holder
     from lakemesh.deploy.plan import compare, refusals
     from lakemesh.deploy.state import load_state
 
-    target = open_target(environment, folder, var, profile)
+    target = chosen.open()
     state = load_state(target)
     resources = desired_resources(target, state)
     changes = []
@@ -53,30 +42,27 @@ def plan(
         typer.echo(f"being changed by {busy}")
 
 
+@grouped
 def apply(
-    environment: Environment = "dev",
-    folder: Folder = CURRENT,
-    var: Variables = None,
-    profile: Profile = None,
+    chosen: TargetOptions,
+    lock: LockOptions,
     prune: Annotated[bool, typer.Option("--prune", help="Remove what is no longer declared.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="When a step fails, undo what this run did.")] = False,
     migrate: Annotated[
         bool, typer.Option("--migrate", help="Change the types of columns too, as `plan` shows.")
     ] = False,
     rehearsal: Annotated[bool, typer.Option(help="Start the app here first, before anything is uploaded.")] = True,
-    wait: Wait = WAIT_SECONDS,
-    force_lock: ForceLock = False,
 ) -> None:
     """Make the workspace what the bundle declares. An app that does not start leaves the former deployment running."""
     from lakemesh.deploy.desired import app_environment, desired_resources, read_config
     from lakemesh.deploy.rehearsal import Rehearsal
     from lakemesh.deploy.state import load_state
 
-    target = open_target(environment, folder, var, profile, migrate=migrate)
+    target = chosen.open(migrate=migrate)
     read_config(target)
-    started = Rehearsal(folder, app_environment(target)) if rehearsal else None
+    started = Rehearsal(chosen.folder, app_environment(target)) if rehearsal else None
     try:
-        with lease(target, "apply", wait_seconds=wait, force=force_lock) as held:
+        with lock.lease(target, "apply") as held:
             state = load_state(target)
             resources = desired_resources(target, state)
             if started:
@@ -92,36 +78,30 @@ def apply(
     show_address(target)
 
 
+@grouped
 def sync(
-    environment: Environment = "dev",
-    folder: Folder = CURRENT,
-    var: Variables = None,
-    profile: Profile = None,
-    wait: Wait = WAIT_SECONDS,
-    force_lock: ForceLock = False,
+    chosen: TargetOptions,
+    lock: LockOptions,
 ) -> None:
     """Bring configuration and prompts to their volumes; the running app reads them at its next refresh."""
     from lakemesh.deploy.desired import app_environment, files
     from lakemesh.deploy.rehearsal import Rehearsal
     from lakemesh.deploy.state import load_state
 
-    target = open_target(environment, folder, var, profile)
+    target = chosen.open()
     resources = files(target)
-    Rehearsal(folder, app_environment(target)).finish()
-    with lease(target, "sync", wait_seconds=wait, force=force_lock) as held:
+    Rehearsal(chosen.folder, app_environment(target)).finish()
+    with lock.lease(target, "sync") as held:
         changes = run(target, load_state(target), held).apply(resources)
     summarise(changes, "made", "changed")
 
 
+@grouped
 def destroy(
-    environment: Environment = "dev",
-    folder: Folder = CURRENT,
-    var: Variables = None,
-    profile: Profile = None,
+    chosen: TargetOptions,
+    lock: LockOptions,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Also what was there before this deployment.")] = False,
-    wait: Wait = WAIT_SECONDS,
-    force_lock: ForceLock = False,
 ) -> None:
     """Remove what this deployment made, with the data in its schemas."""
     from lakemesh.deploy.apply import destroy as remove
@@ -129,8 +109,8 @@ def destroy(
     from lakemesh.deploy.plan import plan as compare_all
     from lakemesh.deploy.state import forget_state, load_state, save_state
 
-    target = open_target(environment, folder, var, profile)
-    with lease(target, "destroy", wait_seconds=wait, force=force_lock) as held:
+    target = chosen.open()
+    with lock.lease(target, "destroy") as held:
         state = load_state(target)
         resources = desired_resources(target, state)
         present = [change.resource for change in compare_all(resources) if change.actual is not None]

@@ -6,34 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lakemesh.cli.deploy import show_address
-from lakemesh.cli.target import (
-    CURRENT,
-    WAIT_SECONDS,
-    Environment,
-    Folder,
-    ForceLock,
-    Profile,
-    Variables,
-    Wait,
-    lease,
-    open_target,
-)
+from lakemesh.cli.option_groups import grouped
+from lakemesh.cli.target import LockOptions, TargetOptions
 from lakemesh.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from lakemesh.deploy.resources.base import Target
 
 
-def status(
-    environment: Environment = "dev", folder: Folder = CURRENT, var: Variables = None, profile: Profile = None
-) -> None:
+@grouped
+def status(chosen: TargetOptions) -> None:
     """Show what is deployed, what differs from the bundle, and how the app is."""
     from lakemesh.deploy.desired import desired_resources
     from lakemesh.deploy.lease import current_holder
     from lakemesh.deploy.plan import compare
     from lakemesh.deploy.state import load_state
 
-    target = open_target(environment, folder, var, profile)
+    target = chosen.open()
     state = load_state(target)
     for resource in desired_resources(target, state):
         change = compare(resource)
@@ -58,11 +47,9 @@ def show_app(target: "Target") -> None:
         typer.echo(f"{kind.replace('_', ' ')}: {state.get('state', 'none')} {state.get('message', '')}".rstrip())
 
 
+@grouped
 def verify(
-    environment: Environment = "dev",
-    folder: Folder = CURRENT,
-    var: Variables = None,
-    profile: Profile = None,
+    chosen: TargetOptions,
     agent: Annotated[str, typer.Option(help="The agent to execute.")] = "echo",
     data: Annotated[str, typer.Option(help="Its input, as JSON.")] = '{"message": "lakemesh verify"}',
     timeout: Annotated[float, typer.Option(min=1, help="Seconds everything may take.")] = 180.0,
@@ -74,7 +61,7 @@ def verify(
         payload = json.loads(data)
     except ValueError as error:
         raise InvalidRequest(f"--data is not JSON: {error}") from None
-    checks = Verification(open_target(environment, folder, var, profile), timeout_seconds=timeout)
+    checks = Verification(chosen.open(), timeout_seconds=timeout)
     typer.echo(f"app         {checks.url}")
     typer.echo(f"alive       {checks.alive()}")
     typer.echo(f"ready       {checks.ready()}")
@@ -82,11 +69,9 @@ def verify(
     typer.echo(f"telemetry   {checks.recorded()}")
 
 
+@grouped
 def logs(
-    environment: Environment = "dev",
-    folder: Folder = CURRENT,
-    var: Variables = None,
-    profile: Profile = None,
+    chosen: TargetOptions,
     search: Annotated[str, typer.Option(help="Only lines with this in them.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
 ) -> None:
@@ -95,44 +80,38 @@ def logs(
     from lakemesh.deploy.app_log import follow as entries
     from lakemesh.deploy.verify import app_url
 
-    target = open_target(environment, folder, var, profile)
+    target = chosen.open()
     headers = target.client.config.authenticate()
     quiet_seconds = None if follow else QUIET_SECONDS
     for entry in entries(app_url(target), headers, search=search, quiet_seconds=quiet_seconds):
         typer.echo(entry.message)
 
 
+@grouped
 def restart(
-    environment: Environment = "dev",
-    folder: Folder = CURRENT,
-    var: Variables = None,
-    profile: Profile = None,
-    wait: Wait = WAIT_SECONDS,
-    force_lock: ForceLock = False,
+    chosen: TargetOptions,
+    lock: LockOptions,
 ) -> None:
     """Start the app again, on the source that is deployed."""
     from lakemesh.deploy.release import restart as again
 
-    target = open_target(environment, folder, var, profile)
-    with lease(target, "restart", wait_seconds=wait, force=force_lock):
+    target = chosen.open()
+    with lock.lease(target, "restart"):
         again(target)
     show_app(target)
 
 
+@grouped
 def rollback(
-    environment: Environment = "dev",
-    folder: Folder = CURRENT,
-    var: Variables = None,
-    profile: Profile = None,
+    chosen: TargetOptions,
+    lock: LockOptions,
     to: Annotated[str, typer.Option(help="The release, as `status` shows them; the one before this by default.")] = "",
-    wait: Wait = WAIT_SECONDS,
-    force_lock: ForceLock = False,
 ) -> None:
     """Deploy the former source again, with the configuration it had. Tables and published prompts stay as they are."""
     from lakemesh.deploy.release import roll_back
 
-    target = open_target(environment, folder, var, profile)
-    with lease(target, "rollback", wait_seconds=wait, force=force_lock):
+    target = chosen.open()
+    with lock.lease(target, "rollback"):
         release = roll_back(target, to)
     typer.echo(f"release {release.digest[:16]} of {release.deployed_at} runs again")
     show_app(target)

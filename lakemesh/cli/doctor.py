@@ -4,19 +4,19 @@ import sys
 
 import typer
 
-from lakemesh.cli.target import CURRENT, Environment, Folder, Profile, Variables, open_target
+from lakemesh.cli.option_groups import grouped
+from lakemesh.cli.target import TargetOptions
 
 MARKS = {"ok": "ok     ", "warning": "warning", "fault": "FAULT  "}
 
 
-def doctor(
-    environment: Environment = "dev", folder: Folder = CURRENT, var: Variables = None, profile: Profile = None
-) -> None:
+@grouped
+def doctor(chosen: TargetOptions) -> None:
     """Check a workspace for all a deployment needs, and change nothing. Exit code 1 when something is missing."""
     from lakemesh.deploy.desired import source_of
     from lakemesh.deploy.doctor import examine
 
-    target = open_target(environment, folder, var, profile)
+    target = chosen.open()
     faults = 0
     for finding in examine(target, source_of(target)):
         faults += finding.level == "fault"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from lakemesh.cli.server import Deployed, Profile, Server, Token, Url, deployment_of, server_of
+from lakemesh.cli.option_groups import grouped
+from lakemesh.cli.server import DeployedOptions, Server, ServerOptions, deployment_of
 from lakemesh.errors import InvalidRequest, LakemeshError, Unavailable
 
 if TYPE_CHECKING:
@@ -23,15 +24,13 @@ prompts = typer.Typer(no_args_is_help=True, help="Prompts: which versions there 
 Name = Annotated[str, typer.Argument(help="The prompt's name.")]
 Version = Annotated[int, typer.Argument(min=1, help="The version's number.")]
 Why = Annotated[str, typer.Option(help="The reason, for the audit line.")]
-Wait = Annotated[
-    float, typer.Option("--wait", min=0, help="With --url or -e: seconds to wait until the server serves by it.")
-]
 ALONE = 3
 """How often in a row the same replicas have to answer before they are taken for all."""
 
 
 @prompts.command("list")
-def list_prompts(environment: Deployed = None, profile: Profile = None) -> None:
+@grouped
+def list_prompts(chosen: DeployedOptions) -> None:
     """Every prompt, its versions, and what serves."""
 
     async def lines(opened: "Opened") -> list[str]:
@@ -41,15 +40,16 @@ def list_prompts(environment: Deployed = None, profile: Profile = None) -> None:
             for name, versions in promotion.store.list_versions().items()
         ]
 
-    typer.echo("\n".join(run(environment, profile, lines)) or "There are no prompts.")
+    typer.echo("\n".join(run(chosen, lines)) or "There are no prompts.")
 
 
 @prompts.command("show")
+@grouped
 def show(
     name: Name,
     version: Annotated[int | None, typer.Argument(min=1, help="The champion when left out.")] = None,
-    environment: Deployed = None,
-    profile: Profile = None,
+    *,
+    chosen: DeployedOptions,
 ) -> None:
     """The text of a version, after how it came to serve."""
 
@@ -59,13 +59,14 @@ def show(
         moves = [f"{move.at} {move.action} by {move.by}: {move.why}" for move in await promotion.history(name)]
         return [*moves, f"{name} version {found.version}; serves {served(promotion, name)}"], found.source
 
-    facts, source = run(environment, profile, text)
+    facts, source = run(chosen, text)
     typer.echo("\n".join(facts), err=True)
     typer.echo(source)
 
 
 @prompts.command("diff")
-def diff(name: Name, old: Version, new: Version, environment: Deployed = None, profile: Profile = None) -> None:
+@grouped
+def diff(name: Name, old: Version, new: Version, chosen: DeployedOptions) -> None:
     """What differs between two versions."""
     from difflib import unified_diff
 
@@ -73,29 +74,28 @@ def diff(name: Name, old: Version, new: Version, environment: Deployed = None, p
         store = opened.promotion.store
         return store.get(name, old).source, store.get(name, new).source
 
-    before, after = run(environment, profile, sources)
+    before, after = run(chosen, sources)
     names = f"{name}_v{old}", f"{name}_v{new}"
     typer.echo("\n".join(unified_diff(before.splitlines(), after.splitlines(), *names, lineterm="")))
 
 
 @prompts.command("split")
+@grouped
 def split(
     name: Name,
     version: Version,
     share: Annotated[float, typer.Option(help="Of sessions, between 0 and 1.")] = 0.5,
     why: Why = "",
-    url: Url = None,
-    token: Token = None,
-    environment: Deployed = None,
-    profile: Profile = None,
-    wait: Wait = 0,
+    *,
+    chosen: ServerOptions,
 ) -> None:
     """Begin an experiment: have a version serve a share of sessions beside the champion."""
-    run(environment, profile, lambda opened: opened.promotion.split(name, version, share, why=why))
-    tell(name, url, token, environment, profile, wait)
+    run(chosen, lambda opened: opened.promotion.split(name, version, share, why=why))
+    tell(name, chosen)
 
 
 @prompts.command("promote")
+@grouped
 def promote(
     name: Name,
     version: Version,
@@ -103,36 +103,32 @@ def promote(
     gate: Annotated[
         Path | None, typer.Option(help="A suite that the version has to pass first, in an engine of this process.")
     ] = None,
-    url: Url = None,
-    token: Token = None,
-    environment: Deployed = None,
-    profile: Profile = None,
-    wait: Wait = 0,
+    *,
+    chosen: ServerOptions,
 ) -> None:
     """Have a version serve every session. With --gate it has to pass a suite first; exit code 1 when it does not."""
     if gate is not None and not asyncio.run(passes(gate, name, version)):
         raise typer.Exit(1)
-    run(environment, profile, lambda opened: opened.promotion.promote(name, version, why=why))
-    tell(name, url, token, environment, profile, wait)
+    run(chosen, lambda opened: opened.promotion.promote(name, version, why=why))
+    tell(name, chosen)
 
 
 @prompts.command("rollback")
+@grouped
 def rollback(
     name: Name,
     why: Why = "",
-    url: Url = None,
-    token: Token = None,
-    environment: Deployed = None,
-    profile: Profile = None,
-    wait: Wait = 0,
+    *,
+    chosen: ServerOptions,
 ) -> None:
     """End the experiment, or have the champion before this one serve again."""
-    version = run(environment, profile, lambda opened: opened.promotion.roll_back(name, why=why))
+    version = run(chosen, lambda opened: opened.promotion.roll_back(name, why=why))
     typer.echo(f"{name} version {version} serves again.")
-    tell(name, url, token, environment, profile, wait)
+    tell(name, chosen)
 
 
 @prompts.command("experiment")
+@grouped
 def experiment(
     name: Name,
     act: Annotated[bool, typer.Option("--act", help="Promote or roll back, when that is decided.")] = False,
@@ -140,11 +136,8 @@ def experiment(
     outcome: Annotated[
         str, typer.Option(help="feedback, score:METRIC (of `lakemesh monitor`) or table:CATALOG.SCHEMA.TABLE.")
     ] = "feedback",
-    url: Url = None,
-    token: Token = None,
-    environment: Deployed = None,
-    profile: Profile = None,
-    wait: Wait = 0,
+    *,
+    chosen: ServerOptions,
 ) -> None:
     """How the running experiment stands, by feedback, by scores, or by a table of your own with a session_id and
     a value from 0 to 1. With --act, as a job does it, what is decided is done."""
@@ -160,12 +153,12 @@ def experiment(
         decision = await experiments.act(opened.promotion, name, arms, rules) if act else decide(*arms, rules)
         return *arms, decision
 
-    champion, challenger, decision = run(environment, profile, look)
+    champion, challenger, decision = run(chosen, look)
     for label, arm in (("champion", champion), ("challenger", challenger)):
         typer.echo(f"{label}: {arm.sessions} sessions" + (f", mean {arm.mean:.3f}" if arm.sessions else ""))
     typer.echo(f"decision: {decision}" + ("" if act or decision == "go_on" else " (--act does it)"))
     if act and decision != "go_on":
-        tell(name, url, token, environment, profile, wait)
+        tell(name, chosen)
 
 
 async def passes(suite_file: Path, name: str, version: int) -> bool:
@@ -196,11 +189,11 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(environment: str | None, profile: str | None) -> AsyncIterator[Opened]:
+async def opened(chosen: DeployedOptions) -> AsyncIterator[Opened]:
     from lakemesh.cli.opened import opened_configuration
     from lakemesh.evaluation.promotion import Promotion
 
-    deployed = deployment_of(environment, profile) if environment else None
+    deployed = deployment_of(chosen.environment, chosen.profile) if chosen.environment else None
     async with opened_configuration(deployed) as (workspace, config):
         schema = config.telemetry.table("prompt_moves").rpartition(".")[0]
         promotion = Promotion(config.prompts, workspace, schema=schema, user=getpass.getuser())
@@ -208,9 +201,9 @@ async def opened(environment: str | None, profile: str | None) -> AsyncIterator[
         yield Opened(promotion, workspace, schema)
 
 
-def run(environment: str | None, profile: str | None, work: "Callable[[Opened], Awaitable[T]]") -> T:
+def run(chosen: DeployedOptions, work: "Callable[[Opened], Awaitable[T]]") -> T:
     async def inside() -> T:
-        async with opened(environment, profile) as found:
+        async with opened(chosen) as found:
             return await work(found)
 
     return asyncio.run(inside())
@@ -223,20 +216,18 @@ def served(promotion: "Promotion", name: str) -> str:
     return str(promotion.champion(name))
 
 
-def tell(
-    name: str, url: str | None, token: str | None, environment: str | None, profile: str | None, wait: float
-) -> None:
+def tell(name: str, chosen: ServerOptions) -> None:
     """Have the server read it now, and wait until every replica behind its address serves by it."""
-    server = server_of(url, token, environment, profile)
+    server = chosen.server()
     if server is None:
-        if wait:
+        if chosen.wait:
             raise InvalidRequest("--wait needs the server: --url or -e.")
         return
 
     async def wanted(opened: Opened) -> Mapping[str, Any]:
         return opened.promotion.store.selection(name).model_dump(mode="json", exclude_defaults=True)
 
-    in_force(server, name, run(environment, profile, wanted), wait)
+    in_force(server, name, run(chosen, wanted), chosen.wait)
 
 
 def in_force(server: Server, name: str, selection: Mapping[str, Any], wait_seconds: float) -> None:

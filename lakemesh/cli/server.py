@@ -22,6 +22,28 @@ Deployed = Annotated[str | None, typer.Option("--environment", "-e", help="Ask t
 Profile = Annotated[str | None, typer.Option(help="With -e: a profile of ~/.databrickscfg.")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedOptions:
+    """The app whose volumes and tables are read: this machine's, or a deployed one."""
+
+    environment: Deployed = None
+    profile: Profile = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions(DeployedOptions):
+    """With the server that is told of a change, and waited for."""
+
+    url: Url = None
+    token: Token = None
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, help="With --url or -e: seconds to wait until the server serves by it.")
+    ] = 0
+
+    def server(self) -> "Server | None":
+        return server_of(self.url, self.token, self.environment, self.profile)
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     url: str

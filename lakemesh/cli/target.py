@@ -6,6 +6,7 @@ Credentials are found as every Databricks tool finds them: `DATABRICKS_HOST` and
 import configparser
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,15 +24,39 @@ HTTP_SECONDS = 60
 RETRY_SECONDS = 60
 REACH_SECONDS = 10.0
 
-Environment = Annotated[str, typer.Option("--environment", "-e", help="The bundle's target.")]
-Folder = Annotated[Path, typer.Option(help="The app's folder.")]
-Variables = Annotated[list[str] | None, typer.Option("--var", help="A variable of the bundle, NAME=VALUE; repeatable.")]
-Profile = Annotated[str | None, typer.Option(help="A profile of ~/.databrickscfg.")]
-Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another run to end.")]
-ForceLock = Annotated[bool, typer.Option("--force-lock", help="Take over from another run, which has surely ended.")]
-
 CURRENT = Path()
 WAIT_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetOptions:
+    """Which target of which app, on which workspace."""
+
+    environment: Annotated[str, typer.Option("--environment", "-e", help="The bundle's target.")] = "dev"
+    folder: Annotated[Path, typer.Option(help="The app's folder.")] = CURRENT
+    var: Annotated[
+        list[str] | None, typer.Option("--var", help="A variable of the bundle, NAME=VALUE; repeatable.")
+    ] = None
+    profile: Annotated[str | None, typer.Option(help="A profile of ~/.databrickscfg.")] = None
+
+    def open(self, *, migrate: bool = False) -> "Target":
+        """Raises what `open_target` raises."""
+        return open_target(self.environment, self.folder, self.var, self.profile, migrate=migrate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOptions:
+    """How a command that changes the target deals with another that does."""
+
+    wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another run to end.")] = WAIT_SECONDS
+    force_lock: Annotated[
+        bool, typer.Option("--force-lock", help="Take over from another run, which has surely ended.")
+    ] = False
+
+    def lease(self, target: "Target", command: str) -> "Lease":
+        from lakemesh.deploy.lease import Lease
+
+        return Lease(target, command=f"lakemesh {command}", wait_seconds=self.wait, force=self.force_lock)
 
 
 def open_target(
@@ -51,12 +76,6 @@ def open_target(
 
 def say(text: str) -> None:
     typer.echo(f"  {text}", err=True)
-
-
-def lease(target: "Target", command: str, *, wait_seconds: float, force: bool) -> "Lease":
-    from lakemesh.deploy.lease import Lease
-
-    return Lease(target, command=f"lakemesh {command}", wait_seconds=wait_seconds, force=force)
 
 
 def connect(profile: str | None) -> tuple["WorkspaceClient", str]:
