@@ -117,8 +117,8 @@ def routes(statements: Statements) -> APIRouter:
         if not body.get("warehouse_id"):
             raise ApiError(400, "warehouse_id is missing.")
         require_known(body)
-        statement = statements.submit(body, request.state.user)
         wait = wait_seconds(body)
+        statement = statements.submit(body, request.state.user)
         await statement.task_over(wait)
         if not statement.task.done() and body.get("on_wait_timeout") == "CANCEL":
             statement.task.cancel()

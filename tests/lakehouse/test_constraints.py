@@ -87,8 +87,7 @@ async def test_a_check_holds_for_every_writer(shop: Workspace) -> None:
         f"INSERT INTO {T} (id, amount) VALUES (2, 0)",
         f"INSERT INTO {T} (id, amount) VALUES (2, NULL)",
         f"UPDATE {T} SET amount = -amount",
-        f"MERGE INTO main.shop.plain p USING {T} s ON p.id = s.id WHEN NOT MATCHED THEN INSERT *",
-    )[:3]:
+    ):
         await refused(shop, statement, "DELTA_VIOLATE_CONSTRAINT")
     with pytest.raises(InvalidRequest, match="DELTA_VIOLATE_CONSTRAINT"):
         await shop.tables.append(T, pa.table({"id": pa.array([2], pa.int32()), "amount": pa.array([-1], pa.int32())}))
@@ -100,8 +99,13 @@ async def test_a_check_holds_for_every_writer(shop: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    "check", ["length(state) < 9", "state > 5", "state LIKE 'n%'", "amount % 2 = 0", "amount / 3 > 1", "at > '2020'"]
-)
+    "check",
+    [
+        "length(state) < 9", "state > 5", "state LIKE 'n%'", "amount % 2 = 0", "amount / 3 > 1", "at > '2020'",
+        "amount - (1 - amount) > 0", "state = 'a\\\\b'",
+        "day = CAST(at AS DATE)", "(amount > 1) = (id > 1)", "Amount > 0",
+    ],
+)  # fmt: skip
 async def test_a_check_that_others_might_read_in_another_way(shop: Workspace, check: str) -> None:
     await refused(shop, f"ALTER TABLE {T} ADD CONSTRAINT c CHECK ({check})", "UNSUPPORTED_FEATURE")
 

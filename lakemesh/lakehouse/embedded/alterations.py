@@ -108,7 +108,7 @@ def set_table_properties(table: "DeltaTable", action: "exp.AlterSet") -> None:
 
 def add_constraint(table: "DeltaTable", action: "exp.AddConstraint") -> None:
     """A row for which the condition is unknown does not keep to it either (Delta protocol, "CHECK constraints": it must
-    return true for each row)."""
+    return true for each row), and so delta-rs sees it."""
     from deltalake.exceptions import DeltaError
     from sqlglot import exp
 
@@ -119,10 +119,10 @@ def add_constraint(table: "DeltaTable", action: "exp.AddConstraint") -> None:
     name, text = constraint.name.lower(), written(check.this)
     if f"{CONSTRAINT}{name}" in properties_of(table):
         raise InvalidRequest(f"[DELTA_CONSTRAINT_ALREADY_EXISTS] The table has a constraint {name!r:.60}.")
-    kinds = {column.name.lower(): column.type for column in columns_of(table)}
+    kinds = {column.name: column.type for column in columns_of(table)}
     require_portable(text, kinds, f"a CHECK by {text!r:.80}")
     try:
-        table.alter.add_constraint({name: f"({text}) IS TRUE"})
+        table.alter.add_constraint({name: text})
     except DeltaError as error:
         if "failed validation check" not in str(error):
             raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.arrow import arrow_schema, sql_type
 from lakemesh.lakehouse.embedded.catalog import Catalog, Session
-from lakemesh.lakehouse.embedded.portable import require_portable, unsupported
+from lakemesh.lakehouse.embedded.portable import PLAIN_NAME, require_portable, unsupported
 from lakemesh.lakehouse.tables import Column, TableSpec
 from lakemesh.lakehouse.warehouse import QueryResult
 
@@ -175,10 +175,26 @@ def check_values(spec: TableSpec) -> None:
     """Raises `InvalidRequest` for defaults the table was not made for, as the platform does, and for generated columns
     that delta-rs would compute in another way."""
     check_default(spec.properties, any(column.default for column in spec.columns))
-    kinds = {column.name.lower(): column.type for column in spec.columns}
+    kinds = {column.name: column.type for column in spec.columns}
     for column in spec.columns:
-        if column.generated:
+        if column.generated and not is_day_of(column, kinds):
             require_portable(column.generated, kinds, f"a GENERATED column by {column.generated!r:.80}")
+
+
+def is_day_of(column: Column, kinds: Mapping[str, str]) -> bool:
+    """Whether it is `CAST(moment AS DATE)`, by which tables are partitioned."""
+    from sqlglot import exp
+
+    from lakemesh.lakehouse.spark_dialect import parse_statement
+
+    (item,) = parse_statement(f"SELECT {column.generated}").expressions
+    cast = item.unalias()
+    is_day = isinstance(cast, exp.Cast) and cast.to.this == exp.DataType.Type.DATE and isinstance(cast.this, exp.Column)
+    return (
+        is_day
+        and kinds.get(cast.this.name, "").upper() == "TIMESTAMP"
+        and PLAIN_NAME.fullmatch(cast.this.name) is not None
+    )
 
 
 def check_default(properties: Mapping[str, str], wanted: bool) -> None:
