@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lakemesh.config.live import NEEDS_RESTART
 from lakemesh.config.schema import Config
+from lakemesh.config.settings import Settings
 from lakemesh.errors import LakemeshError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,6 +45,13 @@ def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
     behaviour = (DOCS / "configuration.md").read_text().partition("## The behaviour")[2]
     documented = re.findall(r"^\| `([\w.*\[\]]+)` \|", behaviour, re.MULTILINE)
     assert sorted(documented) == sorted(keys_of(schema, schema["$defs"], ""))
+
+
+def test_every_variable_of_the_environment_is_documented() -> None:
+    text = (DOCS / "configuration.md").read_text()
+    aliases = {name: field.validation_alias for name, field in Settings.model_fields.items()}
+    named = {alias if isinstance(alias, str) else f"LAKEMESH_{name.upper()}" for name, alias in aliases.items()}
+    assert not {name for name in named if f"`{name}`" not in text}
 
 
 def test_keys_that_need_a_restart_are_documented_as_the_code_has_them() -> None:
