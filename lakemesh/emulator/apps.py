@@ -123,6 +123,7 @@ class Apps:
 
     def deploy(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         app = self.app(name)
+        # No public source for these two was found: the CLI's test server deploys whatever state an app is in.
         if app["compute_status"]["state"] != "ACTIVE":
             raise ApiError(400, f"App {name!r} is not running.", error_code="INVALID_STATE")
         if app.get("pending_deployment"):

@@ -1,6 +1,7 @@
 """AI Search (Vector Search): endpoints, direct-access and Delta Sync indexes, and searches in them."""
 
 import json
+import re
 import secrets
 from typing import Any
 
@@ -10,9 +11,12 @@ from lakemesh.emulator.errors import ApiError, not_found
 from lakemesh.emulator.identity import Grants, body_of
 from lakemesh.emulator.search_filters import filters_of
 from lakemesh.errors import NotFound
+from lakemesh.lakehouse.databricks.index_specs import spark_type
 from lakemesh.lakehouse.indexes import DeltaSource, Indexes, IndexSpec
 from lakemesh.lakehouse.workspace import Workspace
 
+EXISTS = "RESOURCE_ALREADY_EXISTS"
+INDEX_NAME = re.compile(r"\w+\.\w+\.\w+", re.ASCII)
 ENDPOINT_TYPES = ("STANDARD", "STORAGE_OPTIMIZED")
 MAX_REQUEST_BYTES = 10 * 1000 * 1000
 """Bulk upsert request size limit for direct access indexes: 10 MB (AI Search documentation, "limits")."""
@@ -71,7 +75,8 @@ def routes(workspace: Workspace, grants: Grants, kept: dict[str, Any]) -> APIRou
         if kind not in ENDPOINT_TYPES:
             raise ApiError(400, f"endpoint_type is one of {', '.join(ENDPOINT_TYPES)}, not {kind!r:.40}.")
         if name in search.endpoints:
-            raise ApiError(409, f"Endpoint {name!r} already exists.")
+            # Databricks CLI, libs/testserver/vector_search_endpoints.go
+            raise ApiError(409, f"Vector search endpoint with name {name} already exists", error_code=EXISTS)
         search.endpoints[name] = secrets.token_hex(8)
         search.types[name] = kind
         return described(name)
@@ -103,11 +108,14 @@ def routes(workspace: Workspace, grants: Grants, kept: dict[str, Any]) -> APIRou
         return await create_index(str(body.get("endpoint_name")), body, request.state.user)
 
     async def create_index(name: str, body: dict[str, Any], user: str) -> dict[str, Any]:
+        """Refuses what the Databricks CLI's test server refuses (libs/testserver/vector_search_indexes.go)."""
         if name not in search.endpoints:
             raise not_found(f"Endpoint {name!r}")
+        if not INDEX_NAME.fullmatch(str(body.get("name"))):
+            raise ApiError(400, "Invalid index name. Must specify the full index name <catalog>.<schema>.<table>.")
         spec = spec_of(body)
         if spec.name in search.bodies:
-            raise ApiError(409, f"Index {spec.name!r} already exists.")
+            raise ApiError(409, f"Vector search index with name {spec.name} already exists", error_code=EXISTS)
         if spec.source is not None:
             grants.require(user, "SELECT", spec.source.table)
             await search.require_source(spec, spec.source, name)
@@ -155,7 +163,7 @@ def routes(workspace: Workspace, grants: Grants, kept: dict[str, Any]) -> APIRou
             "endpoint_name": body["endpoint_name"],
             "primary_key": spec.primary_key,
             "index_type": kind,
-            details: body[details],
+            details: told(body[details]),
             "status": {"detailed_state": state, "ready": True, "indexed_row_count": rows},
         }
 
@@ -282,6 +290,16 @@ def synced_spec(body: dict[str, Any], details: dict[str, Any]) -> IndexSpec:
         columns=dict.fromkeys(details.get("columns_to_sync") or [], ""),
         source=source,
     )
+
+
+def told(details: dict[str, Any]) -> dict[str, Any]:
+    """A specification as the platform gives it back: types of the schema by Spark's names, its columns sorted; which
+    columns a Delta Sync index takes is not said (Databricks CLI, libs/testserver/vector_search_indexes.go)."""
+    found = {key: value for key, value in details.items() if key != "columns_to_sync"}
+    if "schema_json" in found:
+        schema = json.loads(found["schema_json"] or "{}")
+        found["schema_json"] = json.dumps({name: spark_type(kind) for name, kind in sorted(schema.items())})
+    return found
 
 
 def platform_score(cosine: float) -> float:

@@ -71,8 +71,15 @@ class SearchIndex(Resource):
 
 
 def comparable(body: Body) -> dict[str, Any]:
-    """The schema as what it says instead of as text."""
-    spec = body.get("direct_access_index_spec")
-    if not spec or not isinstance(spec.get("schema_json"), str):
-        return dict(body)
-    return {**body, "direct_access_index_spec": {**spec, "schema_json": json.loads(spec["schema_json"])}}
+    """The schema as what it says instead of as text, its types by the names they are given back with; and without the
+    columns that a Delta Sync index takes, which are not given back."""
+    from lakemesh.lakehouse.databricks.index_specs import spark_type
+
+    found = dict(body)
+    if synced := found.get("delta_sync_index_spec"):
+        found["delta_sync_index_spec"] = {key: value for key, value in synced.items() if key != "columns_to_sync"}
+    spec = found.get("direct_access_index_spec")
+    if spec and isinstance(spec.get("schema_json"), str):
+        schema = {name: spark_type(kind) for name, kind in json.loads(spec["schema_json"]).items()}
+        found["direct_access_index_spec"] = {**spec, "schema_json": schema}
+    return found

@@ -21,6 +21,16 @@ KINDS = {
 }
 
 
+SPARK_NAMES = {"integer": "int", "long": "bigint", "short": "smallint", "byte": "tinyint"}
+"""The API takes either name of a type and gives back Spark's (Databricks CLI,
+libs/testserver/vector_search_indexes.go)."""
+
+
+def spark_type(kind: str) -> str:
+    inner = kind.removeprefix("array<").removesuffix(">") if kind.startswith("array<") else None
+    return SPARK_NAMES.get(kind, kind) if inner is None else f"array<{spark_type(inner)}>"
+
+
 def direct_spec(name: str, description: Mapping[str, Any]) -> IndexSpec:
     """Raises `InvalidRequest` for an index without vectors."""
     details = description.get("direct_access_index_spec") or {}
@@ -33,7 +43,11 @@ def direct_spec(name: str, description: Mapping[str, Any]) -> IndexSpec:
         dimension=int(vector["embedding_dimension"]),
         primary_key=description["primary_key"],
         vector_column=vector["name"],
-        columns={column: kind for column, kind in columns.items() if column != vector["name"]},
+        columns={
+            column: KINDS.get(spark_type(kind).upper(), kind)
+            for column, kind in columns.items()
+            if column != vector["name"]
+        },
     )
 
 
