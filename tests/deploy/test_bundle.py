@@ -102,3 +102,20 @@ async def test_every_statement_of_the_bundle_runs(workspace: Workspace, tmp_path
         if name in alerts:
             assert list(result.columns) == [alerts[name]["evaluation"]["source"]["name"]]
             assert len(result.rows) == 1
+
+
+def test_alerts_tell_somebody_and_production_lies_where_only_its_principal_writes() -> None:
+    for folder in (REPOSITORY, REPOSITORY / "lakemesh/deploy/template"):
+        alerts = load(folder / "resources/observability.yml")["resources"]["alerts"]
+        for alert in alerts.values():
+            assert alert["evaluation"]["notification"]["subscriptions"], alert["display_name"]
+        targets = load(folder / "databricks.yml")["targets"]
+        roots = [target["workspace"]["root_path"] for target in targets.values() if "workspace" in target]
+        assert all(root.startswith("/Workspace/Users/${var.deployer}/") for root in roots)
+        assert "root_path" in targets["prod"]["workspace"]
+
+
+def test_nothing_is_provisioned_that_bills_while_idle() -> None:
+    for folder in (REPOSITORY, REPOSITORY / "lakemesh/deploy/template"):
+        for file in sorted((folder / "resources").glob("*.yml")):
+            assert "provisioned_throughput" not in file.read_text()

@@ -256,6 +256,14 @@ def test_a_failing_step_and_what_others_have_of_the_same_name(shell: Shell, home
     assert "jobs shop: upkeep" in known(home)
 
 
+def test_a_catalog_that_cannot_be_made_says_what_to_give(shell: Shell, deployed: str) -> None:
+    """A metastore without storage of its own refuses a catalog without a place for its tables."""
+    shell.emulator.fault(method="POST", path="/api/2.1/unity-catalog/catalogs", status=400)
+    said = " ".join(shell.run("apply", "--var", "catalog=elsewhere", "--no-rehearsal", code=1).split())
+    assert "The catalog elsewhere cannot be made" in said
+    assert "--var storage_root=URL" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
