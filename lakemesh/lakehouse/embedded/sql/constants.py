@@ -12,6 +12,7 @@ from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql.datetimes import interval_text, parse_date, parse_moment
 from lakemesh.lakehouse.embedded.sql.types import (
     BIGINT,
+    BINARY,
     BOOLEAN,
     DATE,
     DOUBLE,
@@ -161,3 +162,12 @@ def type_of_value(name: str, value: Any) -> Type:
         case str():
             return STRING
     raise InvalidRequest(f"The parameter :{name} is a {type(value).__name__}, which SQL has no type for.")
+
+
+def hex_literal(digits: str) -> Typed:
+    """X'1F'. Raises `InvalidRequest`."""
+    try:
+        content = bytes.fromhex(digits if len(digits) % 2 == 0 else "0" + digits)
+    except ValueError:
+        raise InvalidRequest(f"[INVALID_TYPED_LITERAL] X'{digits:.40}' is not hexadecimal.") from None
+    return Typed("CAST('" + "".join(f"\\x{byte:02X}" for byte in content) + "' AS BLOB)", BINARY)

@@ -10,17 +10,23 @@ from lakemesh.lakehouse.embedded.sql import aggregates, lambdas, operators
 from lakemesh.lakehouse.embedded.sql.aggregate_calls import AggregateCalls, Extra
 from lakemesh.lakehouse.embedded.sql.arrays import item_at
 from lakemesh.lakehouse.embedded.sql.casts import cast, unify
-from lakemesh.lakehouse.embedded.sql.constants import interval_literal, number_literal, parameter_value, typed_literal
+from lakemesh.lakehouse.embedded.sql.constants import (
+    hex_literal,
+    interval_literal,
+    number_literal,
+    parameter_value,
+    typed_literal,
+)
 from lakemesh.lakehouse.embedded.sql.fields import colon_path, dotted, field_of
 from lakemesh.lakehouse.embedded.sql.functions import call_scalar
 from lakemesh.lakehouse.embedded.sql.json_functions import get_json_object
 from lakemesh.lakehouse.embedded.sql.json_paths import variant_field
 from lakemesh.lakehouse.embedded.sql.maps import packed, value_of
+from lakemesh.lakehouse.embedded.sql.node_parts import PARTS, USUAL_PARTS
 from lakemesh.lakehouse.embedded.sql.patterns import rlike
 from lakemesh.lakehouse.embedded.sql.scopes import Scope
 from lakemesh.lakehouse.embedded.sql.types import (
     BIGINT,
-    BINARY,
     BOOLEAN,
     DATE,
     STRING,
@@ -78,12 +84,7 @@ class Expressions:
         return string(str(node.this)) if node.is_string else number_literal(str(node.this))
 
     def hex_string(self, node: exp.HexString, scope: Scope) -> Typed:
-        digits = str(node.this)
-        try:
-            content = bytes.fromhex(digits if len(digits) % 2 == 0 else "0" + digits)
-        except ValueError:
-            raise InvalidRequest(f"[INVALID_TYPED_LITERAL] X'{digits:.40}' is not hexadecimal.") from None
-        return Typed("CAST('" + "".join(f"\\x{byte:02X}" for byte in content) + "' AS BLOB)", BINARY)
+        return hex_literal(str(node.this))
 
     def column(self, node: exp.Column, scope: Scope) -> Typed:
         if isinstance(node.this, exp.Star):
@@ -349,37 +350,6 @@ class Expressions:
         return Typed(f"EXISTS {self._queries.rows(node.this, scope).sql}", BOOLEAN)
 
 
-USUAL_PARTS = frozenset({"this", "expression", "expressions"})
-PARTS: dict[type[exp.Expr], frozenset[str]] = {
-    kind: USUAL_PARTS | set(parts.split())
-    for kind, parts in {
-        exp.Literal: "is_string",
-        exp.Column: "table db catalog",
-        exp.Placeholder: "kind",
-        exp.Like: "negate",
-        exp.ILike: "negate",
-        exp.In: "query",
-        exp.Between: "low high",
-        exp.Case: "ifs default",
-        exp.Cast: "to",
-        exp.TryCast: "to safe",
-        exp.DPipe: "safe",
-        exp.Interval: "unit",
-        exp.JSONExtract: "variant_extract only_json_types requires_json",
-        exp.Trim: "position",
-        exp.Substring: "start length",
-        exp.StrPosition: "substr position",
-        exp.Overlay: "from_ for_",
-        exp.Window: "partition_by order spec alias over",
-        exp.Identifier: "quoted",
-        exp.Select: "hint distinct from_ joins laterals where group having qualify windows order limit offset with_",
-        exp.Subquery: "alias order limit offset with_",
-        exp.Concat: "safe coalesce",
-        exp.Div: "typed safe",
-        exp.Bracket: "offset safe returns_list_for_maps",
-    }.items()
-}
-"""What of a node its handler reads; anything else that is there is refused."""
 UNIT_FIRST = frozenset({"dateadd", "date_add", "timestampadd", "datediff", "date_diff", "timestampdiff"})
 
 
