@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 from fastapi import APIRouter, Request
 
-from lakemesh.emulator import guard
 from lakemesh.emulator.app_process import AppProcess, Launch
 from lakemesh.emulator.errors import ApiError, not_found
+from lakemesh.emulator.guard import checked_scopes
 from lakemesh.emulator.identity import Grants, Tokens, body_of
 from lakemesh.emulator.secrets import Secrets
 from lakemesh.emulator.serving import EndpointCatalog
@@ -224,7 +224,7 @@ class Apps:
 
     def _check(self, body: Mapping[str, Any]) -> None:
         """What an app may use has to be there, and what it asks its users for has to be on offer."""
-        guard.checked_scopes(body.get("user_api_scopes") or ())
+        checked_scopes(body.get("user_api_scopes") or ())
         if "user_api_scopes" in body and isinstance(body, dict):
             body["effective_user_api_scopes"] = [*body["user_api_scopes"], "iam.current-user:read"]
         for resource in body.get("resources") or ():
