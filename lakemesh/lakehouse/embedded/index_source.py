@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,8 +143,12 @@ def rows_of(table: "DeltaTable", spec: IndexSpec, source: DeltaSource) -> list[d
 
 
 def is_same(index: LoggedIndex, key: str, row: Row) -> bool:
-    """Whether the index has the row as it is."""
-    if not index.vectors.has(key) or any(index.vectors.value(key, name) != row[name] for name in index.spec.columns):
+    """Whether the index has the row as it is. A moment is seconds there."""
+    if not index.vectors.has(key):
         return False
+    for name in index.spec.columns:
+        value = row[name].timestamp() if isinstance(row[name], datetime) else row[name]
+        if index.vectors.value(key, name) != value:
+            return False
     vector = row.get(index.spec.vector_column)
     return vector is None or bool(np.array_equal(index.vectors.vector(key), vector))
