@@ -11,6 +11,7 @@ from lakemesh.emulator.cells import column
 from lakemesh.emulator.errors import ApiError, not_found
 from lakemesh.emulator.identity import Grants, body_of
 from lakemesh.errors import InvalidRequest, LakemeshError, NotFound
+from lakemesh.lakehouse.embedded.index_log import table_columns
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.spark_dialect import parse_statement
 from lakemesh.lakehouse.sql_gate import full_name
@@ -270,11 +271,14 @@ def securable_routes(workspace: Workspace, catalog: Catalog, grants: Grants) -> 
 
 
 async def found_table(workspace: Workspace, name: str) -> TableInfo:
-    """A view is a table to Unity Catalog, too."""
+    """A view is a table to Unity Catalog, too, and so is an index."""
     try:
         try:
             return await workspace.tables.describe(name)
         except NotFound:
+            with suppress(NotFound):
+                spec = await workspace.indexes.describe(name)
+                return TableInfo(name=name, columns=table_columns(spec)[: len(spec.columns) + 1])
             parts = ".".join(f"`{part}`" for part in split_name(name))
             rows = (await workspace.warehouse.query(f"DESCRIBE TABLE {parts}")).rows
             return TableInfo(name=name, columns=[Column(column, kind) for column, kind, _ in rows])

@@ -44,7 +44,7 @@ class CopyInto:
             raise unknown("this form of COPY INTO")
         path, items = source_of(statement.args["files"])
         given = {item.name.upper(): item for item in statement.args.get("params") or []}
-        if rest := sorted(set(given) - {"FILEFORMAT", "FILES", "PATTERN", "COPY_OPTIONS"}):
+        if rest := [name for name in given if name not in ("FILEFORMAT", "FILES", "PATTERN", "COPY_OPTIONS")]:
             raise unknown(f"COPY INTO with {rest[0]}")
         options = {item.name.lower(): item.args["value"].name.lower() for item in properties(given.get("COPY_OPTIONS"))}
         if set(options) - {"force"}:

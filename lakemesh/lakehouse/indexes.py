@@ -93,6 +93,10 @@ class Indexes(Protocol):
         embeds texts itself takes a text without a vector."""
         ...
 
+    async def describe(self, name: str) -> IndexSpec:
+        """As it was made, with the columns it has."""
+        ...
+
     async def count(self, name: str) -> int: ...
 
     async def keys(self, name: str) -> list[str]:

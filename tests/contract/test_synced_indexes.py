@@ -95,6 +95,8 @@ async def test_vectors_of_the_table_itself(workspace: Workspace, schema: str) ->
     (best,) = await workspace.indexes.query(name, [3.0, 0.0], top_k=1)
     assert dict(best.row) == {"id": 2, "kind": "b"}
     assert best.score == pytest.approx(1.0)
+    described = await workspace.indexes.describe(name)
+    assert (dict(described.columns), described.source) == ({"id": "long", "kind": "string"}, spec.source)
     with pytest.raises(InvalidRequest):
         await workspace.indexes.query(name, None, text="nothing embeds this")
     with pytest.raises(Conflict):

@@ -94,7 +94,7 @@ async def test_cells_that_python_has_no_value_for(workspace: Workspace) -> None:
 
 async def test_statements_that_wait_for_a_cold_warehouse_hold_up_no_file(tmp_path: Path) -> None:
     """Forty of them, and a volume is read before the first is over."""
-    with serve(tmp_path, warehouse_start_seconds=3.0) as emulator:
+    with serve(tmp_path, warehouse_start_seconds=4.0) as emulator:
         workspace = await databricks.open_workspace(emulator.settings())
         await workspace.volumes.write("/Volumes/main/a/b/file.txt", b"here")
         waiting = [asyncio.create_task(workspace.warehouse.query("SELECT 1")) for _ in range(40)]

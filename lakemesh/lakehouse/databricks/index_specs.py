@@ -51,9 +51,9 @@ def direct_spec(name: str, description: Mapping[str, Any]) -> IndexSpec:
     )
 
 
-def synced_spec(name: str, description: Mapping[str, Any], source: Sequence[Column]) -> IndexSpec:
-    """Of a Delta Sync index; `source` are the columns of its table. Raises `InvalidRequest` for one that has words
-    only."""
+def synced_spec(name: str, description: Mapping[str, Any], columns: Sequence[Column]) -> IndexSpec:
+    """Of a Delta Sync index; `columns` are those Unity Catalog has of it. Raises `InvalidRequest` for one that has
+    words only."""
     details: Mapping[str, Any] = description["delta_sync_index_spec"]
     texts: list[Any] = details.get("embedding_source_columns") or []
     vectors: list[Any] = details.get("embedding_vector_columns") or []
@@ -65,16 +65,14 @@ def synced_spec(name: str, description: Mapping[str, Any], source: Sequence[Colu
         embedding_endpoint=texts[0]["embedding_model_endpoint_name"] if texts else None,
         pipeline=details.get("pipeline_type", "TRIGGERED"),
     )
-    synced = details.get("columns_to_sync") or [column.name for column in source]
-    kinds = {column.name: KINDS[column.type.upper()] for column in source if column.type.upper() in KINDS}
     vector_column = f"__db_{texts[0]['name']}_vector" if texts else vectors[0]["name"]
-    wanted = dict.fromkeys([description["primary_key"], *synced])
+    kinds = {column.name: KINDS[column.type.upper()] for column in columns if column.type.upper() in KINDS}
     return IndexSpec(
         name=name,
         dimension=0 if texts else int(vectors[0]["embedding_dimension"]),
         primary_key=description["primary_key"],
         vector_column=vector_column,
-        columns={column: kinds[column] for column in wanted if column in kinds and column != vector_column},
+        columns={column: kind for column, kind in kinds.items() if column != vector_column},
         source=followed,
     )
 

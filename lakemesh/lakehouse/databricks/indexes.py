@@ -125,6 +125,9 @@ class SearchIndexes:
         )
         return matches_of(answer, wanted, hybrid=text is not None)
 
+    async def describe(self, name: str) -> IndexSpec:
+        return (await self._index(name)).spec
+
     async def count(self, name: str) -> int:
         answer = await self._use(name, lambda index: index.describe())
         return int(answer.get("status", {}).get("indexed_row_count") or 0)
@@ -181,10 +184,9 @@ class SearchIndexes:
         return self._open[name]
 
     async def _spec_of(self, name: str, description: Mapping[str, Any]) -> IndexSpec:
-        synced = description.get("delta_sync_index_spec")
-        if not synced:
+        if not description.get("delta_sync_index_spec"):
             return direct_spec(name, description)
-        return synced_spec(name, description, await self._columns_of(synced["source_table"]))
+        return synced_spec(name, description, await self._columns_of(name))
 
     async def _use(self, name: str, call: "Callable[[AsyncAISearchIndex], Awaitable[T]]") -> T:
         """The client keeps tokens of its own: when one is refused, client and index are opened anew."""

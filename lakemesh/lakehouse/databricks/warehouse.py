@@ -9,7 +9,7 @@ from cachetools import LRUCache
 
 from lakemesh.deadline import Deadline
 from lakemesh.errors import DeadlineExceeded, WorkspaceUnavailable
-from lakemesh.lakehouse.databricks.calls import SdkCalls
+from lakemesh.lakehouse.databricks.calls import WORKERS, SdkCalls
 from lakemesh.lakehouse.databricks.cells import arrow_reader, parameters_of, read_rows, type_name
 from lakemesh.lakehouse.databricks.translation import statement_error
 from lakemesh.lakehouse.descriptions import Description
@@ -26,6 +26,7 @@ INLINE_ROWS = 10_000
 """Results asked for with a higher row limit come as Arrow files by link: inline answers end at 25 MiB."""
 
 SERVER_WAIT_SECONDS = 5
+PATIENT_THREADS = WORKERS // 2
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.1, 2.0
 CANCEL_SECONDS = 10.0
 KNOWN_STATEMENTS = 1_000
@@ -44,6 +45,7 @@ class SqlWarehouse:
         self._http = http
         self._cancelling: set[asyncio.Task[None]] = set()
         self._waiting = 0
+        self._patient = 0
         self._written: LRUCache[str, str] = LRUCache(KNOWN_STATEMENTS)
 
     async def query(
@@ -92,11 +94,13 @@ class SqlWarehouse:
         return written
 
     async def _submit(self, request: "Request", deadline: Deadline, *, links: bool) -> "StatementResponse":
-        """A thread waits for the statement only while no other statement is known to take long: a warehouse that
-        starts would otherwise hold every thread, and with them the files and indexes."""
+        """A thread waits for the statement only while no other statement is known to take long, and while half of the
+        threads do not: a warehouse that starts would otherwise hold every thread, and with them the files and
+        indexes."""
         from databricks.sdk.service import sql
 
-        patient = not self._waiting and deadline.remaining_seconds() > SERVER_WAIT_SECONDS
+        is_calm = not self._waiting and self._patient < PATIENT_THREADS
+        patient = is_calm and deadline.remaining_seconds() > SERVER_WAIT_SECONDS
         wait = SERVER_WAIT_SECONDS if patient else 0
 
         def execute() -> sql.StatementResponse:
@@ -117,7 +121,11 @@ class SqlWarehouse:
             if answer.statement_id and not is_over(answer):
                 self._api.cancel_execution(answer.statement_id)
 
-        return await self._calls.run(execute, deadline=deadline, when_late=cancel)
+        self._patient += patient
+        try:
+            return await self._calls.run(execute, deadline=deadline, when_late=cancel)
+        finally:
+            self._patient -= patient
 
     async def _finish(self, answer: "StatementResponse", deadline: Deadline) -> "StatementResponse":
         """Wait, without a thread, until the statement is over."""

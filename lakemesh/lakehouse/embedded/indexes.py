@@ -117,6 +117,9 @@ class LocalIndexes:
             return vectors.search(vector, top_k, filters, columns)
         return await asyncio.to_thread(vectors.search, vector, top_k, filters, columns)
 
+    async def describe(self, name: str) -> IndexSpec:
+        return (await self._current(name)).spec
+
     async def count(self, name: str) -> int:
         return len((await self._current(name)).vectors)
 
