@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lakemesh.cli.prompts import tell
-from lakemesh.cli.server import Deployed, Profile, deployment_of
+from lakemesh.cli.server import Deployed, Profile, ServerOptions, deployment_of
 from lakemesh.errors import NotFound
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def monitor(
     if watched.frozen:
         names = sorted(name for name, what in watched.frozen.items() if what.startswith("frozen"))
         for name in names:
-            tell(name, None, None, environment, profile, 0)
+            tell(name, ServerOptions(environment=environment, profile=profile))
 
 
 def show(watched: "Watched", found: "Sequence[dict[str, Any]]") -> None:

@@ -12,6 +12,7 @@ import typer
 
 from lakemesh.cli import monitor, optimize
 from lakemesh.cli.prompts import opened
+from lakemesh.cli.server import DeployedOptions
 from lakemesh.errors import InvalidRequest, LakemeshError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ async def decided(policy: "OptimizePolicy") -> None:
     from lakemesh.evaluation.experiments import Outcomes, act, current_arms
     from lakemesh.evaluation.sequential import Rules
 
-    async with opened(None, None) as found:
+    async with opened(DeployedOptions()) as found:
         promotion = found.promotion
         if promotion.challenger(policy.prompt) is None:
             typer.echo(f"no experiment on {policy.prompt} runs")
@@ -106,7 +107,7 @@ async def decided(policy: "OptimizePolicy") -> None:
 
 async def optimized(suite: "Suite", policy: "OptimizePolicy") -> None:
     """Look for a better text, and give it its share of sessions; not while an experiment runs."""
-    async with opened(None, None) as found:
+    async with opened(DeployedOptions()) as found:
         if found.promotion.challenger(policy.prompt) is not None:
             typer.echo(f"an experiment on {policy.prompt} still runs")
             return
@@ -114,5 +115,5 @@ async def optimized(suite: "Suite", policy: "OptimizePolicy") -> None:
     result, version = await optimize.run(suite, policy.prompt, policy.calls, policy.route, folder, False)
     typer.echo(f"{policy.prompt}: {'gain' if result.gain else 'no gain'}: {result.why}")
     if version is not None:
-        async with opened(None, None) as found:
+        async with opened(DeployedOptions()) as found:
             await found.promotion.split(policy.prompt, version, policy.share, why=f"nightly: {result.why}")

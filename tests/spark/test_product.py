@@ -167,7 +167,7 @@ async def use_everything(workspace: Workspace) -> None:
     since, until = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
     await monitoring.executions(workspace, schema, "echo", since, until)
     await case_tables.judged_cases(workspace, schema, "echo")
-    await experiments.outcomes(workspace, schema, "ask", (1, 2), since.isoformat())
+    await experiments.Outcomes().arms(workspace, schema, "ask", (1, 2), since.isoformat())
 
 
 async def test_what_doors_and_commands_ask_answers_alike(filled: Workspace, spark: Spark) -> None:
