@@ -91,8 +91,10 @@ class ExecutionScope:
 
     Scopes form a tree: `parent` is the scope of the agent that called this one, and what a nested execution used is
     its caller's use too. `depth` counts the agents that called one another to get here; 0 is the one a door called.
-    `findings` are what rules about content found and let pass. `origins` says where texts came from that any agent of
-    the tree has taken in; all of them share it. `guard` is None where no policy is in force.
+    `guard` is None where no policy is in force and nothing is audited. Where there is one, `decisions` are what the
+    policies decided (action, effect, rule), `accesses` what data was read and written (kind, name, rows), `findings`
+    what rules about content found and let pass. `origins` says where texts came from that any agent of the tree has
+    taken in; all of them share it.
     """
 
     execution_id: str
@@ -112,6 +114,8 @@ class ExecutionScope:
     prompt_uses: list[PromptUse] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    decisions: list[tuple[str, str, str]] = field(default_factory=list)
+    accesses: list[tuple[str, str, int]] = field(default_factory=list)
 
     @property
     def parent_execution_id(self) -> str | None:

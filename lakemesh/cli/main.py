@@ -10,6 +10,7 @@ from rich.console import Console
 
 from lakemesh import __version__
 from lakemesh.cli import (
+    audit,
     config,
     demo,
     deploy,
@@ -64,6 +65,7 @@ for command in (
     deploy.destroy,
 ):
     app.command(command.__name__)(command)
+app.add_typer(audit.audit, name="audit")
 app.add_typer(config.config, name="config")
 app.add_typer(memory.memory, name="memory")
 app.add_typer(prompts.prompts, name="prompts")

@@ -6,6 +6,7 @@ down in the opposite one. Its doors are `lakemesh.composition.doors`, the applic
 around both is `lakemesh.app`.
 """
 
+import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,6 +31,7 @@ from lakemesh.engine.runners import Runners
 from lakemesh.engine.shared_idempotency import SharedIdempotency
 from lakemesh.errors import ConfigurationInvalid, NotFound
 from lakemesh.governance.admission import Admission
+from lakemesh.governance.audit import Anchors, change_of, key_of
 from lakemesh.governance.groups import GroupLookup
 from lakemesh.governance.guarded_workspace import guard_workspace
 from lakemesh.governance.identity import Authenticator
@@ -92,6 +94,8 @@ class Services:
         register(lambda new: self.registry.prepare(new.agents))
         register(lambda new: self.remotes["tool_servers"].prepare(new.mcp.servers))
         register(lambda new: self.remotes["peers"].prepare(new.a2a.peers))
+        if self.config.current.audit.enabled:
+            self.config.subscribe(self._audit_configuration)
         register(self._prepare_policies)
         register(self._prepare_limits)
 
@@ -99,6 +103,10 @@ class Services:
         """After the prompts were read: agents may name new ones."""
         require_sound(config, self.prompts)
         return Replacement(lambda: None)
+
+    def _audit_configuration(self, config: Config) -> None:
+        digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+        self.telemetry.record_audit(change_of("configuration", self.settings.config, "in force", digest=digest))
 
     async def _prepare_policies(self, config: Config) -> Change:
         policies = Policies(config.policies, environment=self.settings.environment)
@@ -194,9 +202,20 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(authenticator.close)
         require_authentication(settings, authenticator)
 
-        telemetry = Telemetry(config.telemetry, workspace=workspace, folder=settings.home / "telemetry")
+        telemetry = Telemetry(
+            config.telemetry, workspace=workspace, folder=settings.home / "telemetry", audit_key=key_of(config.audit)
+        )
         await telemetry.start()
         stack.push_async_callback(telemetry.close, timeout_seconds=settings.drain_seconds / 2)
+        if config.audit.enabled:
+            anchors = Anchors(
+                config.audit,
+                head=lambda: telemetry.audit_head,
+                deliver=telemetry.flush,
+                write=partial(workspace.volumes.write, overwrite=True),
+            )
+            anchors.start()
+            stack.push_async_callback(anchors.close)
         models = ModelClient(
             config.models,
             endpoints=workspace.endpoints,

@@ -18,6 +18,7 @@ NEEDS_RESTART = (
     "a2a.push_to_private",
     "a2a.signing_key*",
     "a2a.task_ttl_seconds",
+    "audit.*",
     "console.*",
     "mcp.enabled",
     "mcp.key",

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.agents import AgentConfig
+from lakemesh.config.audit import AuditConfig
 from lakemesh.config.base import Section
 from lakemesh.config.console import ConsoleConfig
 from lakemesh.config.governance import AuthConfig, LimitsConfig
@@ -36,6 +37,7 @@ class Config(Section):
     limits: LimitsConfig = LimitsConfig()
     auth: AuthConfig = AuthConfig()
     policies: PoliciesConfig = PoliciesConfig()
+    audit: AuditConfig = AuditConfig()
     console: ConsoleConfig = ConsoleConfig()
     invocations: InvocationsConfig = InvocationsConfig()
     mcp: McpConfig = McpConfig()
@@ -51,6 +53,12 @@ class Config(Section):
             raise ValueError(
                 f"the route {self.memory.embedding_route!r} embeds for memory by different models ({named})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _audit_has_its_table(self) -> Self:
+        if self.audit.enabled and not self.telemetry.enabled:
+            raise ValueError("audit.enabled needs telemetry.enabled, which brings its records to their table")
         return self
 
     @property

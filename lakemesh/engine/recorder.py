@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from lakemesh.agents.base import Agent, Tool
 from lakemesh.config.telemetry import TelemetryConfig
+from lakemesh.engine.auditing import record_of_execution, record_of_refusal
 from lakemesh.engine.metrics import EngineMetrics
 from lakemesh.errors import LakemeshError
 from lakemesh.schemas import AgentInput, AgentOutput, Identity
@@ -36,7 +37,8 @@ class EndedRun(Protocol):
 class Recorder:
     """Observers are called on the event loop with every execution that ended."""
 
-    def __init__(self, telemetry: Telemetry, metrics: EngineMetrics) -> None:
+    def __init__(self, telemetry: Telemetry, metrics: EngineMetrics, *, audits: bool = False) -> None:
+        self.audits = audits
         self.metrics = metrics
         self.observers: list[Callable[[ExecutionRecord], None]] = []
         self._telemetry = telemetry
@@ -70,6 +72,13 @@ class Recorder:
         run.span.end()
         self.metrics.executed(record.agent_id, record.error_code or "ok", record.latency_ms / 1_000)
         self._keep(record)
+        if self.audits:
+            self._telemetry.record_audit(record_of_execution(record, run.scope))
+
+    def require_audit(self) -> None:
+        """Raises `Unavailable` when there is to be an audit trail and it cannot be written."""
+        if self.audits:
+            self._telemetry.require_audit()
 
     def refused(
         self, error: LakemeshError, request: AgentInput[Any], scope: tuple[Identity, str], parent: Context | None
@@ -77,7 +86,7 @@ class Recorder:
         """Count a request that was refused before it ran, and keep a row of it. `scope` is its caller and its door."""
         identity, door = scope
         self.metrics.refused(error.code)
-        self._telemetry.record_refusal(
+        record = self._telemetry.record_refusal(
             error,
             agent=request.agent_name,
             user=identity.user,
@@ -85,6 +94,8 @@ class Recorder:
             session_id=request.session_id,
             parent=parent,
         )
+        if self.audits and record is not None:
+            self._telemetry.record_audit(record_of_refusal(error, record, identity))
 
     async def before_answer(self) -> None:
         """An answer is about to go; wait for its row if configuration wants that."""

@@ -77,7 +77,7 @@ class AgentRouter:
         self._services = services
         self._runners = runners
         self._rate_limiter = rate_limiter
-        self._recorder = Recorder(telemetry, metrics)
+        self._recorder = Recorder(telemetry, metrics, audits=config.audit.enabled)
         self._answers: IdempotencyStore = MemoryIdempotency()
         self._asks = Asks(admission)
         self._approvals: Approvals = NobodyApproves()
@@ -251,6 +251,7 @@ class AgentRouter:
         """Everything that can refuse a request before it costs anything."""
         try:
             self._rate_limiter.check(identity.user)
+            self._recorder.require_audit()
             registered = self.registry.get_for(request.agent_name, identity, door)
         except LakemeshError as error:
             self._recorder.refused(error, request, (identity, door), parent)
@@ -271,7 +272,7 @@ class AgentRouter:
     def _guarded(self, scope: ExecutionScope) -> ExecutionScope:
         """Held to the policies in force now, for as long as it runs."""
         policies = self.registry.policies
-        if policies.governs_anything:
+        if policies.governs_anything or self._recorder.audits:
             scope.guard = ScopeGuard(policies, scope, approvals=self._approvals, observe=note_decision)
         return scope
 

@@ -98,9 +98,10 @@ class ScopeGuard:
 
 
 def note_decision(scope: ExecutionScope, action: Action, decision: Decision) -> None:
-    """In the trace, as an event of the span that is open: the rule, what it said, of what."""
+    """In the scope, and in the trace as an event of the span that is open: the rule, what it said, of what."""
     if decision is FREE:
         return
+    scope.decisions.append((str(action), decision.effect, decision.rule or ""))
     trace.get_current_span().add_event(
         "lakemesh.policy.decision",
         {

@@ -1,37 +1,41 @@
 """The workspace as agents get it: what they read and write is put to the policies first, and noted as an origin."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from lakemesh.config.policies import ActionKind
 from lakemesh.governance.patterns import normalized
 from lakemesh.lakehouse.sql_access import tables_accessed
+from lakemesh.lakehouse.warehouse import QueryResult
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.schemas import Identity
-from lakemesh.scope import Guard, current_guard, note_origin
+from lakemesh.scope import Guard, current_guard, current_scope, note_origin
 
 PortT = TypeVar("PortT")
-Check = Callable[..., Awaitable[None]]
-"""What is asked of the guard before a method runs; called with the guard and the method's own arguments."""
+Subjects = Sequence[tuple[ActionKind, str]]
+Check = Callable[..., Awaitable[Subjects]]
+"""What is asked of the guard before a method runs, and what data that is; called with the guard and the method's own
+arguments."""
 
 
 def about(kind: ActionKind, *, prefix: str = "") -> Check:
     """A method whose first argument names what is read, written or called."""
 
-    async def check(guard: Guard, subject: Any, *_: Any, **__: Any) -> None:
+    async def check(guard: Guard, subject: Any, *_: Any, **__: Any) -> Subjects:
         name = f"{prefix}{getattr(subject, 'name', subject)}"
         await guard.require(kind, name)
         if kind == "read":
             note_origin(origin_of(name))
+        return [(kind, name)]
 
     return check
 
 
 async def statement(
     guard: Guard, text: str, parameters: Mapping[str, Any] | None = None, *_: Any, **options: Any
-) -> None:
+) -> Subjects:
     """Each table that a statement of SQL reads and writes."""
     within = options.get("catalog"), options.get("schema")
     found = await asyncio.to_thread(tables_accessed, text, parameters or {}, within=within)
@@ -42,10 +46,20 @@ async def statement(
         note_origin(origin_of(name))
     for name in found.called:
         await guard.require("call", name)
+    written: list[tuple[ActionKind, str]] = [("write", name) for name in sorted(found.written)]
+    return [*written, *(("read", name) for name in sorted(found.read)), *(("call", name) for name in found.called)]
 
 
-async def free(guard: Guard, *_: Any, **__: Any) -> None:
+async def free(guard: Guard, *_: Any, **__: Any) -> Subjects:
     """What tells nothing that a rule could be about."""
+    return ()
+
+
+def note_accesses(subjects: Subjects, *, rows: int) -> None:
+    """For the audit trail; of a query, the rows of its result are told for each table."""
+    scope = current_scope()
+    if scope is not None:
+        scope.accesses += [(kind, name, rows) for kind, name in subjects]
 
 
 def origin_of(name: str) -> str:
@@ -90,8 +104,10 @@ class GuardedPort:
         check = self._checks[name]
 
         async def guarded(*arguments: Any, **options: Any) -> Any:
-            await check(guard, *arguments, **options)
-            return await method(*arguments, **options)
+            subjects = await check(guard, *arguments, **options)
+            result = await method(*arguments, **options)
+            note_accesses(subjects, rows=len(result.rows) if isinstance(result, QueryResult) else 0)
+            return result
 
         return guarded
 

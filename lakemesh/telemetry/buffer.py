@@ -46,6 +46,9 @@ class Buffer:
         if (count + 1) % self._batch_size == 0:
             self._on_batch()
 
+    def is_nearly_full(self, kind: str) -> bool:
+        return len(self._waiting[kind]) > self._size // 2
+
     def drop(self, reason: str, count: int) -> None:
         """Records were lost."""
         self.dropped[reason] += count

@@ -13,7 +13,7 @@ import structlog
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.errors import Conflict, LakemeshError, NotFound
 from lakemesh.lakehouse.workspace import Workspace
-from lakemesh.telemetry.tables import table_specs
+from lakemesh.telemetry.tables import KEPT_FOR_EVER, table_specs
 
 logger = structlog.get_logger(__name__)
 
@@ -32,6 +32,7 @@ class Maintenance:
         self._config = config
         self._workspace = workspace
         self._tasks: list[asyncio.Task[None]] = []
+        self._kept_for_ever = {spec.name for kind, spec in table_specs(config).items() if kind in KEPT_FOR_EVER}
 
     def start(self) -> None:
         hours = self._config.maintenance_hours * 3_600
@@ -115,7 +116,9 @@ class Maintenance:
     async def clean(self, table: str) -> dict[str, Any]:
         """Drop rows older than `retention_days`, compact, and remove files no recent version needs."""
         oldest = (datetime.now(UTC) - timedelta(days=self._config.retention_days)).date()
-        deleted = await self._workspace.tables.delete_rows(table, f"date < '{oldest.isoformat()}'")
+        deleted = 0
+        if table not in self._kept_for_ever:
+            deleted = await self._workspace.tables.delete_rows(table, f"date < '{oldest.isoformat()}'")
         await self._workspace.tables.compact(table)
         removed = await self._workspace.tables.vacuum(table, retention_hours=VACUUM_HOURS)
         return {"table": table, "deleted_rows": deleted, "removed_files": removed}

@@ -14,11 +14,12 @@ import structlog
 
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.spool import Spool, SpoolFolder, SpoolUnavailable
+from lakemesh.telemetry.audit_chain import Head
 from lakemesh.telemetry.buffer import Buffer
 from lakemesh.telemetry.delivery import Delivery
 from lakemesh.telemetry.pace import Pace
 from lakemesh.telemetry.sinks import Sink
-from lakemesh.telemetry.spooler import Spooler
+from lakemesh.telemetry.spooler import AUDIT, Spooler
 from lakemesh.telemetry.tables import KINDS, Kind, table_specs
 
 logger = structlog.get_logger(__name__)
@@ -39,7 +40,13 @@ class Pipeline:
     table or a collector that is away or refuses holds up nothing but itself."""
 
     def __init__(
-        self, config: TelemetryConfig, *, sinks: Sequence[Sink], folder: Path, resource: Mapping[str, Any]
+        self,
+        config: TelemetryConfig,
+        *,
+        sinks: Sequence[Sink],
+        folder: Path,
+        resource: Mapping[str, Any],
+        audit_key: bytes = b"",
     ) -> None:
         self._sinks = sinks
         self._targets = {kind: spec.name for kind, spec in table_specs(config).items()}
@@ -64,7 +71,12 @@ class Pipeline:
             on_batch=lambda: self._spooler.batch_waits(),
         )
         self._spooler = Spooler(
-            config, buffer=self.buffer, spool=self._spool, resource=resource, on_spooled=self._on_spooled
+            config,
+            buffer=self.buffer,
+            spool=self._spool,
+            resource=resource,
+            on_spooled=self._on_spooled,
+            audit_key=audit_key,
         )
         forget_in_forks(self)
 
@@ -79,6 +91,16 @@ class Pipeline:
     @property
     def warming_up(self) -> bool:
         return self._spooler.warming_up
+
+    @property
+    def audit_head(self) -> Head:
+        """The newest audit record in the spool."""
+        return self._spooler.chain.confirmed
+
+    @property
+    def cannot_keep_audit(self) -> str | None:
+        """Why audit records might be lost, if they might."""
+        return self._spooler.error or ("too many records wait in memory" if self.buffer.is_nearly_full(AUDIT) else None)
 
     async def committed(self) -> None:
         """Wait until everything recorded so far is in the spool."""

@@ -20,6 +20,7 @@ from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.errors import LakemeshError, Unavailable
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.scope import ExecutionScope, ModelUse, current_scope
+from lakemesh.telemetry.audit_chain import AuditRecord, Head
 from lakemesh.telemetry.instrumentation import Instrumentation
 from lakemesh.telemetry.maintenance import Maintenance
 from lakemesh.telemetry.meter import LeanMeterProvider
@@ -44,7 +45,7 @@ class Telemetry:
     write nothing.
     """
 
-    def __init__(self, config: TelemetryConfig, *, workspace: Workspace, folder: Path) -> None:
+    def __init__(self, config: TelemetryConfig, *, workspace: Workspace, folder: Path, audit_key: bytes = b"") -> None:
         self.tracer: Tracer = NoOpTracerProvider().get_tracer("lakemesh")
         self.tracer_provider: TracerProvider = NoOpTracerProvider()
         self._config = config
@@ -61,7 +62,7 @@ class Telemetry:
         self._resource = service_resource(config)
         resource = dict(self._resource.attributes)
         sinks = make_sinks(config, workspace, resource)
-        self._pipeline = Pipeline(config, sinks=sinks, folder=folder, resource=resource)
+        self._pipeline = Pipeline(config, sinks=sinks, folder=folder, resource=resource, audit_key=audit_key)
         self._maintenance = Maintenance(config, workspace)
         sampling = head_sampling(config)
         self._tail, put = make_tail(sampling, config, partial(self._pipeline.buffer.put, "spans"))
@@ -113,6 +114,22 @@ class Telemetry:
         if record is not None:
             self.record_execution(record)
         return record
+
+    def record_audit(self, record: AuditRecord) -> None:
+        """Keep a record of who did what. While that is not sure to succeed, `require_audit` refuses."""
+        if self._pipeline is not None:
+            self._pipeline.buffer.put("audit", record)
+
+    def require_audit(self) -> None:
+        """Raises `Unavailable` while audit records might be lost: what cannot be told is not done."""
+        reason = self._pipeline.cannot_keep_audit if self._pipeline is not None else "telemetry is off"
+        if reason is not None:
+            raise Unavailable(f"The audit trail cannot be written ({reason}); try again.", retry_after_seconds=5.0)
+
+    @property
+    def audit_head(self) -> Head | None:
+        """The newest audit record that is on disk."""
+        return self._pipeline.audit_head if self._pipeline is not None else None
 
     def record_model_use(self, use: ModelUse) -> None:
         """Count one model call and keep a row for it, with the execution and the trace it was made in."""

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.lakehouse.arrow import Constant, columns_to_arrow
+from lakemesh.telemetry.audit_chain import AuditChain, AuditRecord
 from lakemesh.telemetry.records import ExecutionRecord, FeedbackRecord, LogRecord, MetricRecord, ModelRecord, SpanRecord
 from lakemesh.telemetry.redaction import Redactor
 from lakemesh.telemetry.tables import Kind, table_specs
@@ -27,7 +28,8 @@ Columns = dict[str, Any]
 class RowMaker:
     """Makes the Arrow table of a batch of one kind. `resource` are the attributes of this process."""
 
-    def __init__(self, config: TelemetryConfig, resource: Mapping[str, Any]) -> None:
+    def __init__(self, config: TelemetryConfig, resource: Mapping[str, Any], *, chain: AuditChain) -> None:
+        self._chain = chain
         self._columns = {kind: spec.columns for kind, spec in table_specs(config).items()}
         self._redactor = Redactor(config.redaction, limit=config.max_content_characters)
         self._service_name = str(resource.get("service.name", config.service_name))
@@ -39,6 +41,7 @@ class RowMaker:
             "executions": self._executions,
             "models": self._models,
             "feedback": self._feedback,
+            "audit": self._audit,
         }
 
     def make(self, kind: Kind, records: Sequence[Any]) -> "pa.Table":
@@ -178,6 +181,13 @@ class RowMaker:
             **moments(told["timestamp_ns"], "timestamp"),
             "user_id": told["user"],
             **{name: [self._redactor.content(text) for text in told[name]] for name in ("comment", "correction")},
+        }
+
+    def _audit(self, records: Sequence[AuditRecord]) -> Columns:
+        rows = self._chain.extend(records)
+        return {
+            **{name: [row[name] for row in rows] for name in rows[0]},
+            **moments([record.time_ns for record in records], "timestamp"),
         }
 
     def _first(self, times: Sequence[int], column: str) -> Columns:

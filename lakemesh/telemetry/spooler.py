@@ -11,6 +11,7 @@ import structlog
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.lakehouse.arrow import arrow_schema
 from lakemesh.spool import Spool, SpoolUnavailable
+from lakemesh.telemetry.audit_chain import AuditChain
 from lakemesh.telemetry.buffer import Buffer
 from lakemesh.telemetry.chunk import write_batch
 from lakemesh.telemetry.rows import RowMaker
@@ -25,6 +26,7 @@ RETRY_SECONDS = 1.0
 COMMIT_SECONDS = 2.0
 """How long an answer waits for its commit on a disk that does not take it."""
 BATCHES_PER_COMMIT = 16
+AUDIT: Kind = "audit"
 
 
 class Spooler:
@@ -39,6 +41,7 @@ class Spooler:
         spool: Spool,
         resource: Mapping[str, Any],
         on_spooled: Callable[[Kind, int], None],
+        audit_key: bytes = b"",
     ) -> None:
         self._config = config
         self._buffer = buffer
@@ -47,6 +50,7 @@ class Spooler:
         self._on_spooled = on_spooled
         self._targets = {kind: spec.name for kind, spec in table_specs(config).items()}
         self._rows: RowMaker | None = None
+        self.chain = AuditChain(audit_key)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="telemetry-spool")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._some, self._now = asyncio.Event(), asyncio.Event()
@@ -103,10 +107,8 @@ class Spooler:
         """Everything recorded so far to disk; False when the disk does not take it and it stays in memory."""
         async with self._one_at_a_time:
             commit, self._next_commit = self._next_commit, None
-            waiting = [kind for kind in KINDS for _ in range(self._buffer.batches(kind))]
             loop = asyncio.get_running_loop()
-            for start in range(0, len(waiting), BATCHES_PER_COMMIT):
-                kinds = waiting[start : start + BATCHES_PER_COMMIT]
+            for kinds in commits({kind: self._buffer.batches(kind) for kind in KINDS}):
                 kept = await loop.run_in_executor(self._thread, self._spool_some, kinds)
                 if kept is None:
                     self._next_commit = self._join(commit)
@@ -151,14 +153,21 @@ class Spooler:
         except SpoolUnavailable as error:
             for kind, records in reversed(taken):
                 self._buffer.restore(kind, records)
+            self.chain.take_back()
             self.error = error.detail
             logger.error("telemetry spool cannot be written", reason=error.detail)
             return None
-        self.error = None
-        refused = sum(batch[2] for batch, number in zip(batches, numbers, strict=True) if number is None)
+        full = {batch[0] for batch, number in zip(batches, numbers, strict=True) if number is None}
+        self.error = "the spool is full, and audit records wait in memory" if AUDIT in full else None
+        if AUDIT in full:
+            self._buffer.restore(AUDIT, dict(taken)[AUDIT])
+            self.chain.take_back()
+        else:
+            self.chain.confirm()
+        refused = sum(count for kind, _, count in made if kind in full and kind != AUDIT)
         if refused:
             self._buffer.drop("spool_full", refused)
-        return [(kind, count) for kind, _, count in made if count]
+        return None if AUDIT in full else [(kind, count) for kind, _, count in made if count]
 
     def _prepare(self) -> None:
         """What the first batch would otherwise wait for: pyarrow, pandas, which pyarrow imports for its first array
@@ -168,22 +177,32 @@ class Spooler:
         pa.array([])
         for spec in table_specs(self._config).values():
             arrow_schema(spec.columns)
-        self._rows = RowMaker(self._config, self._resource)
+        self._rows = RowMaker(self._config, self._resource, chain=self.chain)
 
     def _convert(self, kind: Kind, records: list[Any]) -> tuple[bytes, int]:
         """The batch as bytes, and how many records are in it: one that cannot be made a row is left out."""
         if self._rows is None:
-            self._rows = RowMaker(self._config, self._resource)
+            self._rows = RowMaker(self._config, self._resource, chain=self.chain)
         if not records:
             return b"", 0
         try:
             return write_batch(self._rows.make(kind, records)), len(records)
         except Exception:
             logger.exception("telemetry records cannot be converted", kind=kind, records=len(records))
+        self.chain.take_back()
         rows = self._rows
         sound = [record for record in records if is_sound(rows, kind, record)]
+        self.chain.take_back()
         self._buffer.drop("not_convertible", len(records) - len(sound))
         return (write_batch(rows.make(kind, sound)), len(sound)) if sound else (b"", 0)
+
+
+def commits(batches: Mapping[Kind, int]) -> list[list[Kind]]:
+    """Which kinds go in each commit: so many batches at most, and one of audit records: each follows from the last."""
+    waiting = [kind for kind, count in batches.items() if kind != AUDIT for _ in range(count)]
+    several = [waiting[start : start + BATCHES_PER_COMMIT] for start in range(0, len(waiting), BATCHES_PER_COMMIT)]
+    several += [[] for _ in range(batches[AUDIT] - len(several))]
+    return [[*kinds, *[AUDIT][: place < batches[AUDIT]]] for place, kinds in enumerate(several)]
 
 
 def is_sound(rows: RowMaker, kind: Kind, record: Any) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-Kind = Literal["spans", "logs", "metrics", "executions", "models", "feedback"]
+Kind = Literal["spans", "logs", "metrics", "executions", "models", "feedback", "audit"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 EVENT = "STRUCT<time_unix_nano: BIGINT, name: STRING, attributes: VARIANT, dropped_attributes_count: INT>"
@@ -176,6 +176,29 @@ FEEDBACK_COLUMNS = columns(
     correction="STRING",
 )
 
+AUDIT_COLUMNS = columns(
+    timestamp="TIMESTAMP",
+    date="DATE",
+    chain="STRING",
+    sequence="BIGINT",
+    time_unix_nano="BIGINT",
+    kind="STRING",
+    actor="STRING",
+    door="STRING",
+    execution_id="STRING",
+    trace_id="STRING",
+    action="STRING",
+    subject="STRING",
+    outcome="STRING",
+    rule="STRING",
+    details="STRING",
+    previous_hash="STRING",
+    hash="STRING",
+    signature="STRING",
+)
+KEPT_FOR_EVER: frozenset[Kind] = frozenset({"audit"})
+"""A chain without its beginning cannot be verified."""
+
 
 def table_specs(config: TelemetryConfig) -> dict[Kind, TableSpec]:
     """The table of each kind of record."""
@@ -210,6 +233,12 @@ def table_specs(config: TelemetryConfig) -> dict[Kind, TableSpec]:
             columns=FEEDBACK_COLUMNS,
             comment="What people said of executions: value is 0 (bad) to 1 (good)",
             cluster_by=("timestamp", "execution_id"),
+        ),
+        "audit": TableSpec(
+            name=config.table("audit"),
+            columns=AUDIT_COLUMNS,
+            comment="Who did what: signed records, each with the hash of the one before it",
+            cluster_by=("timestamp", "chain"),
         ),
     }
 
