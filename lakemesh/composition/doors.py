@@ -27,6 +27,7 @@ from lakemesh.edge.edge import Observer
 from lakemesh.errors import InvalidRequest, LakemeshError, MethodNotAllowed, NotFound
 from lakemesh.http import problem_response
 from lakemesh.mcp.engine_provider import EngineProvider
+from lakemesh.mcp.long_calls import LongCalls
 from lakemesh.mcp.methods import Methods
 from lakemesh.mcp.server import McpServer, mcp_routes
 from lakemesh.mcp.tasks import Tasks
@@ -194,17 +195,19 @@ def mcp_of(services: Services) -> McpServer | None:
         router=services.router, prompts=services.prompts, config=services.config, workspace=services.workspace
     )
     key = sealing_key(config.mcp, services.settings)
+    tasks, long_calls = mcp_durable_of(services)
     return McpServer(
-        Methods(provider, key=key, tasks=mcp_tasks_of(services)),
+        Methods(provider, key=key, tasks=tasks),
+        long_calls=long_calls,
         key=key,
         authorization_servers=lambda: issuers_of(services),
     )
 
 
-def mcp_tasks_of(services: Services) -> Tasks | None:
+def mcp_durable_of(services: Services) -> tuple[Tasks | None, LongCalls | None]:
     """Where runs are durable."""
     if services.invocations is None:
-        return None
+        return None, None
 
     def is_long(tool: str) -> bool:
         try:
@@ -212,7 +215,8 @@ def mcp_tasks_of(services: Services) -> Tasks | None:
         except LakemeshError:  # the call says that there is none
             return False
 
-    return Tasks(services.invocations, is_long=is_long)
+    tasks = Tasks(services.invocations, is_long=is_long)
+    return tasks, LongCalls(services.invocations, tasks, is_long=is_long)
 
 
 def issuers_of(services: Services) -> list[str]:

@@ -16,6 +16,7 @@ from lakemesh.event_stream import event_stream
 from lakemesh.http import json_response, problem_response, read_json_body
 from lakemesh.mcp.changes import SUBSCRIPTION_KEY, Change, Wanted
 from lakemesh.mcp.exchange import LOG_LEVEL_KEY, Channel, Exchange
+from lakemesh.mcp.long_calls import LongCalls
 from lakemesh.mcp.messages import (
     CAPABILITIES_KEY,
     INVALID_PARAMS,
@@ -56,8 +57,10 @@ class McpServer:
         *,
         key: bytes,
         authorization_servers: Callable[[], Sequence[str]] = tuple,
+        long_calls: LongCalls | None = None,
     ) -> None:
         self._methods = methods
+        self._long_calls = long_calls
         self._sessions = Sessions(Seal(key, "mcp session"), methods.provider.changes)
         self._authorization_servers = authorization_servers
         self._streams = 0
@@ -94,7 +97,7 @@ class McpServer:
             return Response(status_code=405, headers={"Allow": "POST"})
         identity = identity_of(request.scope)
         if request.method == "GET":
-            return self._listen(request, identity)
+            return await self._listen(request, identity)
         if request.method == "DELETE":
             self._sessions.end(request.headers[SESSION_HEADER], identity)
             return Response(status_code=204)
@@ -105,11 +108,13 @@ class McpServer:
             return message_response(error_message(None, error))
         session = self._session_of(request, identity, message)
         if isinstance(message, Reply):
-            if session is not None:
+            if session is not None and not (self._long_calls and await self._long_calls.take_reply(message, identity)):
                 session.take_reply(message)
             return Response(status_code=202)
         if message.id is None:
             take_notification(message, session)
+            if self._long_calls is not None and session is not None and message.method == "notifications/cancelled":
+                await self._long_calls.cancel(session, message.params.get("requestId"), identity)
             return Response(status_code=202)
         try:
             return await self._answer(message, request, identity, session)
@@ -130,6 +135,10 @@ class McpServer:
             check_parameter_headers(call, schema, request.headers)
         if call.method != "tools/call":  # what runs an agent is counted by the engine
             self._methods.provider.note_request(identity)
+        kept = self._long_calls if session is not None and takes_streams(request) else None
+        if session is not None and kept is not None and kept.is_one(call):
+            exchange = exchange_of(call, identity, request, session, Stream())
+            return self._stream(await kept.begin(call, session, exchange))
         if call.method in ASKING or (session is not None and prefers_stream(request)):
             return await self._run(call, request, identity, session)
         exchange = Exchange(call, identity, capabilities={})
@@ -180,11 +189,14 @@ class McpServer:
             self._streams -= 1
             await events.aclose()
 
-    def _listen(self, request: Request, identity: Identity) -> Response:
+    async def _listen(self, request: Request, identity: Identity) -> Response:
         """The stream of a session for what belongs to no call, or the rest of one that was lost."""
         session = self._sessions.get(request.headers[SESSION_HEADER], identity)
         last = request.headers.get("last-event-id")
         if last is not None:
+            kept = None if self._long_calls is None else await self._long_calls.resume(last, identity)
+            if kept is not None:
+                return self._stream(kept)
             stream, after = session.stream_after(last)
             return self._stream(stream.resume(after))
         if session.listening.readers:
@@ -221,7 +233,7 @@ def exchange_of(call: Call, identity: Identity, request: Request, session: Sessi
     """What the client can do is said in each request since 2026-07-28, and at the handshake before. A client without a
     session can be told things, when it takes a stream, but not asked."""
     parent = trace_of(request.scope, call.meta)
-    streams = "text/event-stream" in request.headers.get("accept", "")
+    streams = takes_streams(request)
     if session is not None and streams:
         channel: Channel | None = session.channel(stream)
         level: str | None = session.log_level
@@ -297,6 +309,10 @@ def answer_of(task: "asyncio.Task[dict[str, Any]]", call: Call) -> dict[str, Any
     if task.cancelled():
         return error_message(call.id, ProtocolError(INVALID_PARAMS, "The call was cancelled."))
     return task.result()
+
+
+def takes_streams(request: Request) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "")
 
 
 def prefers_stream(request: Request) -> bool:

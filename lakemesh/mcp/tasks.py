@@ -21,10 +21,10 @@ from lakemesh.mcp.exchange import Exchange
 from lakemesh.mcp.held_calls import elicitation
 from lakemesh.mcp.messages import CAPABILITIES_KEY, INVALID_PARAMS, Call, ProtocolError, mapping, read_cursor, text
 from lakemesh.mcp.provider import Described
-from lakemesh.schemas import AgentOutput, ArtifactPart, Asked, Identity, Started
+from lakemesh.schemas import AgentOutput, ArtifactPart, Asked, Event, Identity, Started
 
 if TYPE_CHECKING:
-    from lakemesh.invocations import Invocation, Invocations
+    from lakemesh.invocations import Invocation, InvocationEvent, Invocations
     from lakemesh.invocations.schemas import Question
 
 logger = structlog.get_logger(__name__)
@@ -81,7 +81,7 @@ class Tasks:
             questions = await self._invocations.questions(invocation)
             task["inputRequests"] = {one.question_id: request_of(one) for one in questions}
         elif task["status"] == "completed":
-            task["result"] = {"resultType": "complete", **await self._result(invocation)}
+            task["result"] = {"resultType": "complete", **await self.result_of(invocation)}
         return task
 
     async def result(self, call: Call, exchange: Exchange) -> Described:
@@ -91,7 +91,7 @@ class Tasks:
         try:
             async with aclosing(self._invocations.follow(invocation)) as events:
                 async for event in events:
-                    happened = read(event)
+                    happened = self.read(event)
                     if isinstance(happened, Asked):
                         asking.add(asyncio.create_task(self._ask(invocation, happened, exchange)))
                     elif happened is not None:
@@ -102,14 +102,14 @@ class Tasks:
         ended = await self._invocations.find(invocation.id, exchange.identity)
         if ended.status == "cancelled":
             raise ProtocolError(INVALID_PARAMS, "The task was cancelled; it has no result.")
-        answer = await self._result(ended)
+        answer = await self.result_of(ended)
         return {**answer, "_meta": {**answer["_meta"], RELATED: {"taskId": invocation.id.hex}}}
 
     async def update(self, call: Call, exchange: Exchange) -> Described:
         """Answers to what it asked; those to nothing that is open are ignored, as the extension wants it."""
         invocation = await self._find(call, exchange.identity)
         for question_id, answer in mapping(call, "inputResponses").items():
-            await self._answer(invocation, question_id, answer)
+            await self.answer(invocation, question_id, answer)
         return {}
 
     async def cancel(self, call: Call, exchange: Exchange) -> Described:
@@ -134,6 +134,12 @@ class Tasks:
             listed["nextCursor"] = urlsafe_b64encode(str(found[PAGE - 1].number).encode()).decode()
         return listed
 
+    def read(self, event: "InvocationEvent") -> Event | None:
+        """A committed event as the engine's own."""
+        from lakemesh.invocations.events import read_event
+
+        return read_event(event)
+
     async def _find(self, call: Call, identity: Identity) -> "Invocation":
         task_id = text(call, "taskId")
         try:
@@ -149,7 +155,7 @@ class Tasks:
         questions = await self._invocations.questions(invocation)
         if questions and not (invocation.request or {}).get("can_be_asked"):
             for question in questions:
-                await self._answer(invocation, question.question_id, None)
+                await self.answer(invocation, question.question_id, None)
             questions = []
         changed = invocation.ended_at or invocation.started_at or invocation.created_at
         task: Described = {
@@ -163,13 +169,13 @@ class Tasks:
         names = ("ttlMs", "pollIntervalMs") if call.modern else ("ttl", "pollInterval")
         return {**task, names[0]: self._invocations.retention_ms, names[1]: POLL_MS}
 
-    async def _result(self, invocation: "Invocation") -> Described:
+    async def result_of(self, invocation: "Invocation") -> Described:
         """What `tools/call` would have answered."""
         if invocation.output is None:
             return failure(invocation.error or {})
         made: list[Described] = []
         async for _, event in self._invocations.store.events_of([invocation.number], without=("text_delta",)):
-            happened = read(event)
+            happened = self.read(event)
             if isinstance(happened, Started):
                 made = []
             elif isinstance(happened, ArtifactPart):
@@ -186,9 +192,10 @@ class Tasks:
         except ProtocolError as error:
             logger.info("mcp client not asked", reason=error.detail)
             answers = {"question": None}
-        await self._answer(invocation, question.question_id, answers["question"])
+        await self.answer(invocation, question.question_id, answers["question"])
 
-    async def _answer(self, invocation: "Invocation", question_id: str, answer: Any) -> None:
+    async def answer(self, invocation: "Invocation", question_id: str, answer: Any) -> None:
+        """Give what the client answered to an `elicitation/create`, where the question is open."""
         accepted = isinstance(answer, dict) and answer.get("action") == "accept"
         value = answer.get("content") or {} if accepted else None
         owner = Identity(user=invocation.owner)
@@ -198,12 +205,6 @@ class Tasks:
             except ValidationFailed as error:
                 logger.info("mcp client's answer does not fit", reason=error.detail)
                 await self._invocations.answer(invocation.id, question_id, None, owner)
-
-
-def read(event: Any) -> Any:
-    from lakemesh.invocations.events import read_event
-
-    return read_event(event)
 
 
 def status_of(invocation: "Invocation", *, asks: bool, modern: bool) -> str:

@@ -1,8 +1,9 @@
 """Tool calls as tasks, in both revisions, begun on one replica and finished through the other."""
 
+import json
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ SAMPLES = "tests.agents.sample_agents"
 AGENTS = f"""
   echo: {{class: lakemesh.agents.echo:EchoAgent}}
   report: {{class: tests.a2a.agents:Report, tool: {{long_running: true}}}}
+  writer: {{class: {SAMPLES}:WriterAgent, tool: {{long_running: true}}}}
   asking: {{class: {SAMPLES}:AskingAgent, tool: {{long_running: true}}}}
   trouble: {{class: {SAMPLES}:TroubleAgent, tool: {{long_running: true}}}}
 """
@@ -151,3 +153,71 @@ def test_without_a_database_there_are_no_tasks(tmp_path_factory: pytest.TempPath
         assert "extensions" not in modern(server, "server/discover")["capabilities"]
         assert modern(server, "tasks/get", taskId="x")["code"] == -32601
         assert modern(server, "tools/call", name="report", arguments={})["structuredContent"] == {"made": 2}
+
+
+class Client:
+    """A client of 2025-11-25 in one session, at whichever replica; it reads streams event by event."""
+
+    def __init__(self, *replicas: Server) -> None:
+        self._urls = [f"{one.url}/mcp" for one in replicas]
+        self._http = httpx.Client(timeout=30, headers={"authorization": "Bearer alice"})
+        self._http.headers["accept"] = "application/json, text/event-stream"
+        params = {"protocolVersion": HANDSHAKE, "capabilities": {"elicitation": {}}, "clientInfo": {}}
+        hello = self.post(0, {"id": 0, "method": "initialize", "params": params})
+        self._http.headers["mcp-session-id"] = hello.headers["mcp-session-id"]
+
+    def post(self, replica: int, message: dict[str, Any]) -> httpx.Response:
+        return self._http.post(self._urls[replica], json={"jsonrpc": "2.0", **message})
+
+    @contextmanager
+    def call(self, replica: int, request_id: int, name: str, arguments: dict[str, Any]) -> Iterator[Iterator[Any]]:
+        params = {"name": name, "arguments": arguments, "_meta": {"progressToken": "p"}}
+        body = {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
+        with self._http.stream("POST", self._urls[replica], json=body) as response:
+            yield events_of(response)
+
+    @contextmanager
+    def resume(self, replica: int, event_id: str) -> Iterator[Iterator[Any]]:
+        with self._http.stream("GET", self._urls[replica], headers={"last-event-id": event_id}) as response:
+            yield events_of(response)
+
+
+def events_of(response: httpx.Response) -> Iterator[tuple[str, Any]]:
+    assert response.status_code == 200, response.read()
+    event_id = ""
+    for line in response.iter_lines():
+        if line.startswith("id: "):
+            event_id = line[4:]
+        elif line.startswith("data: "):
+            yield event_id, json.loads(line[6:] or "null")
+
+
+def test_a_long_call_whose_stream_is_lost_goes_on_at_the_other_replica(replicas: tuple[Server, ...]) -> None:
+    client = Client(*replicas)
+    words = ["a", "b", "c", "d"]
+    with client.call(0, 7, "writer", {"words": words, "pause_seconds": 0.2}) as events:
+        first_id, primer = next(events)
+        event_id, progress = next(events)
+    assert (primer, progress["params"]["progress"]) == (None, 1.0)
+    with client.resume(1, event_id) as events:
+        rest = [message for _, message in events]
+    assert [message["params"]["progress"] for message in rest[:-1]] == [2.0, 3.0, 4.0]
+    assert (rest[-1]["id"], rest[-1]["result"]["structuredContent"]) == (7, {"text": "a b c d"})
+    with client.resume(0, first_id) as events:
+        assert [message for _, message in events][-1] == rest[-1], "the answer is kept"
+    client._http.headers["authorization"] = "Bearer bob"
+    assert client._http.get(client._urls[1], headers={"last-event-id": event_id}).status_code == 404
+
+
+def test_a_long_call_is_answered_and_cancelled_at_the_other_replica(replicas: tuple[Server, ...]) -> None:
+    client = Client(*replicas)
+    with client.call(0, 1, "asking", {}) as events:
+        for answer in ({"color": "red"}, {"sure": True}):
+            question = next(message for _, message in events if message and message.get("method", "").startswith("eli"))
+            client.post(1, {"id": question["id"], "result": {"action": "accept", "content": answer}})
+        last = [message for _, message in events][-1]
+    assert last["result"]["structuredContent"] == {"color": "red", "count": 1, "sure": True}
+    with client.call(0, 2, "trouble", {"mode": "hang"}) as events:
+        next(events)
+        client.post(1, {"method": "notifications/cancelled", "params": {"requestId": 2}})
+        assert [message for _, message in events] == [], "what was cancelled is not answered"
