@@ -23,7 +23,7 @@ from a2a.utils.errors import TaskNotFoundError
 
 from tests.a2a.test_push import Receiver, receiving, with_push
 from tests.interop.test_a2a import asking, connected
-from tests.server import write_config
+from tests.server import running_server, write_config
 from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.anyio
@@ -238,6 +238,20 @@ def test_tasks_belong_to_their_door(replicas: Replicas) -> None:
     listed = httpx.get(f"{replicas.one.url}/api/invocations?limit=100", timeout=30).json()["invocations"]
     tasks = {task["id"] for task in rpc(replicas.one, "ListTasks", {"pageSize": 100})["tasks"]}
     assert tasks <= {one["id"].replace("-", "") for one in listed}, "a task is an invocation"
+
+
+def test_what_the_engine_refuses_is_no_task_and_may_be_sent_again(tmp_path: Path, postgres: str) -> None:
+    limited = f"{MORE}limits: {{rate: {{per_user_per_minute: 1}}}}\n"
+    folder = write_config(tmp_path / "config", AGENTS, more=limited)
+    body = {"jsonrpc": "2.0", "id": 7, "method": "SendMessage", "params": {"message": message("echo", {"text": "x"})}}
+    with running_server(tmp_path / "home", folder, database=postgres) as server:
+        for number in range(3):
+            body["params"]["message"]["messageId"] = f"{uuid.uuid4().hex}{number}"  # type: ignore[index]
+            answer = httpx.post(f"{server.url}/a2a/rpc", json=body, headers=HEADERS, timeout=30)
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+        listed = httpx.get(f"{server.url}/api/invocations?limit=100", timeout=30).json()
+        assert not [one for one in listed["invocations"] if (one.get("error") or {}).get("code") == "rate_limited"]
 
 
 def test_pages_filters_and_totals(replicas: Replicas) -> None:

@@ -42,12 +42,12 @@ function contextOf(name, signal) {
       return () => clearInterval(timer);
     },
     // Soon at first, then ever more seldom, until the work says that it is done.
-    until(work, seconds = 1.5) {
+    until(work, seconds = 1) {
       let wait = seconds;
       let timer = 0;
       const again = async () => {
         const done = !document.hidden && await work().catch(report);
-        wait = Math.min(wait * 1.5, 15);
+        wait = Math.min(wait * 1.3, 15);
         if (!done && !signal.aborted) timer = setTimeout(again, wait * 1000);
       };
       timer = setTimeout(again, wait * 1000);

@@ -5,8 +5,6 @@ import { outcome, sessionLink, traceLink } from "./executions.js";
 import { SPANS, count, dollars, isWordsAlone, milliseconds, moment, wordsOf } from "./format.js";
 import { get } from "./server.js";
 
-const LOOKS = 5;
-
 export async function sessions(path, query, context) {
   if (path.length) return conversation(path[0], query, context);
   const hours = query.hours || "168";
@@ -30,21 +28,23 @@ export async function sessions(path, query, context) {
 async function conversation(id, query, context) {
   const log = make("div", { class: "conversation" });
   const note = make("p", { class: "soft" });
-  const looks = new Map(); // of a turn, whose content comes seconds after it
+  const known = new Set();
   const update = async () => {
     const { turns, feedback } = await get("console/api/session", { session: id, user: query.user, hours: 24 * 366 });
     log.replaceChildren(...turns.flatMap((turn) => turnOf(turn, feedback.filter((one) => one.execution_id === turn.execution_id))));
-    for (const turn of turns) looks.set(turn.execution_id, turn.input_data == null ? (looks.get(turn.execution_id) || 0) + 1 : LOOKS);
+    for (const turn of turns) known.add(turn.execution_id);
     const bare = turns.some((turn) => turn.input_data == null);
     note.textContent = !turns.length ? "Nothing of this session is there." : bare && !context.me.captures_content
       ? "What was said is not kept: telemetry.capture_content is off." : "";
   };
   await update();
-  // What is new the server that answers knows itself; only then are the tables asked again.
+  const again = async () => { if (!log.contains(document.activeElement)) await update(); };
+  // What is new the server that answers knows at once; content and feedback come seconds later.
   context.every(3, async () => {
     const { executions } = await get("console/api/executions", { session: id, user: query.user, hours: 1, live: true });
-    if (executions.some((row) => (looks.get(row.execution_id) || 0) < LOOKS) && !log.contains(document.activeElement)) await update();
+    if (executions.some((row) => !known.has(row.execution_id))) await again();
   });
+  context.until(again, 2);
   return [make("div", { class: "title" }, make("h1", {}, "Session"), make("code", {}, id)),
     query.user && context.me.operator ? make("p", { class: "soft" }, `of ${query.user}`) : null, log, note];
 }
