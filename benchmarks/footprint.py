@@ -42,10 +42,11 @@ def started() -> Iterator[tuple[ServerProcess, float]]:
 
 
 def main() -> None:
-    seconds, ready = [], []
+    seconds, processor, ready = [], [], []
     for _ in range(STARTS):
         with started() as (server, took):
             seconds.append(took)
+            processor.append(server.cpu_seconds())
             ready.append(server.resident_mb())
     with started() as (server, _):
         time.sleep(SETTLED_SECONDS)
@@ -61,6 +62,7 @@ def main() -> None:
         "Start-up and memory",
         [
             Row("ready, s", statistics.median(seconds), "<= 1.5", f"{min(seconds):.2f}..{max(seconds):.2f}"),
+            Row("processor seconds until ready", statistics.median(processor)),
             Row("resident when ready, MB", statistics.median(ready), "<= 220"),
             Row(f"resident {SETTLED_SECONDS:.0f} s later, MB", settled),
             Row(f"resident after {LOAD_SECONDS:.0f} s of full load, MB", loaded, "<= 250"),

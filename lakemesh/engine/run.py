@@ -15,6 +15,7 @@ from lakemesh.agents.base import AgentCaller, AgentContext, AgentServices, Criti
 from lakemesh.deadline import Deadline
 from lakemesh.engine.answer import checked_answer, metadata_of, serialised
 from lakemesh.engine.drive import Drive
+from lakemesh.engine.events import discard
 from lakemesh.engine.faults import designed_error
 from lakemesh.engine.recorder import Recorder
 from lakemesh.engine.registry import RegisteredAgent
@@ -100,7 +101,7 @@ class Run:
         lease = self.registered.lifecycle
         entered = False
         try:
-            if scope.depth == 0:
+            if scope.depth == 0 and self.emit is not discard:
                 self.emit(Started(execution_id=scope.execution_id, agent_name=scope.agent_name, trace_id=self.trace_id))
             if lease is not None:
                 lease.enter()

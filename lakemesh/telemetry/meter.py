@@ -131,8 +131,10 @@ class LeanHistogram(api.Histogram):
         with self.points.lock:
             point.counts[bucket] += 1
             point.value += amount
-            point.lowest = min(point.lowest, amount)
-            point.highest = max(point.highest, amount)
+            if amount < point.lowest:
+                point.lowest = amount
+            if amount > point.highest:
+                point.highest = amount
             if span.trace_flags & 1:
                 point.exemplars[bucket] = (time.time_ns(), amount, span.trace_id, span.span_id)
 
