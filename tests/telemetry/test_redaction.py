@@ -165,3 +165,24 @@ def test_what_was_looked_at_is_not_looked_at_again() -> None:
             assert isinstance(match, re.Match)
             assert match.start() >= ends[-1]
             ends.append(match.end())
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_found_in_the_one_bag_of_a_batch_that_has_it(secret: str) -> None:
+    """Bags say the same few things: each different one is looked at once, whatever bags it is in."""
+    redactor = Redactor(RedactionConfig(), limit=200)
+    same = {"agent": "echo", "execution": "a1b2c3d4" * 4, "tokens": 12, "finish_reasons": ["stop"]}
+    bags: list[dict[str, Any]] = [
+        *({**same, "place": place} for place in range(50)),
+        {**same, "said": f"it is {secret} indeed"},
+        {"agent": "echo", "said": f"it is {secret} indeed"},
+        {"agent": "echo", "said": [f"it is {secret} indeed"]},
+        {"db_password": "HUNTER2PW", "agent": "echo"},
+        {"agent": "echo", "card": int(CARD), "flag": True, "one": 1},
+        {"agent": "echo", "text": "x" * 300},
+    ]
+    texts = redactor.json_column(bags)
+    assert texts == [redactor.json(bag) for bag in bags]
+    assert [json.loads(text) for text in texts[:50]] == bags[:50]
+    assert not any(mark in text for text in texts[50:] for mark in MARKS)
+    assert len(texts[-1]) < 300
