@@ -6,6 +6,7 @@ import pytest
 
 from lakemesh.errors import InvalidRequest, NotFound, WorkspaceUnavailable
 from lakemesh.lakehouse.arrow import rows_to_arrow
+from lakemesh.lakehouse.embedded import compaction
 from lakemesh.lakehouse.tables import AppTransaction, Column, TableSpec
 from lakemesh.lakehouse.workspace import Workspace
 
@@ -135,6 +136,33 @@ async def test_delete_compact_vacuum_and_drop(workspace: Workspace) -> None:
     await workspace.tables.drop(NAME)
     with pytest.raises(NotFound):
         await workspace.tables.describe(NAME)
+
+
+async def test_a_large_table_is_compacted_in_a_process_of_its_own(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "HERE_BYTES", 0)
+    await make(workspace)
+    for n in range(3):
+        await workspace.tables.append(NAME, orders(n), transaction=AppTransaction("app", n))
+    metrics = await workspace.tables.compact(NAME)
+    assert (metrics["numFilesAdded"], metrics["numFilesRemoved"]) == (1, 3)
+    assert (await workspace.tables.describe(NAME)).file_count == 1
+    assert not await workspace.tables.append(NAME, orders(2), transaction=AppTransaction("app", 2))
+    assert await workspace.tables.append(NAME, orders(3), transaction=AppTransaction("app", 3))
+    assert await ids(workspace) == [0, 1, 2, 3]
+
+
+async def test_a_compaction_that_fails_in_its_process_leaves_the_table_and_says_why(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "HERE_BYTES", 0)
+    monkeypatch.setattr(compaction, "PROGRAM", "raise SystemExit('no room')")
+    await make(workspace)
+    await workspace.tables.append(NAME, orders(1))
+    with pytest.raises(WorkspaceUnavailable, match="no room"):
+        await workspace.tables.compact(NAME)
+    assert await ids(workspace) == [1]
 
 
 @pytest.mark.parametrize(

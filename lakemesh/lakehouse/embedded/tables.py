@@ -15,6 +15,7 @@ import structlog
 from lakemesh.errors import InvalidRequest, NotFound, WorkspaceUnavailable
 from lakemesh.file_lock import FileLock
 from lakemesh.lakehouse.arrow import DEFAULT, GENERATED, arrow_schema, fit, sql_type
+from lakemesh.lakehouse.embedded.compaction import compact
 from lakemesh.lakehouse.embedded.durability import log_file, removed_files, sync_commits, sync_new_table
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.tables import AppTransaction, ArrowStream, Column, TableInfo, TableSpec
@@ -113,10 +114,6 @@ class DeltaTables:
         await self.exclusively_after(name, change)
 
     async def compact(self, name: str) -> Mapping[str, Any]:
-        def compact(table: "DeltaTable") -> Mapping[str, Any]:
-            metrics: Mapping[str, Any] = table.optimize.compact()
-            return metrics
-
         return await self.exclusively(name, compact)
 
     async def vacuum(self, name: str, *, retention_hours: float) -> int:
