@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-READY = re.compile(rb"Uvicorn running on http://127\.0\.0\.1:(\d+)")
+READY = re.compile(rb"(?:Uvicorn running on|lakemesh at) http://127\.0\.0\.1:(\d+)")
 STOP_SECONDS = 20.0
 
 
@@ -19,15 +19,21 @@ class ServerProcess:
     pid: int
 
     def cpu_seconds(self) -> float:
-        """User and system time so far (proc(5), fields 14 and 15 of /proc/PID/stat)."""
-        with open(f"/proc/{self.pid}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """User and system time so far, of workers that it started too."""
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:
+            return sum(map(cpu_seconds, (self.pid, *map(int, children.read().split()))))
 
     def resident_mb(self) -> float:
         with open(f"/proc/{self.pid}/status") as status:
             kilobytes = next(line.split()[1] for line in status if line.startswith("VmRSS"))
         return int(kilobytes) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of one process (proc(5), fields 14 and 15 of /proc/PID/stat)."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

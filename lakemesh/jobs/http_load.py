@@ -39,10 +39,18 @@ class LoadResult:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends the next request as soon as the last one is answered."""
+    """Sends the next request as soon as the last one is answered; with an `interval_seconds` not before its turn, and a
+    request that had to wait for the answer before it is counted from when it was due."""
 
     def __init__(
-        self, number: int, requests: Sequence[bytes], on_answer: OnAnswer | None, done: "asyncio.Future[None]"
+        self,
+        number: int,
+        requests: Sequence[bytes],
+        on_answer: OnAnswer | None,
+        done: "asyncio.Future[None]",
+        *,
+        interval_seconds: float = 0.0,
+        delay_seconds: float = 0.0,
     ) -> None:
         self._number = number
         self._requests = requests
@@ -51,12 +59,16 @@ class _Connection(asyncio.Protocol):
         self._place = 0
         self._buffer = b""
         self._sent_at = 0.0
+        self._interval_seconds = interval_seconds
+        self._delay_seconds = delay_seconds
+        self._due_at = 0.0
         self.latencies: list[float] = []
         self.errors = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._send()
+        self._due_at = time.perf_counter() + self._delay_seconds
+        self._send_when_due()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -79,8 +91,16 @@ class _Connection(asyncio.Protocol):
             self._done.set_result(None)
             self._transport.close()
             return
-        self._sent_at = time.perf_counter()
+        self._sent_at = self._due_at if self._interval_seconds else time.perf_counter()
+        self._due_at += self._interval_seconds
         self._transport.write(self._requests[self._place])
+
+    def _send_when_due(self) -> None:
+        paced = self._interval_seconds > 0 and self._place < len(self._requests)
+        if paced and (wait := self._due_at - time.perf_counter()) > 0:
+            asyncio.get_running_loop().call_later(wait, self._send)
+        else:
+            self._send()
 
     def _answered(self, head: bytes, body: bytes) -> None:
         self.latencies.append(time.perf_counter() - self._sent_at)
@@ -89,7 +109,7 @@ class _Connection(asyncio.Protocol):
             self._on_answer(self._number, self._place, head, body)
         self._buffer = b""
         self._place += 1
-        self._send()
+        self._send_when_due()
 
 
 def post(path: str, body: bytes, **headers: str) -> bytes:
@@ -101,12 +121,29 @@ def post(path: str, body: bytes, **headers: str) -> bytes:
 
 
 async def run_load(
-    port: int, requests: Sequence[Sequence[bytes]], *, timeout_seconds: float, on_answer: OnAnswer | None = None
+    port: int,
+    requests: Sequence[Sequence[bytes]],
+    *,
+    timeout_seconds: float,
+    on_answer: OnAnswer | None = None,
+    per_second: float | None = None,
 ) -> LoadResult:
-    """Send `requests[i]` over connection `i` to the loopback port, one after the other, all connections at once.
-    Raises `ConnectionError` when the server goes away and `TimeoutError` when it takes too long."""
+    """Send `requests[i]` over connection `i` to the loopback port, one after the other, all connections at once: as
+    fast as they are answered, or `per_second` over all of them, the connections taking turns. Raises `ConnectionError`
+    when the server goes away and `TimeoutError` when it takes too long."""
     loop = asyncio.get_running_loop()
-    connections = [_Connection(i, share, on_answer, loop.create_future()) for i, share in enumerate(requests)]
+    interval = len(requests) / per_second if per_second is not None else 0.0
+    connections = [
+        _Connection(
+            i,
+            share,
+            on_answer,
+            loop.create_future(),
+            interval_seconds=interval,
+            delay_seconds=interval * i / len(requests),
+        )
+        for i, share in enumerate(requests)
+    ]
     started = time.perf_counter()
     async with asyncio.timeout(timeout_seconds):
         for connection in connections:
