@@ -109,28 +109,14 @@ class InvocationStore:
 
     async def _accept(self, batch: Sequence[tuple[NewInvocation, Identity, UUID | None]]) -> list[Invocation | None]:
         """None in the places of those that are not new."""
-        columns: dict[str, list[Any]] = {
-            "owner": [identity.user for _, identity, _ in batch],
-            "id": [new.id for new, _, _ in batch],
-            "identity": [text(identity_to_json(identity)) for _, identity, _ in batch],
-            "agent_name": [new.agent_name for new, _, _ in batch],
-            "session_id": [new.session_id for new, _, _ in batch],
-            "input": [text(new.input) for new, _, _ in batch],
-            "metadata": [text(new.metadata) for new, _, _ in batch],
-            "timeout_seconds": [new.timeout_seconds for new, _, _ in batch],
-            "digest": [new.digest() for new, _, _ in batch],
-            "background": [new.background for new, _, _ in batch],
-            "door": [new.door for new, _, _ in batch],
-            "request": [None if new.request is None else text(new.request) for new, _, _ in batch],
-            "worker": [worker for _, _, worker in batch],
-        }
+        new = [accepting(one, identity, worker) for one, identity, worker in batch]
         async with (
             self.database.connection() as connection,
             connection.cursor(row_factory=class_row(Invocation)) as rows,
         ):
-            accepted = await (await rows.execute(ACCEPT.encode(), columns)).fetchall()
+            accepted = await (await rows.execute(ACCEPT.encode(), {"new": text(new)})).fetchall()
         of_key = {(one.owner, one.id): one for one in accepted}
-        return [of_key.pop((identity.user, new.id), None) for new, identity, _ in batch]
+        return [of_key.pop((identity.user, one.id), None) for one, identity, _ in batch]
 
     async def find(self, owner: str, invocation_id: UUID) -> Invocation:
         """Raises `NotFound`, also when it is somebody else's."""
@@ -268,21 +254,17 @@ class InvocationStore:
 
     async def _write(self, batch: "Sequence[Write]") -> "list[Wrote | None]":
         """All of one process are of one worker."""
-        columns: dict[str, Any] = {
-            name: [getattr(one, name) for one in batch]
-            for name in ("status", "output", "error", "dead", "execution_id", "after_seconds", "refund")
-        }
-        columns |= {
-            "number": [one.claim.number for one in batch],
-            "attempt": [one.claim.attempt for one in batch],
-            "added": [len(one.events) for one in batch],
+        events = [
+            {"number": one.claim.number, "place": place, "type": kind, "event": data.decode()}
+            for one in batch
+            for place, (kind, data) in enumerate(one.events, 1)
+        ]
+        values = {
+            "written": text([writing(one) for one in batch]),
+            "events": text(events),
             "worker": batch[0].worker,
-            "of": [one.claim.number for one in batch for _ in one.events],
-            "place": [place for one in batch for place in range(1, len(one.events) + 1)],
-            "type": [kind for one in batch for kind, _ in one.events],
-            "event": [data.decode() for one in batch for _, data in one.events],
         }
-        rows = await self.database.fetch(WRITE, columns)
+        rows = await self.database.fetch(WRITE, values)
         ended = {row[0]: Wrote(row[1]) for row in rows}
         return [ended.get(one.claim.number) for one in batch]
 
@@ -377,6 +359,41 @@ class InvocationStore:
     async def retire(self, worker: UUID) -> None:
         """A worker that has let go of everything says so, instead of being found dead."""
         await self.database.execute("DELETE FROM lakemesh.workers WHERE id = %s", (worker,))
+
+
+def accepting(new: NewInvocation, identity: Identity, worker: UUID | None) -> dict[str, Any]:
+    """A row of `ACCEPT`."""
+    return {
+        "owner": identity.user,
+        "id": new.id,
+        "identity": text(identity_to_json(identity)),
+        "agent_name": new.agent_name,
+        "session_id": new.session_id,
+        "input": text(new.input),
+        "metadata": text(new.metadata),
+        "timeout_seconds": new.timeout_seconds,
+        "digest": new.digest().hex(),
+        "background": new.background,
+        "door": new.door,
+        "request": None if new.request is None else text(new.request),
+        "worker": worker,
+    }
+
+
+def writing(one: Write) -> dict[str, Any]:
+    """A row of `WRITE`."""
+    return {
+        "number": one.claim.number,
+        "attempt": one.claim.attempt,
+        "status": one.status,
+        "output": one.output,
+        "error": one.error,
+        "dead": one.dead,
+        "execution_id": one.execution_id,
+        "after_seconds": one.after_seconds,
+        "refund": one.refund,
+        "added": len(one.events),
+    }
 
 
 def text(value: Any) -> str:

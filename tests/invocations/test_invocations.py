@@ -123,6 +123,23 @@ def test_a_client_that_comes_back_reads_on_where_it_left(one: httpx.Client, two:
     assert events_of(two, accepted["events_url"], params={"after": whole[-1][0]}) == []
 
 
+def test_a_client_that_is_cut_off_mid_stream_reads_on_at_the_other_replica(
+    one: httpx.Client, two: httpx.Client, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    body = {"id": str(uuid.uuid4()), "input": {"pieces": 3, "gate": str(gate)}, "stream": True}
+    with one.stream("POST", "/api/invocations", json=body) as response:
+        first = next(int(line[4:]) for line in response.iter_lines() if line.startswith("id: "))
+    url = f"/api/invocations/{body['id']}/events"
+    assert one.get(f"/api/invocations/{body['id']}").json()["status"] == "running"
+    gate.touch()
+    rest = events_of(two, url, headers={"last-event-id": str(first)})
+    assert [sequence for sequence, _, _ in rest] == list(range(first + 1, first + 1 + len(rest)))
+    assert "".join(event["text"] for _, kind, event in rest if kind == "text_delta") == "0 1 2 "
+    assert rest[-1][1] == "completed"
+    assert events_of(one, url)[first:] == rest
+
+
 def test_a_stream_is_the_committed_events(one: httpx.Client) -> None:
     with one.stream("POST", "/api/invocations", json={"input": {"text": "s", "pieces": 2}, "stream": True}) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -251,3 +268,32 @@ def test_a_run_that_waits_is_cancelled(one: httpx.Client, two: httpx.Client) -> 
 def test_how_many_wait_is_at_metrics_of_every_replica(one: httpx.Client, two: httpx.Client) -> None:
     for client in (one, two):
         assert "# TYPE lakemesh_invocations_queued gauge\nlakemesh_invocations_queued " in client.get("/metrics").text
+
+
+def test_a_question_is_answered_after_a_restart_of_both(tmp_path: Path, postgres: str) -> None:
+    config, ledger = write_config(tmp_path / "config", AGENTS, MORE), tmp_path / "ledger"
+
+    def both(time: str) -> ExitStack:
+        stack = ExitStack()
+        for name in ("one", "two"):
+            server = stack.enter_context(running_server(tmp_path / time / name, config, database=postgres))
+            clients.append(stack.enter_context(httpx.Client(base_url=server.url, headers=ALICE, timeout=30)))
+        return stack
+
+    clients: list[httpx.Client] = []
+    with both("before"):
+        accepted = submit(clients[0], agent="asker", input={"ledger": str(ledger)}, background=True).json()
+        url = accepted["status_url"]
+        question = waiting_for(clients[1], url, "May I begin?")
+    with both("after"):
+        first, second = clients[2:]
+        answer = {"question_id": question["question_id"], "value": {"approved": True, "note": "yes"}}
+        assert second.post(f"{url}/answer", json=answer).status_code == 202
+        asked = waiting_for(first, url, "May I go on?")
+        answer = {"question_id": asked["question_id"], "value": {"approved": True, "note": "go"}}
+        assert first.post(f"{url}/answer", json=answer).status_code == 202
+        events = events_of(second, f"{url}/events")
+        assert events[-1][1] == "completed"
+        assert [sequence for sequence, _, _ in events] == list(range(1, len(events) + 1))
+        assert second.get(url).json()["output"] == {"first": "yes", "second": "go"}
+    assert ledger.read_text() == "run\n"
