@@ -94,7 +94,8 @@ class Tables(Protocol):
         ...
 
     async def vacuum(self, name: str, *, retention_hours: float) -> int:
-        """Remove files no version younger than `retention_hours` needs; how many."""
+        """Remove files no version younger than `retention_hours` needs; how many data files. The table's log, whose
+        statistics hold values of rows, follows at once on a laptop and when its own retention says on the platform."""
         ...
 
     async def drop(self, name: str) -> None:

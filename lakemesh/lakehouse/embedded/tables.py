@@ -17,6 +17,7 @@ from lakemesh.file_lock import FileLock
 from lakemesh.lakehouse.arrow import DEFAULT, GENERATED, arrow_schema, fit, sql_type
 from lakemesh.lakehouse.embedded.compaction import compact
 from lakemesh.lakehouse.embedded.durability import log_file, removed_files, sync_commits, sync_new_table
+from lakemesh.lakehouse.embedded.log_cleanup import clean_log
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.tables import AppTransaction, ArrowStream, Column, TableInfo, TableSpec
 from lakemesh.scope import current_deadline
@@ -120,7 +121,12 @@ class DeltaTables:
         def vacuum(table: "DeltaTable") -> int:
             return len(table.vacuum(int(retention_hours), dry_run=False, enforce_retention_duration=False))
 
-        return await self.exclusively(name, vacuum)
+        def clean(table: "DeltaTable") -> None:
+            clean_log(table, self.folder(name), retention_hours=retention_hours)
+
+        removed = await self.exclusively(name, vacuum)
+        await self.exclusively(name, clean)
+        return removed
 
     async def drop(self, name: str) -> None:
         def drop() -> None:
