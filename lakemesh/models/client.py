@@ -91,6 +91,10 @@ class ModelClient:
             return ""
         return self.routing.endpoints_of(route)[0].embedding_model
 
+    def understands(self, route: str) -> bool:
+        """Whether a model stands behind the route: it is configured, and no local stand-in answers in its place."""
+        return route in self.routing.config.routes and not self.is_stand_in(route)
+
     def is_stand_in(self, route: str) -> bool:
         """Whether a local stand-in answers in place of the route's model: one that understands nothing."""
         return route in self.routing.config.routes and self.routing.endpoints_of(route)[0].endpoint.stand_in is not None

@@ -17,10 +17,13 @@ BYTES_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The newest messages of a session, oldest first. `version` is how many there ever were."""
+    """The newest messages of a session, oldest first. `version` is how many there ever were, `summary` stands for those
+    before them, and `left_out` is how many are neither in it nor among them."""
 
     version: int
     messages: list[Message]
+    summary: str | None = None
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Sessions(Protocol):
     async def read(
         self, *, agent: str, user: str, session_id: str, limit: int, max_tokens: int | None = None
     ) -> Conversation:
-        """The newest `limit` messages that fit into `max_tokens` together; none for a session that is not known."""
+        """The newest `limit` messages that fit into `max_tokens` together, of those that no summary stands for; none
+        for a session that is not known."""
         ...
 
     async def append(
@@ -47,6 +51,16 @@ class Sessions(Protocol):
     ) -> int:
         """Add messages in this order, all or none; the version after them. With `expected`, the version they go on
         from, raises `Conflict` when somebody was faster. Raises `PayloadTooLarge` for over `MAX_APPENDED_BYTES`."""
+        ...
+
+    async def keep(self, *, agent: str, user: str, session_id: str, messages: Sequence[Message]) -> bool:
+        """`append`, now or as soon as the database is back; False when it is put off. Raises `PayloadTooLarge`, and
+        what `append` raises when it cannot be put off either."""
+        ...
+
+    async def summarise(self, *, agent: str, user: str, session_id: str, up_to: int, summary: str) -> bool:
+        """Have a summary stand for the messages up to that number, which stay where they are; False when there is one
+        that reaches as far, or no such session."""
         ...
 
     async def export(self, *, user: str) -> list[KeptSession]:
@@ -64,10 +78,19 @@ class Sessions(Protocol):
 
 def encoded(messages: Sequence[Message]) -> list[str]:
     """Each as JSON. Raises `PayloadTooLarge`."""
-    texts = [to_json(message, inf_nan_mode="null", fallback=str).decode() for message in messages]
+    texts = [as_json(message) for message in messages]
     if sum(map(len, texts)) > MAX_APPENDED_BYTES:
         raise PayloadTooLarge(f"The messages of one turn have at most {MAX_APPENDED_BYTES} bytes.")
     return texts
+
+
+def as_json(message: Message) -> str:
+    return to_json(message, inf_nan_mode="null", fallback=str).decode()
+
+
+def size_of(message: Message) -> int:
+    """Its bytes, by which budgets of tokens are reckoned."""
+    return len(as_json(message))
 
 
 def moved_on() -> Conflict:

@@ -20,6 +20,8 @@ class _Session:
     messages: deque[tuple[Message, int]] = field(default_factory=deque)
     size: int = 0
     version: int = 0
+    summary: str | None = None
+    up_to: int = 0
     used_at: float = 0.0
 
 
@@ -40,9 +42,12 @@ class InMemorySessions:
         session = self._sessions.get((agent, user, session_id))
         if session is None:
             return Conversation(0, [])
+        limit = min(limit, session.version - session.up_to)
         newest = list(session.messages)[-limit:] if limit > 0 else []
         messages, sizes = [message for message, _ in newest], [size for _, size in newest]
-        return Conversation(session.version, newest_within(messages, sizes, max_tokens))
+        shown = newest_within(messages, sizes, max_tokens)
+        left_out = session.version - session.up_to - len(shown)
+        return Conversation(session.version, shown, session.summary, left_out)
 
     async def append(
         self, *, agent: str, user: str, session_id: str, messages: Sequence[Message], expected: int | None = None
@@ -64,6 +69,17 @@ class InMemorySessions:
             self._size -= size
         self._forget_the_rested()
         return session.version
+
+    async def keep(self, *, agent: str, user: str, session_id: str, messages: Sequence[Message]) -> bool:
+        await self.append(agent=agent, user=user, session_id=session_id, messages=messages)
+        return True
+
+    async def summarise(self, *, agent: str, user: str, session_id: str, up_to: int, summary: str) -> bool:
+        session = self._sessions.get((agent, user, session_id))
+        if session is None or session.up_to >= up_to:
+            return False
+        session.summary, session.up_to = summary, up_to
+        return True
 
     async def export(self, *, user: str) -> list[KeptSession]:
         return [

@@ -32,6 +32,14 @@ PYTHON_CLIENTS = {
     "google-adk": ("google-adk[a2a]==2.13.0",),
     "agent-framework": ("agent-framework-a2a==1.0.0b261022",),
     "mlflow": ("mlflow==3.17.2",),
+    "langgraph": (
+        "langgraph-checkpoint-conformance==0.0.2",
+        "psycopg[binary]==3.3.9",
+        "psycopg-pool==3.3.3",
+        "structlog==26.1.0",
+        "numpy==2.4.6",
+        "langgraph==1.2.22",
+    ),
     "openapi": (
         "openapi-spec-validator==0.7.2",
         "openapi-python-client==0.29.1",

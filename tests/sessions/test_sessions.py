@@ -1,6 +1,7 @@
 """What both builds of the sessions promise; and a server whose database goes away and comes back."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -119,7 +120,7 @@ def ask(url: str, message: str) -> dict[str, Any]:
 def test_another_replica_goes_on_and_a_database_that_is_away_is_told(folder: Path, postgres: str) -> None:
     with scripted_model(says("One.")) as model:
         config = write_config(folder / "config", AGENTS, models=MODELS.format(url=model.base_url))
-        model.script = [says("One."), says("Two."), says("Three.")]
+        model.script = [says("One."), says("Two."), says("Three."), says("Four.")]
         with running_server(folder / "one", config, database=postgres) as one:
             assert "degraded" not in ask(one.url, "first")["metadata"]
         with running_server(folder / "two", config, database=postgres) as two:
@@ -129,3 +130,14 @@ def test_another_replica_goes_on_and_a_database_that_is_away_is_told(folder: Pat
         with running_server(folder / "three", config, database="postgresql://nobody@127.0.0.1:1/none") as away:
             degraded = ask(away.url, "third")["metadata"]["degraded"]
             assert [reason.partition(",")[0] for reason in degraded] == ["sessions: unavailable"] * 2
+            assert "kept when the database is back" in degraded[1]
+        with running_server(folder / "three", config, database=postgres) as back:
+            while "waiting" not in (parts := parts_of(back.url))["sessions"] or parts["sessions"]["waiting"]:
+                time.sleep(0.05)
+            ask(back.url, "fourth")
+        shown = [message["content"].strip() for message in model.requests[3]["messages"]]
+        assert shown[-3:] == ["third", "Three.", "fourth"]
+
+
+def parts_of(url: str) -> dict[str, Any]:
+    return httpx.get(f"{url}/health/ready", timeout=10).json()["parts"]
