@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
@@ -19,6 +19,10 @@ from lakemesh.prompts import PromptStore
 from lakemesh.schemas import AgentInput, AgentOutput, Event, Identity
 from lakemesh.scope import ExecutionScope, narrowed
 from lakemesh.sessions import Sessions
+from lakemesh.sessions.summaries import Summaries
+
+if TYPE_CHECKING:
+    from lakemesh.memory.knowledge import Knowledge
 
 InputT = TypeVar("InputT", default=dict[str, Any])
 OutputT = TypeVar("OutputT", default=Any)
@@ -32,13 +36,15 @@ class NoOptions(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentServices:
-    """The long-lived parts an agent is built with."""
+    """The long-lived parts an agent is built with. `knowledge` of users is kept where there is a database."""
 
     workspace: Workspace
     models: ModelClient
     prompts: PromptStore
     memory: Memory
     sessions: Sessions
+    summaries: Summaries | None = None
+    knowledge: "Knowledge | None" = None
 
 
 class AgentCaller(Protocol):

@@ -30,6 +30,7 @@ REMEMBERED = 5
 SESSIONS_SHARE = 0.1
 """Of the time that is left, for one call to where sessions are kept: the answer does not wait for them."""
 REMEMBERED_CHARACTERS = 2_000
+SUMMARISED = "What was said in this conversation before, in short:"
 EARLIER = "What you remember of this user, which may help or not:"
 
 
@@ -114,6 +115,7 @@ class ToolAgent(Agent[ChatMessage, Any]):
             temperature=self.options.temperature,
         )
         await self._keep(request, given if not kept else [], run.text, context)
+        self._learn(message)
         result = run.output if run.output is not None else ChatReply(text=run.text)
         tools = [{"name": use.name, "error": use.error} for use in run.uses]
         return AgentOutput(agent_name=self.name, result=result, metadata={"tools": tools} if tools else {})
@@ -143,16 +145,41 @@ class ToolAgent(Agent[ChatMessage, Any]):
         except LakemeshError as error:
             context.degrade(f"sessions: unavailable, what was said before is missing: {error.detail}")
             return []
-        return list(found.messages)
+        if found.left_out and self.services.summaries is not None:
+            self.services.summaries.begin(
+                agent=self.name,
+                user=request.user or "",
+                session_id=request.session_id,
+                limit=self.options.history,
+                max_tokens=self.options.history_tokens,
+            )
+        before: list[Message] = []
+        if found.summary:
+            before = [{"role": "system", "content": f"{SUMMARISED}\n{found.summary}"}]
+        return [*before, *found.messages]
 
     async def _recall(self, message: str, context: AgentContext) -> list[str]:
-        """What this agent remembers of this user; nothing, and a degraded answer, when memory is away."""
+        """What is known of this user and what this agent remembers of them; nothing, and a degraded answer, when memory
+        is away."""
+        known: list[str] = []
+        try:
+            if self.services.knowledge is not None:
+                with context.within(SESSIONS_SHARE):
+                    recalled = await self.services.knowledge.recall(message, namespaces=[self.name], top_k=REMEMBERED)
+                known = [one.fact.text for one in recalled]
+        except LakemeshError as error:
+            context.degrade(f"memory: unavailable, what is known of the user is missing: {error.detail}")
         try:
             found = await context.memory.retrieve(message, agent_id=self.name, top_k=REMEMBERED)
         except LakemeshError as error:
             context.degrade(f"memory: {error.detail}")
-            return []
-        return [match.text for match in found]
+            return known
+        return known + [match.text for match in found]
+
+    def _learn(self, message: str) -> None:
+        """After the answer, and off its path."""
+        if self.options.memory and self.services.knowledge is not None:
+            self.services.knowledge.learn([message], namespace=self.name)
 
     async def _keep(
         self, request: AgentInput[ChatMessage], before: list[Message], text: str, context: AgentContext
@@ -164,12 +191,14 @@ class ToolAgent(Agent[ChatMessage, Any]):
             said: list[Message] = [{"role": "user", "content": message}, {"role": "assistant", "content": text}]
             try:
                 with context.within(SESSIONS_SHARE):
-                    await self.services.sessions.append(
+                    now = await self.services.sessions.keep(
                         agent=self.name,
                         user=request.user or "",
                         session_id=request.session_id,
                         messages=[*before, *said],
                     )
+                if not now:
+                    context.degrade("sessions: unavailable, this turn is kept when the database is back")
             except LakemeshError as error:
                 context.degrade(f"sessions: unavailable, this turn is not kept: {error.detail}")
         if self.options.memory:

@@ -31,6 +31,7 @@ REFUSALS = (InvalidRequest, ModelRefused, PayloadTooLarge, ValidationFailed)
 """What a memory is at fault for; anything else, a missing grant too, may pass and is waited for."""
 
 EMBED_RECORDS = 256
+MOST_COUNTED = 1_000
 
 
 class Embed(Protocol):
@@ -123,6 +124,30 @@ class MemoryIndexes:
             except NotFound:
                 if name == current.name:
                     raise
+
+    async def count_of(self, user: str) -> int:
+        """Memories of a user over all indexes, at most `MOST_COUNTED` in each."""
+        current = await self.prepare()
+        indexes = {one.name: one for one in (current, self.former) if one is not None}
+        total = 0
+        for name, index in sorted(indexes.items()):
+            with suppress(NotFound):
+                found = await self._workspace.indexes.query(
+                    name,
+                    [1.0] * index.dimension,
+                    top_k=MOST_COUNTED,
+                    filters={"user": user},
+                    columns=["memory_id"],
+                )
+                total += len(found)
+        return total
+
+    async def purge(self) -> None:
+        """Have the bytes of what was deleted leave every index."""
+        current = await self.prepare()
+        for name in sorted({current.name, self._name} | ({self.former.name} if self.former else set())):
+            with suppress(NotFound):
+                await self._workspace.indexes.maintain(name, retention_hours=0)
 
     async def rebuild(self) -> None:
         """Begin the current index anew, empty."""

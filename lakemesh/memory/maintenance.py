@@ -48,6 +48,8 @@ class MemoryMaintenance:
         self._forget = forget
         self._maintained_at: float | None = None
         self.last_error: str | None = None
+        self.looked = asyncio.Event()
+        """Set once it has been tried for the first time."""
 
     async def run_forever(self) -> None:
         """At start, then every minute what is cheap, and every `maintenance_hours` all of it; an index that is not
@@ -62,6 +64,7 @@ class MemoryMaintenance:
             except Exception as error:  # it must outlive a fault in an embedding or a backend
                 self.last_error = f"maintenance failed: {type(error).__name__}"
                 logger.exception("memory not maintained")
+            self.looked.set()
             incomplete = self._indexes.incomplete.is_set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_SECONDS):
@@ -99,6 +102,19 @@ class MemoryMaintenance:
         finally:
             lock.release()
 
+    async def mend(self) -> Reconciled:
+        """Reconcile when index and table differ in number: what a comparison of all their keys would cost every few
+        minutes is spared. Nothing when another process of this home is at it."""
+        lock = FileLock(self._journal.folder / "maintenance.lock")
+        if not await self._journal.in_thread(lock.try_acquire):
+            return Reconciled()
+        try:
+            await self.deliver_abandoned()
+            await self._delivery.make_tables()
+            return await self._reconciler.run_if_counts_differ()
+        finally:
+            lock.release()
+
     async def deliver_abandoned(self) -> None:
         """What killed processes had acknowledged."""
         for spool in await self._journal.abandoned():
@@ -125,6 +141,13 @@ class MemoryMaintenance:
             await self._workspace.tables.compact(table)
             await self._workspace.tables.vacuum(table, retention_hours=hours)
         await self._workspace.indexes.maintain(index.name, retention_hours=hours)
+
+    async def purge(self) -> None:
+        """Whoever else maintains them meanwhile does what this does."""
+        await self._delivery.make_tables()
+        await self._indexes.purge()
+        for table in (self._config.table, forgotten_table(self._config.table).name):
+            await self._workspace.tables.vacuum(table, retention_hours=0)
 
     async def _compact_many_files(self) -> None:
         for table in (self._config.table, forgotten_table(self._config.table).name):

@@ -58,6 +58,14 @@ class Reconciler:
             logger.info("memory index reconciled", added=added, removed=len(extra), refused=refused)
         return Reconciled(added, len(extra), refused)
 
+    async def run_if_counts_differ(self) -> Reconciled:
+        """What the model refuses is in the table alone, and no difference."""
+        index = await self._indexes.prepare()
+        refused = sum(name == index.name for name, _ in self._indexes.refused)
+        if await self._workspace.indexes.count(index.name) + refused == await self._table.count():
+            return Reconciled()
+        return await self.run()
+
     async def _add(self, memory_ids: Sequence[str]) -> Reconciled:
         records = await self._table.records(memory_ids)
         refused = await self._indexes.upsert(records)

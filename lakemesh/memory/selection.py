@@ -144,6 +144,12 @@ class MemoryTable:
         result = await self._query(f"SELECT count(*) FROM {self._name}", {}, 1)  # noqa: S608
         return int(result.rows[0][0])
 
+    async def count_of(self, user: str) -> int:
+        if await is_empty(self._workspace, self._name):
+            return 0
+        statement = f"SELECT count(*) FROM {self._name} WHERE `user` = :user"  # noqa: S608
+        return int((await self._query(statement, {"user": user}, 1)).rows[0][0])
+
     async def _rows(
         self,
         columns: str,

@@ -123,17 +123,18 @@ class Memory:
         *,
         agent_id: str,
         session_id: str | None = None,
+        user: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> str:
-        """Remember `text`; its id, once it survives a crash. Raises `InvalidRequest` for metadata that is not JSON,
-        `PayloadTooLarge`, `Unavailable` when the disk does not take it and `Overloaded` when too much waits: then it
-        is not remembered."""
+        """Remember `text`; its id, once it survives a crash. Outside of executions `user` says whose memory it is.
+        Raises `InvalidRequest` for metadata that is not JSON, `PayloadTooLarge`, `PermissionDenied` for another user's,
+        `Unavailable` when the disk does not take it and `Overloaded` when too much waits: then it is not remembered."""
         scope = current_scope()
         record = MemoryRecord(
             memory_id=uuid.uuid4().hex,
             agent_id=agent_id,
             session_id=session_id or (scope.session_id if scope else None),
-            user=scope.identity.user if scope else None,
+            user=self._reach(user, None, shared=False).user,
             text=checked_text(text),
             metadata=checked_metadata(metadata or {}),
             created_at=time.time_ns() // 1_000,
@@ -263,6 +264,24 @@ class Memory:
         """Bring the index to what Delta says, now; with `rebuild` from nothing."""
         await self._maintenance.deliver_abandoned()
         return await self._maintenance.reconcile(rebuild=rebuild)
+
+    async def mend_index(self) -> Reconciled:
+        """Bring the index to what Delta says if they differ in number, and deliver what killed processes left."""
+        return await self._maintenance.mend()
+
+    async def warm(self) -> None:
+        """Wait until the index is loaded, or cannot be for now."""
+        await self._maintenance.looked.wait()
+
+    async def count_of(self, user: str) -> tuple[int, int]:
+        """How many memories of a user Delta holds, and how many every index, as far as one query can tell."""
+        await self._delivery.make_tables()
+        return await self._table.count_of(user), await self._indexes.count_of(user)
+
+    async def purge(self) -> None:
+        """Have the bytes of what was forgotten leave the storage now. Raises what the workspace raises that keeps them
+        for longer."""
+        await self._maintenance.purge()
 
     async def maintain(self) -> None:
         """Forget what is past its retention and let go of the bytes of what was forgotten, now."""

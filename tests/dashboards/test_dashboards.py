@@ -38,6 +38,7 @@ async def work(services: Services) -> None:
             await services.router.execute(request, identity=Identity(user="ann"), door="api")
         except LakemeshError:
             pass
+    assert await services.consolidation.run() is not None
     assert await services.telemetry.flush()
     await monitored(services.workspace)
 

@@ -242,9 +242,11 @@ class Analyst(Agent[Question, Analysis]):
         }
         try:
             with context.within(SESSIONS_SHARE):
-                await self.services.sessions.append(
+                now = await self.services.sessions.keep(
                     agent=self.name, user=context.identity.user, session_id=request.session_id, messages=[message]
                 )
+            if not now:
+                context.degrade("sessions: unavailable, this question is kept when the database is back")
         except LakemeshError as error:
             context.degrade(f"sessions: unavailable, this question is not kept: {error.detail}")
 
