@@ -16,7 +16,7 @@ FLOORS: list[str] = [
     "lakehouse",
     "telemetry models prompts memory sessions governance dashboards",
     "agents pipelines",
-    "engine invocations",
+    "engine invocations erasure",
     "edge services mcp a2a",
     "composition app cli jobs evaluation deploy emulator",
 ]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -74,6 +74,53 @@ def forget(
     typer.echo(f"{count} forgotten.")
 
 
+@memory.command("facts")
+def facts(
+    user: Annotated[str, typer.Option(help="Whose facts.")],
+    past: Annotated[bool, typer.Option("--past", help="Those too that hold no longer.")] = False,
+) -> None:
+    """Print what is known of a user, one JSON object a line, the newest first."""
+    from pydantic_core import to_json
+
+    from lakemesh.cli.remembering import known_facts
+
+    for fact in asyncio.run(known_facts(user, with_past=past)):
+        typer.echo(to_json(fact.to_dict()).decode())
+
+
+@memory.command("consolidate")
+def consolidate() -> None:
+    """Merge near-duplicates, summarise old episodes and mend the indexes now, and say what was done."""
+    from lakemesh.cli.remembering import consolidated
+
+    for name, value in asyncio.run(consolidated()).items():
+        typer.echo(f"{name}: {value}")
+
+
+@memory.command("erase")
+def erase(
+    user: Annotated[str, typer.Argument(help="Whose data: everything of them goes.")],
+    certificate: Annotated[Path | None, typer.Option(help="Write the certificate to this file.")] = None,
+    scrub: Annotated[bool, typer.Option("--scrub", help="Rewrite the database's tables, which holds them.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase everything of a user, from every place, and print a certificate of it (JSON). Exits with 1 when something
+    is left."""
+    from pydantic_core import to_json
+
+    from lakemesh.cli.remembering import erased
+
+    if not yes:
+        typer.confirm(f"Everything of {user!r} goes and cannot be brought back. Erase it?", abort=True)
+    done = asyncio.run(erased(user, scrub=scrub))
+    text = to_json(done.to_dict(), indent=2).decode()
+    if certificate is not None:
+        certificate.write_text(text + "\n")
+    typer.echo(text)
+    if not done.complete:
+        raise typer.Exit(1)
+
+
 @memory.command("reconcile")
 def reconcile(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Fill the index from nothing.")] = False,
@@ -94,25 +141,11 @@ def run(work: "Callable[[Memory], Awaitable[T]]") -> T:
 @asynccontextmanager
 async def open_memory() -> "AsyncIterator[Memory]":
     """The memory of this home or workspace, beside a server that may be running."""
-    from opentelemetry.trace import NoOpTracerProvider
-
     from lakemesh.cli.opened import opened_configuration
-    from lakemesh.config.settings import Settings
-    from lakemesh.memory import Memory
-    from lakemesh.models import ModelClient
+    from lakemesh.cli.remembering import memory_of
 
     async with opened_configuration() as (workspace, config):
-        tracer = NoOpTracerProvider().get_tracer("lakemesh")
-        models = ModelClient(config.models, endpoints=workspace.endpoints, tracer=tracer, on_use=lambda use: None)
-        found = Memory(
-            config.memory,
-            workspace=workspace,
-            embed=partial(models.embed, route=config.memory.embedding_route),
-            dimension=models.embedding_dimension,
-            embedding_model=models.embedding_model(config.memory.embedding_route),
-            folder=Settings().home / "memory",
-            tracer=tracer,
-        )
+        found, _ = memory_of(workspace, config)
         try:
             yield found
         finally:

@@ -16,6 +16,7 @@ from lakemesh.services.responses.request import ResponsesRequest
 from lakemesh.services.schemas import (
     AnswerRequest,
     BatchRequest,
+    ErasureRequest,
     ExecuteRequest,
     FeedbackRequest,
     Problem,
@@ -30,6 +31,7 @@ MODELS: Sequence[type[BaseModel]] = (
     BatchRequest,
     Problem,
     AnswerRequest,
+    ErasureRequest,
     FeedbackRequest,
     WebSocketRun,
     WebSocketCancel,

@@ -48,6 +48,15 @@ class AnswerRequest(BaseModel):
     value: Any
 
 
+class ErasureRequest(BaseModel):
+    """Whose data is to go: your own, unless you are an operator and name somebody."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: str | None = Field(default=None, min_length=1, max_length=1_024)
+    confirm: bool = Field(description="true: what is erased cannot be brought back")
+
+
 class FeedbackRequest(BaseModel):
     """What an answer was worth: `value` is 1 for a thumb up, 0 for a thumb down, or a score between them."""
 

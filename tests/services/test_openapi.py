@@ -14,7 +14,8 @@ EXAMPLES = 40 if JUDGE else 15
 
 def test_generated_requests_find_no_server_error(server: Server) -> None:
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-    operations = [found.ok() for found in schema.get_all_operations()]
+    # An erasure rewrites tables: forty of them take minutes, and tests/erasure looks at it closely.
+    operations = [found.ok() for found in schema.exclude(path="/api/me/erase").get_all_operations()]
     assert {operation.path for operation in operations} >= {"/api/execute", "/api/execute/batch", "/api/agents/{name}"}
     for operation in operations:
         check(operation, GenerationMode.POSITIVE)
