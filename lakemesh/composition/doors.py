@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lakemesh import __version__
+from lakemesh.composition.erasure import open_erasure
 from lakemesh.config.mcp import McpConfig
 from lakemesh.config.settings import Settings
 from lakemesh.edge import Edge
@@ -40,13 +41,14 @@ from lakemesh.services.openapi import publish
 from lakemesh.services.openapi import security_schemes as openapi_security
 from lakemesh.services.prompts import PromptsApi, prompts_routes
 from lakemesh.services.responses.api import ResponsesApi, responses_routes
-from lakemesh.services.rest import RestApi, documented_routes, hot_paths
+from lakemesh.services.rest import HotPath, RestApi, documented_routes, hot_paths
+from lakemesh.services.user_data import UserDataApi, user_data_routes
 from lakemesh.services.websocket import WebSocketApi
 
 if TYPE_CHECKING:
     from lakemesh.a2a.push import Push
     from lakemesh.a2a.tasks import Tasks as A2aTasks
-    from lakemesh.invocations import Invocations
+    from lakemesh.services.invocations import InvocationApi
 
 from lakemesh.composition.services import Services
 
@@ -70,6 +72,9 @@ def open_doors(services: Services, closing: AsyncExitStack) -> ASGIApp:
     hot |= a2a_hot
     if mcp is not None:
         hot["/mcp"] = mcp
+    invocations = invocations_of(services)
+    if invocations is not None:
+        hot["/api/invocations"] = HotPath(invocations.submit, unexpected_answer)
     app = Starlette(
         routes=[
             websocket,
@@ -77,7 +82,7 @@ def open_doors(services: Services, closing: AsyncExitStack) -> ASGIApp:
             *a2a,
             *console_of(services),
             *docs_routes(),
-            Mount("/", documented_api(services)),
+            Mount("/", documented_api(services, invocations)),
         ],
         exception_handlers=PROBLEMS,
     )
@@ -143,7 +148,7 @@ def rest_of(services: Services) -> tuple[dict[str, ASGIApp], BaseRoute]:
     return hot_paths(rest, unexpected_answer), WebSocketRoute("/api/ws", websocket.serve)
 
 
-def documented_api(services: Services) -> FastAPI:
+def documented_api(services: Services, invocations: "InvocationApi | None") -> FastAPI:
     rest = RestApi(router=services.router, limits=services.config.current.limits)
     services.config.subscribe(lambda new: rest.configure(new.limits))
     api = FastAPI(
@@ -157,23 +162,42 @@ def documented_api(services: Services) -> FastAPI:
     )
     api.include_router(documented_routes(rest))
     api.include_router(feedback_routes(FeedbackApi(services.telemetry)))
-    if services.invocations is not None:
-        api.include_router(invocations_of(services, services.invocations))
+    if invocations is not None:
+        from lakemesh.services.invocations import invocation_routes
+
+        api.include_router(invocation_routes(invocations))
     api.include_router(responses_of(services))
     api.include_router(prompts_routes(PromptsApi(services.prompts)))
+    api.include_router(user_data_routes(user_data_of(services)))
     api.include_router(health_routes(health_of(services)))
     bearer = services.authenticator.requires_token
     publish(api, openapi_security(bearer=bearer, issuers=issuers_of(services)))
     return api
 
 
-def invocations_of(services: Services, invocations: "Invocations") -> APIRouter:
-    from lakemesh.services.invocations import InvocationApi, invocation_routes
+def user_data_of(services: Services) -> UserDataApi:
+    memory, sessions = services.memory, services.parts.sessions
+    erasure = open_erasure(
+        services.config.current,
+        workspace=services.workspace,
+        memory=memory,
+        sessions=sessions,
+        flush=services.telemetry.flush,
+        home=services.settings.home,
+    )
+    return UserDataApi(erasure, memory=memory, sessions=sessions, knowledge=services.parts.knowledge)
+
+
+def invocations_of(services: Services) -> "InvocationApi | None":
+    """Where there is a database to keep them in."""
+    if services.invocations is None:
+        return None
+    from lakemesh.services.invocations import InvocationApi
 
     config = services.config.current
-    api = InvocationApi(invocations, config.invocations, max_body_bytes=config.limits.max_body_bytes)
+    api = InvocationApi(services.invocations, config.invocations, max_body_bytes=config.limits.max_body_bytes)
     services.config.subscribe(lambda new: api.configure(new.invocations, max_body_bytes=new.limits.max_body_bytes))
-    return invocation_routes(api)
+    return api
 
 
 def responses_of(services: Services) -> APIRouter:
@@ -320,12 +344,16 @@ def health_of(services: Services) -> Health:
         "peers": services.remotes["peers"].health,
         "tool_servers": services.remotes["tool_servers"].health,
     }
+    checks["consolidation"] = services.consolidation.health
+    if services.parts.knowledge is not None:
+        checks["knowledge"] = services.parts.knowledge.health
     if services.workspace.database is not None:
         checks["database"] = services.workspace.database.health
     if services.invocations is not None:
         checks["invocations"] = services.invocations.health
     return Health(
         checks=checks,
+        warming=services.warmup.unfinished,
         accepting=lambda: not services.router.admission.draining,
         prometheus=lambda: metrics_page(services),
     )

@@ -8,7 +8,7 @@ around both is `lakemesh.app`.
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from lakemesh.agents.base import AgentServices
+from lakemesh.composition.memory import open_consolidation, open_knowledge, open_sessions, open_summaries
 from lakemesh.composition.pipelines import with_pipelines
+from lakemesh.composition.warmup import Parts, Warmup
 from lakemesh.config.a2a import PeerConfig
 from lakemesh.config.change import Change, Replacement
 from lakemesh.config.schema import Config
@@ -42,9 +44,9 @@ from lakemesh.lakehouse.database import Database
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.mcp.client import open_tool_servers
 from lakemesh.memory import Memory
+from lakemesh.memory.consolidation import Consolidation
 from lakemesh.models import ModelClient
 from lakemesh.prompts import PromptStore
-from lakemesh.sessions import InMemorySessions, Sessions
 from lakemesh.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ class Services:
     router: AgentRouter
     remotes: Mapping[str, Remotes]
     authenticator: Authenticator
+    consolidation: Consolidation
+    warmup: Warmup
     invocations: "Invocations | None" = None
 
     @property
@@ -238,13 +242,28 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         await memory.start()
         stack.push_async_callback(memory.close)
 
+        sessions = await open_sessions(workspace, settings.home / "sessions", stack)
+        summaries = open_summaries(sessions, models, config.memory.consolidation.route)
+        stack.push_async_callback(summaries.close)
         parts = AgentServices(
             workspace=guard_workspace(workspace),
             models=models,
             prompts=prompts,
             memory=memory,
-            sessions=open_sessions(workspace),
+            sessions=sessions,
+            summaries=summaries,
+            knowledge=await open_knowledge(config.memory, workspace=workspace, models=models, closing=stack),
         )
+        consolidation = open_consolidation(
+            config.memory,
+            workspace=workspace,
+            models=models,
+            memory=memory,
+            meter=telemetry.meter,
+            folder=settings.home / "memory",
+        )
+        stack.push_async_callback(consolidation.close)
+        consolidation.begin()
         registry = AgentRegistry(parts, Policies(config.policies, environment=settings.environment))
         stack.push_async_callback(registry.close)
         require_sound(config, prompts)
@@ -281,10 +300,24 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             router=router,
             remotes={"peers": peers, "tool_servers": tool_servers},
             authenticator=authenticator,
+            consolidation=consolidation,
+            warmup=Warmup(parts_to_warm(workspace, memory, invocations)),
             invocations=invocations,
         )
         services.register()
+        services.warmup.begin()
+        stack.push_async_callback(services.warmup.close)
         yield services
+
+
+def parts_to_warm(workspace: Workspace, memory: Memory, invocations: "Invocations | None") -> Parts:
+    """Agents and prompts are, when the server listens."""
+    parts: dict[str, Callable[[], Awaitable[Any]]] = {"memory": memory.warm}
+    if workspace.database is not None:
+        parts["database"] = partial(workspace.database.fetch, "SELECT 1")
+    if invocations is not None:
+        parts["invocations"] = invocations.start
+    return parts
 
 
 def share(database: Database, router: AgentRouter, rate_limiter: RateLimiter) -> RateExchange:
@@ -293,15 +326,6 @@ def share(database: Database, router: AgentRouter, rate_limiter: RateLimiter) ->
     exchange = RateExchange(rate_limiter, database)
     exchange.begin()
     return exchange
-
-
-def open_sessions(workspace: Workspace) -> Sessions:
-    """In the database, where there is one."""
-    if workspace.database is None:
-        return InMemorySessions()
-    from lakemesh.sessions.postgres import PostgresSessions
-
-    return PostgresSessions(workspace.database)
 
 
 def open_invocations(workspace: Workspace, router: AgentRouter, config: Config) -> "Invocations | None":

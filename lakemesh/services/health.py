@@ -1,6 +1,6 @@
 """Is the process alive, may it get traffic, and what is less than it should be."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from fastapi import APIRouter
@@ -24,14 +24,20 @@ class Check(Protocol):
 
 
 class Health:
-    """`live`: the loop turns. `ready`: the server takes requests; 503 while it starts or drains. What works less
+    """`live`: the loop turns. `ready`: the server takes requests; 503 while it warms up or drains. What works less
     well than it should does not take the server out of traffic: it still serves. Anybody may know the status; the parts
     and their reasons are for operators."""
 
     def __init__(
-        self, *, checks: Mapping[str, Check], accepting: Callable[[], bool], prometheus: Callable[[], Awaitable[str]]
+        self,
+        *,
+        checks: Mapping[str, Check],
+        warming: Callable[[float], Awaitable[Sequence[str]]],
+        accepting: Callable[[], bool],
+        prometheus: Callable[[], Awaitable[str]],
     ) -> None:
         self._checks = checks
+        self._warming = warming
         self._accepting = accepting
         self._prometheus = prometheus
 
@@ -41,6 +47,8 @@ class Health:
     async def ready(self, request: Request) -> Response:
         if not self._accepting():
             return json_response({"status": "draining"}, 503, {"Retry-After": "1"})
+        if warming := await self._warming(CHECK_SECONDS):
+            return json_response({"status": "warming", "waits_for": warming}, 503, {"Retry-After": "1"})
         parts = {name: await run_check(check) for name, check in self._checks.items()}
         degraded = {name: part["degraded"] for name, part in parts.items() if part.get("degraded")}
         status = "degraded" if degraded else "ready"

@@ -78,3 +78,19 @@ def test_a_limit_is_one_for_both(replicas: tuple[Server, ...]) -> None:
 
     assert taken_by(replicas[0]) >= LIMIT - 1
     assert taken_by(replicas[1]) <= LIMIT // 2
+
+
+def test_without_the_database_keys_are_refused_and_everything_else_is_answered(tmp_path: Path) -> None:
+    """Nobody knows whether a request with that key ran: running it again could double what it does."""
+    config = write_config(tmp_path / "config", "  echo: {class: echo}")
+    body = {"agent": "echo", "data": {"message": "x"}}
+    with running_server(tmp_path / "home", config, database="postgresql://nobody@127.0.0.1:1/none") as away:
+        url = f"{away.url}/api/execute"
+        assert httpx.post(url, json=body, timeout=30).status_code == 200
+        refused = httpx.post(url, json=body, headers={"idempotency-key": "k"}, timeout=30)
+        assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+        assert refused.headers["retry-after"]
+        while (ready := httpx.get(f"{away.url}/health/ready", timeout=30)).json()["status"] == "warming":
+            assert ready.status_code == 503
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        assert "database" in ready.json()["degraded"]
