@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lakemesh.lakehouse.pipelines import PipelineEvent
 from lakemesh.pipelines.definition import PipelineDefinition
-from lakemesh.pipelines.gate import judge
+from lakemesh.pipelines.gate import code_of, judge
 from lakemesh.pipelines.graph import Flow, Graph, Node
 from lakemesh.pipelines.record import record
 
@@ -68,7 +68,7 @@ def proposal_for(error_class: str) -> str | None:
 def explain(files: Mapping[str, str]) -> list[str]:
     """A sentence each for what the code makes. Code that the gate refuses is not explained: what it does is not what
     it declares. Raises nothing; the sentences say so."""
-    code = {path: text for path, text in files.items() if path.endswith(".py")}
+    code = code_of(files) or {path: text for path, text in files.items() if path.endswith(".py")}
     for path, text in code.items():
         if refusals := judge(text):
             return [f"{path} is not explained, for it would not be run: {refusals[0]}."]

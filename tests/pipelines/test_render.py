@@ -21,7 +21,7 @@ from lakemesh.pipelines.record import record
 from lakemesh.pipelines.render import render
 from tests.pipelines.sales import SALES, sales
 
-EXAMPLES = int(os.environ.get("LAKEMESH_PIPELINE_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("LAKEMESH_PIPELINE_EXAMPLES", "40"))
 
 
 def test_the_code_says_what_the_definition_says() -> None:

@@ -38,7 +38,14 @@ class PipelineRequest(BaseModel):
     pipeline that this one replaces, or that the request changes; `known` has the columns, name to type, of what the
     request names. `version` commits the files on a branch of their own; `deploy` runs them in the workspace."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"request": "orders from CSV files every hour, drop rows without id, daily revenue by country"}
+            ]
+        },
+    )
 
     request: str | None = Field(default=None, min_length=1, max_length=2_000)
     definition: str | None = Field(default=None, min_length=1, max_length=MAX_TEXT)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import sys
 import time
@@ -133,11 +134,25 @@ def answer_to(spark, shim, home, folder):
         shutil.rmtree(home / "warehouse" / f"{job['schema']}.db", ignore_errors=True)
 
 
-def session(home):
-    from pyspark.sql import SparkSession
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
+
+def session(home):
+    """On a port of its own: the default one is every other Spark's too."""
+    from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.core import DefaultChannelBuilder
+
+    port = free_port()
+    DefaultChannelBuilder.default_port = staticmethod(lambda: port)
     builder = SparkSession.builder.remote("local[1]")
-    for name, value in {**SETTINGS, "spark.sql.warehouse.dir": str(home / "warehouse")}.items():
+    own = {
+        "spark.sql.warehouse.dir": str(home / "warehouse"),
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(port),
+    }
+    for name, value in {**SETTINGS, **own}.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
 

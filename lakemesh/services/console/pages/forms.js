@@ -57,7 +57,7 @@ export class SchemaForm {
 
   field(name, schema, required, given) {
     const id = `${this.prefix}-${name || "data"}`;
-    const value = given ?? (required || schema.examples || schema.default !== undefined ? example(schema, this.schema) : undefined);
+    const value = given ?? (required || schema.examples || schema.default != null ? example(schema, this.schema) : undefined);
     const input = this.input(id, schema, required, value);
     const fault = make("p", { class: "bad", id: `${id}-fault`, hidden: true });
     input.setAttribute("aria-describedby", `${id}-fault`);
