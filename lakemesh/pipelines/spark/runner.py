@@ -8,6 +8,7 @@ output. When standard input ends, this process and the Java that it started end.
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ SETTINGS = {
     "spark.sql.connect.serverStacktrace.enabled": "false",
 }
 MOST_ROWS = 1_000
+CONDITION = re.compile(r"\[([A-Z][A-Z0-9_]{4,}(?:\.[A-Z0-9_]+)*)\]")
 
 
 def java_home(folder):
@@ -56,9 +58,12 @@ def plain(value):
     return str(value)
 
 
-def failure(error):
-    name = error.getCondition() if hasattr(error, "getCondition") else None
-    return {"error": name or type(error).__name__, "message": str(error)[:2_000]}
+def failure(error, events):
+    """By Spark's error class: the exception's own, or the first that its text or the last events name."""
+    told = "\n".join([str(error), *(event["message"] for event in events[-5:])])
+    found = CONDITION.search(told)
+    name = (error.getCondition() if hasattr(error, "getCondition") else None) or (found and found[1])
+    return {"error": name or type(error).__name__, "message": told[:2_000]}
 
 
 def register(spark, shim, graph, folder, job):
@@ -96,15 +101,14 @@ def run_once(spark, shim, folder, job, answer, *, dry):
             answer["events"].append({"at": event.timestamp.ToMilliseconds(), "message": event.message[:500]})
 
 
-def carry_out(spark, shim, folder, job):
+def carry_out(spark, shim, folder, job, answer):
     """Events, the rows of each table (or a Parquet folder of them), and how many rows met each expectation."""
-    answer = {"events": [], "tables": {}, "expectations": []}
     for step in job["steps"]:
         started = time.monotonic()
         run_once(spark, shim, folder, job, answer, dry=step == "dry_run")
         answer[step] = time.monotonic() - started
     if "run" not in job["steps"]:
-        return answer
+        return
     spark.sql(f"USE {job['schema']}").collect()
     answer["expectations"] = shim.counts()
     for name in job["tables"] if job["tables"] is not None else shim.tables:
@@ -118,16 +122,17 @@ def carry_out(spark, shim, folder, job):
             "columns": rows.columns,
             "rows": [[plain(value) for value in row] for row in rows.limit(MOST_ROWS).collect()],
         }
-    return answer
 
 
 def answer_to(spark, shim, home, folder):
     job = json.loads((folder / "job.json").read_text())
     spark.sql(f"CREATE SCHEMA IF NOT EXISTS {job['schema']}").collect()
+    answer = {"events": [], "tables": {}, "expectations": []}
     try:
-        return carry_out(spark, shim, folder, job)
+        carry_out(spark, shim, folder, job, answer)
+        return answer
     except Exception as error:  # noqa: BLE001  # whatever ends a job is its answer
-        return failure(error)
+        return failure(error, answer["events"])
     finally:
         spark.sql("USE default").collect()
         spark.sql(f"DROP SCHEMA IF EXISTS {job['schema']} CASCADE").collect()
