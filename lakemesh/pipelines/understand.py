@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from pydantic import model_validator
@@ -55,24 +55,33 @@ async def written_by_model(
     tables: Tables,
     known: Mapping[str, Mapping[str, str]],
     before: PipelineDefinition | None = None,
+    standards: Sequence[str] = (),
 ) -> PipelineDefinition:
-    """What the model of `route` makes of the request. Raises `ModelUnavailable` when its answers keep having faults."""
+    """What the model of `route` makes of the request; `standards` are what is remembered of how pipelines are made
+    here. Raises `ModelUnavailable` when its answers keep having faults."""
     described = {**known, **await described_tables(request, tables)}
     messages: list[Message] = [
         {
             "role": "system",
             "content": f"{INSTRUCTIONS}\nAn example, as YAML:\n{write_definition(definition_of(EXAMPLE))}",
         },
-        {"role": "user", "content": question(request, described, before)},
+        {"role": "user", "content": question(request, described, before, standards)},
     ]
     answer = await models.structured(messages, output=CheckedDefinition, route=route)
     return parse_definition({**to_plain(answer), "description": request})
 
 
-def question(request: str, described: Mapping[str, Mapping[str, str]], before: PipelineDefinition | None) -> str:
+def question(
+    request: str,
+    described: Mapping[str, Mapping[str, str]],
+    before: PipelineDefinition | None,
+    standards: Sequence[str],
+) -> str:
     parts = [f"Request: {request}"]
     parts += [f"Columns of {name}: " + ", ".join(f"{column} {kind}" for column, kind in columns.items())
               for name, columns in described.items()]  # fmt: skip
+    if standards:
+        parts.append("How pipelines are made here:\n" + "\n".join(f"- {' '.join(each.split())}" for each in standards))
     if before is not None:
         parts.append(f"Change this pipeline, and leave the rest of it as it is:\n{write_definition(before)}")
     return "\n\n".join(parts)

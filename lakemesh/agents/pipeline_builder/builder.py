@@ -20,7 +20,7 @@ from lakemesh.agents.pipeline_builder.schemas import (
     TableOut,
     VersionOut,
 )
-from lakemesh.errors import InvalidRequest, PermissionDenied
+from lakemesh.errors import InvalidRequest, ModelUnavailable, PermissionDenied, WorkspaceUnavailable
 from lakemesh.pipelines.definition import PipelineDefinition, read_definition, write_definition
 from lakemesh.pipelines.deploy import Deployment, Target, deploy_mending
 from lakemesh.pipelines.diff import Change, diff
@@ -38,6 +38,7 @@ from lakemesh.schemas import AgentInput, AgentOutput, ArtifactPart, Progress
 
 STEPS = ("define", "compare", "render", "judge", "prove", "version", "deploy")
 APPROVAL_SECONDS = 3_600.0
+MOST_STANDARDS, MOST_CHARACTERS = 5, 1_000
 
 
 class Approval(BaseModel):
@@ -106,8 +107,21 @@ class PipelineBuilder(Agent[PipelineRequest, BuiltPipeline]):
         workspace = await context.workspace()
         return await written_by_model(
             asked.request, models=context.models, route=self.options.route, tables=workspace.tables,
-            known=asked.known, before=before,
+            known=asked.known, before=before, standards=await self.remembered(asked.request, context),
         )  # fmt: skip
+
+    async def remembered(self, request: str, context: AgentContext) -> list[str]:
+        """What memory holds of how pipelines are made here: everybody's, where this agent's memory is shared."""
+        for shared in (True, False):
+            try:
+                found = await context.memory.retrieve(request, agent_id=self.name, top_k=MOST_STANDARDS, shared=shared)
+                return [match.text[:MOST_CHARACTERS] for match in found]
+            except PermissionDenied:
+                continue
+            except (ModelUnavailable, WorkspaceUnavailable):
+                context.degrade("memory was not asked: it did not answer")
+                break
+        return []
 
     def judge(self, files: Mapping[str, str]) -> None:
         require_judged(code_of(files))
