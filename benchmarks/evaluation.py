@@ -23,8 +23,8 @@ from lakemesh.evaluation.targets import ServerTarget
 from lakemesh.lakehouse.embedded import open_workspace
 from lakemesh.models import ModelClient
 
-CASES, CONCURRENCY, ROUNDS = 1_000, 8, 3
-PAUSE_SECONDS = 0.1
+CASES, CONCURRENCY, ROUNDS = 1_000, 8, 2
+PAUSE_SECONDS = 0.2
 DATA = {"to": 1, "pause_seconds": PAUSE_SECONDS}
 CONFIG = """
 agents:
@@ -94,7 +94,6 @@ def models_of(workspace: object) -> ModelClient:
 
 def rounds(server: ServerProcess, folder: Path) -> list[tuple[float, float]]:
     url = f"http://127.0.0.1:{server.port}"
-    asyncio.run(bare(url))
     found = []
     for place in range(ROUNDS):
         evaluation = asyncio.run(evaluated(url, folder / f"evaluation-{place}"))
