@@ -27,6 +27,7 @@ models:
     embeddings: {{endpoints: [offline]}}
 """
 AGENTS = "  helper: {class: tool_agent, options: {prompt: helper}}"
+CONTENT = "telemetry: {capture_content: true}"
 POOR = "Answer {{ message }}."
 ACTIONS = {"pin", "add", "promote", "roll_back"}
 RIGHT = "Answer {{ message }} in CAPITALS."
@@ -60,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def config_of(folder: Path, url: str) -> Path:
-    config = write_config(folder / "config", AGENTS, models=MODELS.format(url=url))
+    config = write_config(folder / "config", AGENTS, CONTENT, models=MODELS.format(url=url))
     (config / "prompts" / "helper_v1.jinja").write_text(f"---\ndescription: Helps.\n---\n{POOR}")
     return config
 
@@ -104,6 +105,13 @@ def test_a_better_prompt_is_found_proved_promoted_and_taken_back(folder: Path) -
         assert [word for word in moves.split() if word in ACTIONS] == ["pin", "add", "promote", "roll_back"]
 
 
+def watching(folder: Path, more: str = "") -> Path:
+    """A suite for `lakemesh monitor`."""
+    scorers = "scorers: [{type: regex, name: shouts, pattern: '[A-Z]'}]\n"
+    (folder / "watch.yaml").write_text(f"agent: helper\ndataset: cases.jsonl\n{scorers}{more}")
+    return folder / "watch.yaml"
+
+
 def orders(folder: Path, worth: list[tuple[str, float]]) -> None:
     """A business metric of sessions, in a table of one's own."""
 
@@ -131,12 +139,9 @@ def test_a_version_that_fails_the_gate_is_not_promoted(folder: Path) -> None:
 
 
 def test_a_failing_prompt_is_frozen_to_its_former_version(folder: Path) -> None:
-    policy = "freeze: [{prompt: helper, metric: shouts, at_least: 0.9, min_executions: 20}]\n"
-    scorers = "scorers: [{type: regex, name: shouts, pattern: '[A-Z]'}]\n"
-    (folder / "watch.yaml").write_text(f"agent: helper\ndataset: cases.jsonl\n{scorers}{policy}")
+    watching(folder, "freeze: [{prompt: helper, metric: shouts, at_least: 0.9, min_executions: 20}]\n")
     with scripted_model(answer) as model:
         config = config_of(folder, model.base_url)
-        (config / "lakemesh.yaml").open("a").write("\ntelemetry: {capture_content: true}\n")
         (config / "prompts" / "helper_v2.jinja").write_text(RIGHT)
         command("prompts", "promote", "helper", 2)
         (config / "prompts" / "helper_v3.jinja").write_text(POOR)
@@ -184,6 +189,10 @@ def test_an_experiment_ends_by_itself(folder: Path, challenger_is_good: bool, se
         orders(folder, [(f"s{place}", 1.0 if arms[place] == challenger_is_good else 0.0) for place in range(60)])
         business = command("prompts", "experiment", "helper", "--outcome", "table:main.shop.orders")
         assert f"challenger: {sum(arms.values())} sessions, mean {float(challenger_is_good):.3f}" in business
+        command("monitor", watching(folder))
+        scored = command("prompts", "experiment", "helper", "--outcome", "score:shouts")
+        assert f"challenger: {sum(arms.values())} sessions, mean 1.000" in scored
+        assert f"champion: {60 - sum(arms.values())} sessions, mean 0.000" in scored
         looked = command("prompts", "experiment", "helper", "--min-sessions", 10)
         assert "(--act does it)" in looked, looked
         command("prompts", "experiment", "helper", "--min-sessions", 10, "--act")
