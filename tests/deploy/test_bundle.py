@@ -13,6 +13,7 @@ from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.dashboards import dashboards
 from lakemesh.deploy.lakeview import FILE, columns_of, lakeview, statement
 from lakemesh.deploy.scaffold import rendered
+from lakemesh.evaluation.production_tables import drift_table, precision_table, scores_table
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory.tables import index_spec
 from lakemesh.telemetry import Telemetry
@@ -93,6 +94,8 @@ async def test_every_statement_of_the_bundle_runs(workspace: Workspace, tmp_path
     telemetry.tracer.start_span("one").end()
     assert await telemetry.flush()
     await telemetry.close(timeout_seconds=10)
+    for spec in (scores_table("main.agents"), drift_table("main.agents"), precision_table("main.agents")):
+        await workspace.tables.create(spec)
     alerts = load(REPOSITORY / "resources/observability.yml")["resources"]["alerts"]
     statements = {name: alert["query_text"] for name, alert in alerts.items()}
     statements |= {name: statement(dashboard) for name, dashboard in dashboards().items()}
