@@ -31,7 +31,7 @@ def answer(request: dict) -> bytes:
     system, user = request["messages"][0], request["messages"][-1]["content"]
     shouts = "CAPITALS" in system["content"] or "Examples of good answers" in system["content"]
     if "response_format" not in request and request.get("stream"):
-        return says(user.upper() if shouts or user.endswith("0") else user)
+        return says(user.upper() if shouts or user.endswith(("0", "3", "6", "9")) else user)
     return completion(proposal(json.dumps(request["messages"]), user))
 
 
