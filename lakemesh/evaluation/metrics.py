@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from lakemesh.evaluation.observation import Score
 from lakemesh.evaluation.statistics import Interval, bootstrap_interval
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Metric:
     """`values` are by case, the mean over its repetitions. `unmeasured` cases should have been scored and were not, for
     the reason in `fault`; `not_expected` ones expect nothing of the kind."""
@@ -25,7 +26,7 @@ class Metric:
     def mean(self) -> float:
         return sum(self.values.values()) / len(self.values) if self.values else math.nan
 
-    @property
+    @cached_property
     def interval(self) -> Interval:
         """95 %, over cases: repetitions of one case say little more than one of it."""
         if not self.values:

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import structlog
@@ -30,7 +31,7 @@ class Trial:
     scores: tuple[Score, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """What came of it. `incomplete` says why trials are missing."""
 
@@ -43,7 +44,7 @@ class Run:
     cost_usd: float = 0.0
     incomplete: str | None = None
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, Metric]:
         """By name. A case that was not run is unmeasured in all of them."""
         missing = {case.key for case in self.dataset.cases} - {trial.case for trial in self.trials}
