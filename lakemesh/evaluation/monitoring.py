@@ -51,8 +51,12 @@ class Watched:
 
 
 async def executions(workspace: Workspace, schema: str, agent: str, since: datetime, until: datetime) -> Sequence[Row]:
+    """None before there is a table of them, which a server makes when it first starts."""
     given = {"agent": agent, "since": since.isoformat(), "until": until.isoformat()}
-    found = await workspace.warehouse.query(EXECUTIONS.format(schema=schema), given, row_limit=MAX_EXECUTIONS)
+    try:
+        found = await workspace.warehouse.query(EXECUTIONS.format(schema=schema), given, row_limit=MAX_EXECUTIONS)
+    except NotFound:
+        return []
     return found.to_dicts()
 
 

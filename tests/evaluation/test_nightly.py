@@ -62,7 +62,7 @@ def test_the_jobs_program_takes_the_apps_environment_and_fails_when_something_di
         done = subprocess.run(command_line, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "good: monitor" in done.stdout
-    assert "lost: experiment: There is no prompt 'nobody'" in done.stderr
+    assert "lost: optimize: There is no prompt 'nobody'" in done.stderr
 
 
 def test_a_local_schedule_is_a_time_of_day() -> None:
