@@ -90,10 +90,11 @@ class Watched:
         return asyncio.create_task(self.close())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
+                if self._task is not None:
+                    self._task.cancel()
+                    await asyncio.wait([self._task])  # what it asks is let go of before its connection is closed
                 await self.remote.close()
         except Exception:
             logger.exception("remote server not closed", server=self.remote.name)
