@@ -156,13 +156,17 @@ WHERE status = 'waiting' AND (
 HEARTBEAT = """
 INSERT INTO lakemesh.workers (id) VALUES (%(worker)s) ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()
 """
-# The runs of workers that are dead go back into the queue; after their last attempt they end.
+HELD = "SELECT number, attempt FROM lakemesh.invocations WHERE worker = %s AND status = 'running'"
+# The runs of workers that are dead, and what this one lost, go back into the queue; after their last attempt they end.
 TAKE_OVER = """
 WITH dead AS (
     SELECT number FROM lakemesh.invocations
-    WHERE status = 'running' AND worker IS NOT NULL AND NOT EXISTS (
-        SELECT FROM lakemesh.workers
-        WHERE id = worker AND heartbeat_at > now() - make_interval(secs => %(lease_seconds)s))
+    WHERE status = 'running' AND worker IS NOT NULL AND (
+        NOT EXISTS (
+            SELECT FROM lakemesh.workers
+            WHERE id = worker AND heartbeat_at > now() - make_interval(secs => %(lease_seconds)s))
+        OR (worker = %(worker)s AND (number, attempt) IN (
+            SELECT * FROM unnest(%(orphans)s::bigint[], %(attempts)s::integer[]))))
     FOR UPDATE SKIP LOCKED
 ), changed AS (
     UPDATE lakemesh.invocations SET

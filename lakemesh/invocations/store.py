@@ -3,7 +3,7 @@ whose claim is void."""
 
 import datetime as dt
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -39,6 +39,7 @@ from lakemesh.invocations.statements import (
     FIND,
     FORGET_WORKERS,
     HEARTBEAT,
+    HELD,
     NEXT_AVAILABLE,
     OPEN_QUESTIONS,
     QUESTION_OF_RUN,
@@ -336,11 +337,28 @@ class InvocationStore:
     async def heartbeat(self, worker: UUID) -> None:
         await self.database.execute(HEARTBEAT, {"worker": worker})
 
-    async def take_over(self, *, lease_seconds: float, max_attempts: int, error: bytes, cancelled: bytes) -> int:
-        """Bring what dead workers held back into the queue, or to its end. How many there were."""
+    async def held_by(self, worker: UUID) -> set[tuple[int, int]]:
+        """The numbers and attempts that are this worker's to run."""
+        return {(row[0], row[1]) for row in await self.database.fetch(HELD, (worker,))}
+
+    async def take_over(
+        self,
+        *,
+        lease_seconds: float,
+        max_attempts: int,
+        worker: UUID,
+        orphans: Collection[tuple[int, int]],
+        error: bytes,
+        cancelled: bytes,
+    ) -> int:
+        """Bring what dead workers held, and what this one holds and does not run, back into the queue, or to its end.
+        How many there were."""
         values = {
             "lease_seconds": lease_seconds,
             "max_attempts": max_attempts,
+            "worker": worker,
+            "orphans": [number for number, _ in orphans],
+            "attempts": [attempt for _, attempt in orphans],
             "error": error.decode(),
             "cancelled": cancelled.decode(),
         }

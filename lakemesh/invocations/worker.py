@@ -33,7 +33,9 @@ class Worker:
         self._store = store
         self._router = router
         self._config = config
-        self._attempts: dict[int, asyncio.Task[Ended | None]] = {}
+        self._attempts: dict[tuple[int, int], asyncio.Task[Ended | None]] = {}
+        """By number and attempt: a former attempt may still be ending when the next one begins."""
+        self._missing: set[tuple[int, int]] = set()
         self._slot_free = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._heard_at = 0.0
@@ -66,8 +68,8 @@ class Worker:
         elsewhere."""
         attempt = Attempt(claim, worker=self.id, store=self._store, router=self._router, config=self._config)
         task = asyncio.ensure_future(self._run(attempt))
-        self._attempts[claim.number] = task
-        task.add_done_callback(lambda _: self._ended(claim.number))
+        self._attempts[claim.number, claim.attempt] = task
+        task.add_done_callback(lambda _: self._ended(claim))
         return task
 
     async def close(self) -> None:
@@ -83,7 +85,7 @@ class Worker:
 
     def attempt_at(self, number: int) -> "asyncio.Task[Ended | None] | None":
         """The attempt at this invocation that runs here now."""
-        return self._attempts.get(number)
+        return next((task for (own, _), task in reversed(self._attempts.items()) if own == number), None)
 
     async def _run(self, attempt: Attempt) -> Ended | None:
         try:
@@ -94,8 +96,8 @@ class Worker:
             logger.error("invocation's end not written", invocation=str(attempt.claim.id), reason=error.detail)
         return attempt.ended
 
-    def _ended(self, number: int) -> None:
-        self._attempts.pop(number, None)
+    def _ended(self, claim: Claim) -> None:
+        self._attempts.pop((claim.number, claim.attempt), None)
         self._slot_free.set()
 
     async def _beat_for_ever(self) -> None:
@@ -118,11 +120,20 @@ class Worker:
         taken = await self._store.take_over(
             lease_seconds=self._config.lease_seconds,
             max_attempts=self._config.max_attempts,
+            worker=self.id,
+            orphans=await self._orphans(),
             error=to_json(lost),
             cancelled=to_json(CANCELLED.to_problem()),
         )
         if taken:
-            logger.warning("invocations of dead workers taken over", count=taken)
+            logger.warning("invocations that nobody runs taken over", count=taken)
+
+    async def _orphans(self) -> set[tuple[int, int]]:
+        """What the store says runs here, and does not: its claim was committed, or its end was not, when a connection
+        was cut. Seen by two heartbeats, since what was just claimed has not begun yet."""
+        missing = await self._store.held_by(self.id) - self._attempts.keys()
+        orphans, self._missing = missing & self._missing, missing
+        return orphans
 
     def _give_up_when_stale(self) -> None:
         if time.monotonic() - self._heard_at > self._config.lease_seconds:

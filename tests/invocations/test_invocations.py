@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.server import Server, running_server, write_config
@@ -297,3 +298,19 @@ def test_a_question_is_answered_after_a_restart_of_both(tmp_path: Path, postgres
         assert [sequence for sequence, _, _ in events] == list(range(1, len(events) + 1))
         assert second.get(url).json()["output"] == {"first": "yes", "second": "go"}
     assert ledger.read_text() == "run\n"
+
+
+def test_a_claim_whose_answer_was_lost_is_run_all_the_same(one: httpx.Client, postgres: str) -> None:
+    """The store says that a worker, which lives, runs it; the worker was cut off before it heard so."""
+    url = submit(one, input={"text": "cut"}, background=True).json()["status_url"]
+    last = events_of(one, f"{url}/events")[-1]
+    assert last[1] == "completed"
+    with psycopg.connect(postgres) as connection:
+        connection.execute(
+            "UPDATE lakemesh.invocations SET status = 'running', attempt = attempt + 1, ended_at = NULL, worker ="
+            " (SELECT id FROM lakemesh.workers ORDER BY heartbeat_at DESC LIMIT 1) WHERE id = %s",
+            (url.rpartition("/")[2],),
+        )
+    again = [kind for _, kind, _ in events_of(one, f"{url}/events", params={"after": last[0]})]
+    assert again[0] == "interrupted"
+    assert again[-1] == "completed"
