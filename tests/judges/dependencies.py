@@ -19,7 +19,10 @@ COMPANIONS = (
 )  # fmt: skip
 EXTRAS = ("local-database", "train", "databricks")
 """Without the instrumentors, which need a newer OpenTelemetry than lakemesh does."""
-TEST_TOOLS = ("pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6", "schemathesis>=4", "jsonschema>=4", "pandas>=2.2")
+TEST_TOOLS = (
+    "pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6", "schemathesis>=4", "jsonschema>=4", "pandas>=2.2",
+    "prometheus-client>=0.26", "grpcio>=1.80",
+)  # fmt: skip
 TESTS = (
     "tests/models",
     "tests/memory",
