@@ -37,8 +37,9 @@ spark: $(SPARK)/installed
 CHAOS_ROUNDS ?= 6
 KILL_ROUNDS ?= 4
 FUZZ ?= 2000
+EXPERIMENTS ?= 1000
 LONG_RUN := LAKEMESH_JUDGE=1 LAKEMESH_SPARK=$(abspath $(SPARK)) LAKEMESH_CHAOS_ROUNDS=$(CHAOS_ROUNDS) \
-	LAKEMESH_KILL_ROUNDS=$(KILL_ROUNDS) LAKEMESH_FUZZ=$(FUZZ)
+	LAKEMESH_KILL_ROUNDS=$(KILL_ROUNDS) LAKEMESH_FUZZ=$(FUZZ) LAKEMESH_EXPERIMENTS=$(EXPERIMENTS)
 
 judge: judge-clients judge-spark judge-evaluation judge-faults judge-dependencies
 
@@ -52,9 +53,9 @@ judge-spark: $(BIN)/lakemesh
 	$(BIN)/python -m tests.judges.within 600 $(MAKE) spark
 	$(LONG_RUN) $(BIN)/python -m pytest -rs tests/spark
 
-# MLflow, DSPy and TextGrad in environments of their own, the demo in a browser, 1,000 simulated experiments of each kind.
+# MLflow, DSPy and TextGrad in environments of their own, the demo in a browser, simulated experiments.
 judge-evaluation: $(BIN)/lakemesh
-	$(LONG_RUN) LAKEMESH_EXPERIMENTS=1000 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/evaluation
+	$(LONG_RUN) $(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/evaluation
 
 judge-faults: $(BIN)/lakemesh
 	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from lakemesh.evaluation.cases import Case, write_jsonl
 from lakemesh.jobs import risk_training
 from lakemesh.jobs.card_transactions import Method, generate
 from lakemesh.jobs.train_risk import split_before, train
+from tests.environments import environment_with
 from tests.evaluation.test_evaluate import AGENTS, CAPITALS, MODELS, answer
 from tests.judge import judged
 from tests.models.scripted_server import completion
@@ -24,7 +24,6 @@ pytestmark = judged
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = "mlflow==3.17.2"
-CACHE = REPOSITORY / ".cache/evaluation-mlflow-3.17.2"
 SUITE = """
 agent: capital
 dataset: cases.jsonl
@@ -53,15 +52,8 @@ def judge(request: dict) -> bytes:
 @pytest.fixture(scope="module")
 def python() -> Path:
     """An interpreter that has MLflow beside what lakemesh needs; its pins differ from ours."""
-    interpreter = CACHE / "bin/python"
-    if not (CACHE / "installed").exists():
-        uv = [sys.executable, "-m", "uv"]
-        subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, CACHE], check=True, timeout=120)
-        extras = [word for extra in ("evaluation", "train", "local-database") for word in ("--extra", extra)]
-        install = [*uv, "pip", "install", "--quiet", "--python", interpreter, PACKAGE, "-r", "pyproject.toml", *extras]
-        subprocess.run(install, check=True, timeout=900, cwd=REPOSITORY)
-        (CACHE / "installed").touch()
-    return interpreter
+    extras = [word for extra in ("evaluation", "train", "local-database") for word in ("--extra", extra)]
+    return environment_with("evaluation-mlflow-3.17.2", PACKAGE, "-r", "pyproject.toml", *extras)
 
 
 @pytest.fixture(scope="module")

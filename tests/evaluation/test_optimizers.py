@@ -5,12 +5,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.environments import environment_with
 from tests.evaluation.test_promotion import AGENTS, MODELS, POOR, RIGHT
 from tests.evaluation.test_promotion import folder as folder
 from tests.judge import judged
@@ -19,7 +19,6 @@ from tests.models.scripted_thread import says, scripted_model
 from tests.server import write_config
 
 REPOSITORY = Path(__file__).parents[2]
-CACHE = REPOSITORY / ".cache/evaluation-optimizers"
 PACKAGES = ("dspy==3.4.1", "optuna", "textgrad==0.1.8")
 FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
 LIBRARIES = ["dspy-bootstrap", "dspy-mipro", "dspy-gepa", "textgrad", "few-shot"]
@@ -48,16 +47,7 @@ def proposal(whole: str, asked: str) -> str:
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    interpreter = CACHE / "bin/python"
-    if not (CACHE / "installed").exists():
-        uv = [sys.executable, "-m", "uv"]
-        subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, CACHE], check=True, timeout=120)
-        install = [*uv, "pip", "install", "--quiet", "--python", interpreter, *PACKAGES]
-        subprocess.run(
-            [*install, "-r", "pyproject.toml", "--extra", "evaluation"], check=True, timeout=900, cwd=REPOSITORY
-        )
-        (CACHE / "installed").touch()
-    return interpreter
+    return environment_with("evaluation-optimizers", *PACKAGES, "-r", "pyproject.toml", "--extra", "evaluation")
 
 
 @pytest.fixture

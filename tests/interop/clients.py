@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-CACHE = Path(__file__).parents[2] / ".cache"
+from tests.environments import CACHE
+
 INSTALL_SECONDS = 480
 """For all of them: the quick ones do not wait for one whose download crawls."""
 AT_ONCE = 3

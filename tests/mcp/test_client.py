@@ -11,9 +11,10 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from benchmarks.doors import peer_python
+from benchmarks.doors import PEER_PACKAGES
 from benchmarks.server_process import server_process
 from tests.a2a.test_peers import SAMPLES, execute, free_port, remote_server, spans_of
+from tests.environments import environment_with
 from tests.judge import judged
 from tests.mcp.fixture import create_app
 from tests.server import running_server, write_config
@@ -116,7 +117,9 @@ def test_only_the_tools_that_configuration_names_are_taken(tmp_path: Path, fixtu
 @pytest.mark.parametrize("app", ["modern_app", "handshake_app"])
 def test_the_official_sdks_server(tmp_path: Path, app: str) -> None:
     with (
-        server_process(f"benchmarks.mcp_peer:{app}", python=peer_python()) as peer,
+        server_process(
+            f"benchmarks.mcp_peer:{app}", python=str(environment_with("benchmark-mcp", *PEER_PACKAGES))
+        ) as peer,
         running_server(tmp_path / "home", config_for(tmp_path, f"http://127.0.0.1:{peer.port}/mcp")) as server,
     ):
         wait_for(server.url, "far__echo")
