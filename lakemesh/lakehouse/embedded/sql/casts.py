@@ -33,11 +33,10 @@ def cast(value: Typed, to: Type, *, safe: bool = False) -> Typed:
         return Typed(f"CAST(NULL AS {to.duck})", to, None)
     sql = _cast(value, to, safe)
     constant = value.value if value.is_constant and value.type.is_integer and to.is_number and not safe else None
-    return (
-        Typed(sql, to, volatile=value.volatile, aggregate=value.aggregate)
-        if constant is None
-        else Typed(sql, to, constant)
-    )
+    if constant is not None:
+        return Typed(sql, to, constant)
+    inside = value.inside if to == STRING else None
+    return Typed(sql, to, volatile=value.volatile, aggregate=value.aggregate, inside=inside)
 
 
 def implicit(value: Typed, to: Type, what: str = "The expression") -> Typed:
@@ -227,7 +226,7 @@ def text_of(value: Typed) -> str:
         case "BINARY":
             return f"decode({sql})"
         case "VARIANT":
-            return f"spark_variant_text({sql})"
+            return f"spark_variant_text({sql})" if value.inside is None else "spark_part({}, {})".format(*value.inside)
         case "DECIMAL":
             wide = (
                 f"DECIMAL({min(kind.precision + 1, 38)},{kind.scale})"  # DuckDB writes .5 when all digits are fraction

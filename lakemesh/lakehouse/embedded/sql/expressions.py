@@ -20,7 +20,7 @@ from lakemesh.lakehouse.embedded.sql.constants import (
 from lakemesh.lakehouse.embedded.sql.fields import colon_path, dotted, field_of
 from lakemesh.lakehouse.embedded.sql.functions import call_scalar
 from lakemesh.lakehouse.embedded.sql.json_functions import get_json_object
-from lakemesh.lakehouse.embedded.sql.json_paths import variant_field
+from lakemesh.lakehouse.embedded.sql.json_paths import looked_up, variant_field
 from lakemesh.lakehouse.embedded.sql.maps import packed, value_of
 from lakemesh.lakehouse.embedded.sql.node_parts import PARTS, USUAL_PARTS
 from lakemesh.lakehouse.embedded.sql.patterns import rlike
@@ -179,6 +179,7 @@ class Expressions:
         if isinstance(node.this, exp.Tuple):
             raise unsupported("IN of tuples")
         value, *items = unify([self.compile(node.this, scope), *self.all(node.expressions, scope)], "IN")
+        value = looked_up(value, items)
         return Typed(f"({value.sql} IN ({', '.join(item.sql for item in items)}))", BOOLEAN, aggregate=value.aggregate)
 
     def between(self, node: exp.Between, scope: Scope) -> Typed:

@@ -1,9 +1,10 @@
 """Paths into JSON: Spark's way of writing them as DuckDB's."""
 
 import re
+from collections.abc import Sequence
 
 from lakemesh.errors import InvalidRequest
-from lakemesh.lakehouse.embedded.sql.types import VARIANT, text_literal
+from lakemesh.lakehouse.embedded.sql.types import STRING, VARIANT, text_literal
 from lakemesh.lakehouse.embedded.sql.values import Typed, mismatch
 
 STEP = re.compile(r"""\.(?P<name>[^.\[\]'"]+)|\[(?P<index>\d+)\]|\['(?P<quoted>[^']+)'\]|(?P<many>\[\*\])""")
@@ -28,12 +29,26 @@ def variant_field(value: Typed, path: str) -> Typed:
     steps = steps_of(path, VARIANT_STEP)
     if steps is None:
         raise InvalidRequest(f"[INVALID_VARIANT_GET_PATH] {path!r:.100} is not a path into a VARIANT.")
+    where = text_literal("$" + "".join(steps))
     return Typed(
-        f"json_extract({value.sql}, {text_literal('$' + ''.join(steps))})",
+        f"json_extract({value.sql}, {where})",
         VARIANT,
         volatile=value.volatile,
         aggregate=value.aggregate,
+        inside=(value.sql, where),
     )
+
+
+def looked_up(value: Typed, constants: Sequence[Typed]) -> Typed:
+    """A part of a VARIANT as text that is compared with constants: without the second look that writes objects and
+    arrays as Spark does, where no constant looks like one."""
+    if value.inside is None or value.type != STRING:
+        return value
+    if not all(isinstance(each.value, str) and each.value[:1] not in ("{", "[") for each in constants):
+        return value
+    document, where = value.inside
+    sql = f"json_extract_string({document}, {where})"
+    return Typed(sql, STRING, volatile=value.volatile, aggregate=value.aggregate)
 
 
 def steps_of(path: str, step: "re.Pattern[str]") -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.embedded.sql.casts import cast
+from lakemesh.lakehouse.embedded.sql.json_paths import looked_up
 from lakemesh.lakehouse.embedded.sql.types import (
     BIGINT,
     BOOLEAN,
@@ -173,6 +174,8 @@ def scale_interval(operator: str, left: Typed, right: Typed) -> Typed:
 def compare(operator: str, left: Typed, right: Typed) -> Typed:
     """`=`, `<>`, `<`, `IS NOT DISTINCT FROM` and the like, after both are of one type."""
     left, right = comparable(left, right)
+    if operator in ("=", "<>"):
+        left, right = looked_up(left, [right]), looked_up(right, [left])
     return binary(left, right, f"({left.sql} {operator} {right.sql})", BOOLEAN)
 
 

@@ -248,6 +248,9 @@ MACROS = (
     " ELSE spark_real(CAST(x AS DOUBLE)) END",
     "spark_variant_text(x) AS CASE WHEN left(ltrim(x), 1) IN ('{', '[') THEN spark_json(x)"
     " ELSE json_extract_string(x, '$') END",
+    # Most parts are plain text; only what may be an object or an array is looked at again.
+    "spark_part(d, p) AS CASE WHEN left(json_extract_string(d, p), 1) IN ('{', '[')"
+    " THEN spark_variant_text(json_extract(d, p)) ELSE json_extract_string(d, p) END",
     "spark_moment_text(x) AS strftime(x, '%Y-%m-%d %H:%M:%S') ||"
     " CASE WHEN epoch_us(x) % 1000000 = 0 THEN '' ELSE rtrim(strftime(x, '.%f'), '0') END",
 )

@@ -14,13 +14,15 @@ UNKNOWN = object()
 class Typed:
     """DuckDB's text of an expression, its Spark type, and its value where it is a constant.
 
-    `type` says what DuckDB's text gives as well: `Type.duck`. `volatile`: asked twice it may answer differently."""
+    `type` says what DuckDB's text gives as well: `Type.duck`. `volatile`: asked twice it may answer differently.
+    `inside`: the document and DuckDB's path of a part of a VARIANT, or of that part as text."""
 
     sql: str
     type: Type
     value: Any = UNKNOWN
     volatile: bool = False
     aggregate: bool = False
+    inside: tuple[str, str] | None = None
 
     @property
     def is_constant(self) -> bool:
