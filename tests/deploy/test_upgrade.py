@@ -189,14 +189,14 @@ def create(name: str, columns: list[dict]) -> str:
 def test_what_is_declared_no_longer_is_shown_and_pruned(shell: Shell, home: Path, deployed: str) -> None:
     edit(shell.folder / "resources/jobs.yml", 'name: "${var.app}: upkeep"', 'name: "${var.app}: weekly"')
     shell.run("apply", *QUICK)
-    assert jobs(shell) == ["shop-dev: weekly"]  # the same job
+    assert jobs(shell) == ["shop-dev: nightly", "shop-dev: weekly"]  # the same job
 
     alerts = shell.folder / "resources/observability.yml"
     edit(alerts, 'display_name: "${var.app}: the 95th percentile is over 5 s"', 'display_name: "${var.app}: slow"')
     (shell.folder / "resources/jobs.yml").unlink()
     said = shell.run("apply", *QUICK)
-    assert said.count("apply --prune removes it") == 2
-    assert jobs(shell) == ["shop-dev: weekly"]
+    assert said.count("apply --prune removes it") == 3
+    assert jobs(shell) == ["shop-dev: nightly", "shop-dev: weekly"]
     said = shell.run("apply", "--prune", *QUICK)
     assert "removes it" not in said
     assert jobs(shell) == []
@@ -206,7 +206,8 @@ def test_what_is_declared_no_longer_is_shown_and_pruned(shell: Shell, home: Path
 
 
 def jobs(shell: Shell) -> list[str]:
-    return [job["settings"]["name"] for job in shell.emulator.call("GET", "/api/2.2/jobs/list").json()["jobs"]]
+    listed = shell.emulator.call("GET", "/api/2.2/jobs/list").json()["jobs"]
+    return sorted(job["settings"]["name"] for job in listed)
 
 
 def test_a_lock_of_the_databricks_cli_is_kept(shell: Shell, deployed: str) -> None:
