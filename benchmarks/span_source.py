@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from lakemesh.cli.serve import favour_the_event_loop, spare_the_garbage_collector
+from lakemesh.cli.serve import spare_the_garbage_collector
 from lakemesh.composition.doors import open_doors
 from lakemesh.composition.services import open_services
 from lakemesh.config.settings import Settings
@@ -53,7 +53,6 @@ def create_app() -> Starlette:
                 Mount("/", open_doors(services, closing)),
             ]
             spare_the_garbage_collector()
-            favour_the_event_loop()
             running = asyncio.ensure_future(source.run())
             yield
             running.cancel()

@@ -4,7 +4,6 @@ import gc
 import logging
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -77,7 +76,6 @@ def run(app: "App", settings: "Settings") -> None:
                 logging.getLogger("uvicorn.error").info("Uvicorn running on %s (Press CTRL+C to quit)", base)
                 typer.echo(GREETING.format(base=base), err=True)
             spare_the_garbage_collector()
-            favour_the_event_loop()
             tell_ready()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -132,12 +130,6 @@ def spare_the_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-
-
-def favour_the_event_loop() -> None:
-    """A thread that computes, of telemetry or of an agent, gives way after a millisecond; Python's own five are what
-    the slowest of a hundred requests would wait for. Measured by `benchmarks/execute.py`."""
-    sys.setswitchinterval(0.001)
 
 
 def spare_memory() -> None:
