@@ -201,8 +201,9 @@ async def main(home):
     workspace = await open_workspace(home / "workspace")
     telemetry = Telemetry(TelemetryConfig(log_level=None, before_answer=True), workspace=workspace, folder=home / "t")
     await telemetry.start()
+    await telemetry.before_answer()  # behind what the start has put into the thread
     while telemetry._pipeline.warming_up:
-        await telemetry.before_answer()  # behind what the start has put into the thread
+        await telemetry.before_answer()
     before = set(sys.modules)
     telemetry.tracer.start_span("first").end()
     await telemetry.before_answer()
