@@ -11,8 +11,8 @@ import lakemesh
 PACKAGE = Path(lakemesh.__file__).parent
 
 FLOORS: list[str] = [
-    "__init__ schemas errors scope deadline breaker http outgoing bounded event_stream suggestions attended file_lock "
-    "spool redaction logs threads config",
+    "__init__ client schemas errors scope deadline breaker http outgoing bounded event_stream suggestions attended "
+    "file_lock spool redaction logs threads config",
     "lakehouse",
     "telemetry models prompts memory sessions governance dashboards",
     "agents pipelines",

@@ -15,10 +15,12 @@ from lakemesh.cli import (
     demo,
     deploy,
     deployed,
+    dev,
     doctor,
     evaluate,
     execute,
     init,
+    load,
     mcp,
     memory,
     monitor,
@@ -30,6 +32,7 @@ from lakemesh.cli import (
     serve,
     sql,
     telemetry,
+    tokens,
     top,
     traces,
     train_risk,
@@ -40,6 +43,8 @@ from lakemesh.errors import ConfigurationInvalid, LakemeshError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("init")(init.init)
 app.command("serve")(serve.serve)
+app.command("dev")(dev.dev)
+app.command("load")(load.load)
 app.command("execute")(execute.execute)
 app.command("evaluate")(evaluate.evaluate)
 app.command("optimize")(optimize.optimize)
@@ -72,6 +77,7 @@ app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(pipeline.pipeline, name="pipeline")
 app.add_typer(policy.policy, name="policy")
 app.add_typer(telemetry.telemetry, name="telemetry")
+app.add_typer(tokens.tokens, name="tokens")
 
 
 @app.callback(invoke_without_command=True)
