@@ -126,6 +126,12 @@ def test_a_model_writes_what_the_grammar_does_not_understand_and_mends_its_fault
     assert "please look into" in read_definition(answer["result"]["definition"]).description
 
 
+def test_what_no_pipeline_does_is_not_asked_of_a_model(complete: tuple[str, Path], scripted: ScriptedServer) -> None:
+    scripted.script, scripted.requests = [completion("never")], []
+    assert ask(complete[0], request="please delete what our shop sold").status_code == 400
+    assert scripted.requests == []
+
+
 def test_what_a_model_writes_stays_within_reach(complete: tuple[str, Path], scripted: ScriptedServer) -> None:
     theirs = to_plain(definition_of("accounts from table hr.people.accounts, number of accounts by team"))
     scripted.script, scripted.requests = [answer_with(theirs)], []

@@ -30,7 +30,7 @@ from lakemesh.pipelines.gate import code_of, require_judged
 from lakemesh.pipelines.graph import graph_of
 from lakemesh.pipelines.prove import Proof, prove
 from lakemesh.pipelines.reach import require_within
-from lakemesh.pipelines.requests import changed_definition, definition_of
+from lakemesh.pipelines.requests import changed_definition, definition_of, refused_words
 from lakemesh.pipelines.spark.process import Spark
 from lakemesh.pipelines.understand import prompt_version, written_by_model
 from lakemesh.pipelines.versions import Provenance, Version, commit_version, message_of
@@ -101,8 +101,8 @@ class PipelineBuilder(Agent[PipelineRequest, BuiltPipeline]):
             if before is not None:
                 return changed_definition(before, asked.request, known=asked.known)
             return definition_of(asked.request, catalog=asked.catalog, schema=asked.schema_name, known=asked.known)
-        except InvalidRequest as error:
-            if self.options.route is None or not error.detail.endswith("goes in a definition."):
+        except InvalidRequest:
+            if self.options.route is None or refused_words(asked.request):
                 raise
         workspace = await context.workspace()
         return await written_by_model(

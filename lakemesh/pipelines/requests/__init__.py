@@ -17,7 +17,7 @@ from lakemesh.pipelines.requests.results import read_result
 from lakemesh.pipelines.requests.rows import read_changes, read_deletes, read_duplicates, read_filter, read_rule
 from lakemesh.pipelines.requests.sources import read_sources, take_schedule
 
-__all__ = ["changed_definition", "definition_of"]
+__all__ = ["changed_definition", "definition_of", "refused_words"]
 
 MOST_CHARACTERS = 2_000
 REFUSED = re.compile(
@@ -56,10 +56,16 @@ def clauses_of(request: str) -> list[str]:
         raise InvalidRequest(
             f"A request is at most {MOST_CHARACTERS:,} characters of plain English; write the others as a definition."
         )
-    if found := REFUSED.search(DELETE_WORDS.sub("", text)):
-        raise InvalidRequest(f"A pipeline only adds tables; {found[0]!r} is not for it.")
+    if words := refused_words(text):
+        raise InvalidRequest(f"A pipeline only adds tables; {words!r} is not for it.")
     parted = re.split(r",(?![\w.-]+:\d)|;| and then |(?<= files) and (?=[a-z]\w* from )", text)
     return [clause.strip().removeprefix("and ").removeprefix("then ") for clause in parted]
+
+
+def refused_words(text: str) -> str | None:
+    """What a request asks for that no pipeline does, whoever reads it; None when there is nothing."""
+    found = REFUSED.search(DELETE_WORDS.sub("", text.lower()))
+    return found[0] if found else None
 
 
 def changed_definition(
