@@ -45,7 +45,7 @@ def test_they_pass_over_the_pipelines_code_and_fail_over_other_code(tmp_path: Pa
     passed = run(python, folder, tools)
     assert passed.returncode == 0, passed.stdout + passed.stderr
     gold = folder / "transformations" / "gold.py"
-    gold.write_text(gold.read_text().replace("SUM(", "MAX(").replace("sum(", "max("))
+    gold.write_text(gold.read_text().replace("SUM(", "COUNT(").replace("sum(", "count("))
     failed = run(python, folder, tools)
     assert failed.returncode == 1
     assert "test_daily_revenue" in failed.stdout
