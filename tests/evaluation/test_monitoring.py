@@ -40,7 +40,7 @@ def test_executions_are_scored_once_and_labels_that_come_late_are_joined(tmp_pat
     config = write_config(tmp_path / "config", "  echo: {class: echo}", "telemetry: {capture_content: true}")
     suite = tmp_path / "suite.yaml"
     suite.write_text("agent: echo\ndataset: '-'\nscorers: [{type: exact}, {type: succeeds}]\n")
-    with running_server(tmp_path / "home", config) as server, httpx.Client(base_url=server.url) as client:
+    with running_server(tmp_path / "home", config) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         ids = []
         for place in range(4):
             answer = client.post("/api/execute", json={"agent_name": "echo", "data": {"message": f"{place}"}}).json()
@@ -51,7 +51,7 @@ def test_executions_are_scored_once_and_labels_that_come_late_are_joined(tmp_pat
     assert "4 executions, 5 new scores" in first, first
     assert "exact: 1 over 1" in first
     assert "4 executions, 0 new scores" in monitor(suite)
-    with running_server(tmp_path / "home", config) as server, httpx.Client(base_url=server.url) as client:
+    with running_server(tmp_path / "home", config) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         told = {"execution_id": ids[1][0], "value": 0, "correction": {"n": "other"}}
         assert client.post("/api/feedback", json=told).status_code == 204
         told = {"execution_id": ids[2][0], "value": 1}
@@ -158,7 +158,7 @@ def test_labels_that_come_late_give_the_precision_by_day(tmp_path: Path, monkeyp
         await workspace.close()
 
     asyncio.run(label(range(90, 92)))
-    with running_server(home, config) as server, httpx.Client(base_url=server.url) as client:
+    with running_server(home, config) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         for one in range(10):
             sent = {"agent_name": "risk", "data": {"transaction_id": one, "customer_id": one // 2}}
             assert client.post("/api/execute", json=sent).status_code == 200

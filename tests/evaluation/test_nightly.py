@@ -33,7 +33,7 @@ def test_a_better_text_gets_its_share_and_wins_by_itself(folder: Path, monkeypat
         second = command("nightly", folder)
         assert "helper: go_on" in second
         assert "an experiment on helper still runs" in second
-        with running_server(folder / "home", config) as server, httpx.Client(base_url=server.url) as client:
+        with running_server(folder / "home", config) as server, httpx.Client(base_url=server.url, timeout=60) as client:
             for place in range(130):
                 sent = {"agent_name": "helper", "data": {"message": "hi"}, "session_id": f"s{place}"}
                 found = client.post("/api/execute", json=sent).json()

@@ -146,7 +146,7 @@ def test_a_failing_prompt_is_frozen_to_its_former_version(folder: Path) -> None:
         command("prompts", "promote", "helper", 2)
         (config / "prompts" / "helper_v3.jinja").write_text(POOR)
         command("prompts", "promote", "helper", 3, "--why", "somebody was in a hurry")
-        with running_server(folder / "home", config) as server, httpx.Client(base_url=server.url) as client:
+        with running_server(folder / "home", config) as server, httpx.Client(base_url=server.url, timeout=60) as client:
             for _ in range(25):
                 sent = {"agent_name": "helper", "data": {"message": "hi"}}
                 assert client.post("/api/execute", json=sent).json()["result"]["text"].strip() == "hi"
@@ -177,7 +177,7 @@ def test_an_experiment_ends_by_itself(folder: Path, challenger_is_good: bool, se
         command("prompts", "promote", "helper", 1)
         command("prompts", "split", "helper", 2, "--share", 0.5)
         assert "1 to 50%, 2 to 50%" in command("prompts", "list")
-        with running_server(folder / "home", config) as server, httpx.Client(base_url=server.url) as client:
+        with running_server(folder / "home", config) as server, httpx.Client(base_url=server.url, timeout=60) as client:
             arms: dict[int, bool] = {}
             for place in range(60):
                 sent = {"agent_name": "helper", "data": {"message": "hi"}, "session_id": f"s{place}"}
