@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
 from lakemesh.agents.known_names import KnownNames
+from lakemesh.agents.needs import Needs
 from lakemesh.agents.tool_loop import ModelT, ToolLimits, ToolRun, run_tools
 from lakemesh.deadline import Deadline
 from lakemesh.errors import LakemeshError
@@ -201,6 +202,12 @@ class Agent(Generic[InputT, OutputT]):
         """What is wrong with names in the options, each as `key: what`. Asked before an agent of this configuration is
         made, by `lakemesh config check` too."""
         return []
+
+    @classmethod
+    def needs(cls, options: Any) -> Needs:
+        """What these options make it reach of the workspace, for whoever grants it. Agents and model routes that
+        options name need not be told."""
+        return Needs()
 
     async def start(self) -> None:
         """Load what the agent needs, once, before the first request."""

@@ -23,6 +23,7 @@ from lakemesh.cli import (
     load,
     mcp,
     memory,
+    model,
     monitor,
     nightly,
     optimize,
@@ -73,6 +74,7 @@ for command in (
 app.add_typer(audit.audit, name="audit")
 app.add_typer(config.config, name="config")
 app.add_typer(memory.memory, name="memory")
+app.add_typer(model.model, name="model")
 app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(pipeline.pipeline, name="pipeline")
 app.add_typer(policy.policy, name="policy")

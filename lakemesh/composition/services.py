@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ from lakemesh.governance.policies import Policies
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.governance.shared_rate_limit import RateExchange
 from lakemesh.lakehouse.database import Database
+from lakemesh.lakehouse.mounted_volumes import MountedVolumes
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.mcp.client import open_tool_servers
 from lakemesh.memory import Memory
@@ -130,7 +131,10 @@ async def open_workspace(settings: Settings) -> Workspace:
     if settings.workspace == "databricks":
         from lakemesh.lakehouse import databricks
 
-        return await databricks.open_workspace(settings)
+        workspace = await databricks.open_workspace(settings)
+        if not settings.local_config:
+            return workspace
+        return replace(workspace, volumes=MountedVolumes(workspace.volumes, local_mounts(settings)))
     from lakemesh.lakehouse import embedded
 
     database = settings.database.get_secret_value() if settings.database is not None else None

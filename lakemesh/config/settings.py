@@ -1,7 +1,8 @@
 """What the process is told by its environment, before it can read any configuration.
 
 Databricks Apps sets `DATABRICKS_APP_NAME`, `DATABRICKS_APP_PORT`, `DATABRICKS_HOST` and the service principal's
-`DATABRICKS_CLIENT_ID` and `DATABRICKS_CLIENT_SECRET` (Databricks Apps documentation, "app environment").
+`DATABRICKS_CLIENT_ID` and `DATABRICKS_CLIENT_SECRET` (Databricks Apps documentation, "app environment"). Model Serving
+sets `IS_IN_DB_MODEL_SERVING_ENV` and the workspace's address (databricks-sdk, `credentials_provider.py`).
 """
 
 from pathlib import Path
@@ -21,6 +22,9 @@ class Settings(BaseSettings):
     config: str = "/Volumes/main/agents/configs/lakemesh.yaml"
     home: Path = Field(default=Path(".lakemesh"), description="folder of the embedded workspace and of the spool")
     config_folder: Path = Field(default=Path("config"), description="stands for the config volume on a laptop")
+    local_config: bool = Field(
+        default=False, description="on Databricks too configuration and prompts are read from the folder"
+    )
     host: str = "127.0.0.1"
     port: int = Field(
         default=8000, validation_alias=AliasChoices("LAKEMESH_PORT", "DATABRICKS_APP_PORT"), ge=0, le=65535
@@ -35,10 +39,22 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     drain_seconds: float = Field(default=10.0, gt=0, description="the platform kills 15 s after SIGTERM")
     app_name: str | None = Field(default=None, validation_alias="DATABRICKS_APP_NAME")
-    databricks_host: str | None = Field(default=None, validation_alias="DATABRICKS_HOST")
+    databricks_host: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices(
+            "DATABRICKS_HOST", "DATABRICKS_MODEL_SERVING_HOST_URL", "DB_MODEL_SERVING_HOST_URL"
+        ),
+    )
     databricks_client_id: str | None = Field(default=None, validation_alias="DATABRICKS_CLIENT_ID")
     databricks_client_secret: SecretStr | None = Field(default=None, validation_alias="DATABRICKS_CLIENT_SECRET")
     databricks_token: SecretStr | None = Field(default=None, validation_alias="DATABRICKS_TOKEN")
+    default_credentials: bool = Field(
+        default=False, description="the SDK looks for credentials; they are the one user's for whom the process works"
+    )
+    in_model_serving: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("IS_IN_DB_MODEL_SERVING_ENV", "IS_IN_DATABRICKS_MODEL_SERVING_ENV"),
+    )
     warehouse_id: str | None = Field(
         default=None, validation_alias=AliasChoices("LAKEMESH_WAREHOUSE_ID", "DATABRICKS_WAREHOUSE_ID")
     )

@@ -67,7 +67,7 @@ class ConfigStore:
 
     async def load(self) -> Config:
         """Read the files for the first time. Raises `ConfigurationInvalid`, or the volume's error."""
-        files = await self._read_files()
+        files = await self.read_files()
         self._accept(parse_config(files, await self._values(files)), digest_of(files))
         self._started_with = self.current
         return self.current
@@ -92,7 +92,7 @@ class ConfigStore:
         """Read the files again; True when a new configuration is in force. Raises nothing: what goes wrong is
         kept for `status`."""
         try:
-            files = await self._read_files()
+            files = await self.read_files()
             digest = digest_of(files)
             if digest == self._seen_digest:
                 if digest == self._digest:
@@ -180,7 +180,8 @@ class ConfigStore:
             self._wake.clear()
             await self.refresh()
 
-    async def _read_files(self) -> list[ConfigFile]:
+    async def read_files(self) -> list[ConfigFile]:
+        """The files as they are now, with nothing filled in."""
         base, environment = self._paths
         files = [ConfigFile(base.rpartition("/")[2], await self._read(base))]
         with suppress(NotFound):

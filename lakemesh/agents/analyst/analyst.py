@@ -19,6 +19,7 @@ from lakemesh.agents.analyst.schemas import Analysis, AnalystOptions, DomainAnsw
 from lakemesh.agents.analyst.synthesis import facts_of, written
 from lakemesh.agents.base import Agent, AgentContext
 from lakemesh.agents.known_names import KnownNames
+from lakemesh.agents.needs import Needs
 from lakemesh.errors import InputRequired, LakemeshError, Unauthenticated, WorkspaceUnavailable
 from lakemesh.lakehouse.genie import Genie, GenieAnswer
 from lakemesh.lakehouse.workspace import Workspace
@@ -66,6 +67,16 @@ class Analyst(Agent[Question, Analysis]):
     @classmethod
     def check_options(cls, options: Any, known: KnownNames) -> list[str]:
         return known.missing_routes("route", options.route)
+
+    @classmethod
+    def needs(cls, options: AnalystOptions) -> Needs:
+        """A domain with a space is answered by it wherever there is Genie."""
+        models = [one.semantic_model for one in options.domains.values() if one.space_id is None and one.semantic_model]
+        return Needs(
+            warehouse=bool(models),
+            genie_spaces=frozenset(one.space_id for one in options.domains.values() if one.space_id is not None),
+            tables=frozenset(table.name for model in models for table in model.tables.values()),
+        )
 
     async def start(self) -> None:
         domains = self.options.domains

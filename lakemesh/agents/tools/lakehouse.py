@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
 from lakemesh.agents.base import AgentContext, Tool
+from lakemesh.agents.needs import Needs
 from lakemesh.errors import PermissionDenied
 from lakemesh.lakehouse.names import split_name
 from lakemesh.lakehouse.sql_gate import require_allowed
@@ -44,6 +45,10 @@ class QueryTool(Tool[Query, dict[str, Any]]):
 
     input_model = Query
     options_model = QueryOptions
+
+    @classmethod
+    def needs(cls, options: QueryOptions) -> Needs:
+        return Needs(warehouse=True)
 
     async def process(self, request: AgentInput[Query], context: AgentContext) -> AgentOutput[dict[str, Any]]:
         await asyncio.to_thread(require_allowed, request.data.statement, self.options.schemas)
@@ -104,6 +109,10 @@ class SearchMemoryTool(Tool[MemoryQuery, dict[str, Any]]):
 
     input_model = MemoryQuery
     options_model = MemoryOptions
+
+    @classmethod
+    def needs(cls, options: BaseModel) -> Needs:
+        return Needs(memory=True)
 
     async def process(self, request: AgentInput[MemoryQuery], context: AgentContext) -> AgentOutput[dict[str, Any]]:
         asked = request.data

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import to_jsonable_python
 
 from lakemesh.agents.base import AgentContext, Tool
+from lakemesh.agents.needs import Needs
 from lakemesh.errors import Unavailable
 from lakemesh.lakehouse.functions import FunctionInfo, Functions
 from lakemesh.lakehouse.workspace import Workspace
@@ -38,6 +39,10 @@ class UnityCatalogTool(Tool[BaseModel, Any]):
     itself, is read from the catalog when the server starts."""
 
     options_model = FunctionOptions
+
+    @classmethod
+    def needs(cls, options: FunctionOptions) -> Needs:
+        return Needs(warehouse=True, functions=frozenset({options.function}))
 
     async def start(self) -> None:
         info = await functions_of(self.services.workspace).describe(self.options.function)

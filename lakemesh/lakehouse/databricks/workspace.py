@@ -60,7 +60,8 @@ async def open_workspace(settings: Settings) -> Workspace:
         await http.aclose()
         calls.close()
 
-    return replace(opened, bind=users.workspace_of, close=close, database=database)
+    bind = None if settings.default_credentials else users.workspace_of
+    return replace(opened, bind=bind, close=close, database=database)
 
 
 def open_database(settings: Settings, client: "WorkspaceClient", calls: SdkCalls) -> Database | None:
@@ -79,11 +80,20 @@ def open_database(settings: Settings, client: "WorkspaceClient", calls: SdkCalls
 
 
 def application_credentials(settings: Settings) -> Credentials:
+    if settings.default_credentials:
+        if settings.behind_platform_proxy or settings.in_model_serving:
+            fault = "LAKEMESH_DEFAULT_CREDENTIALS: they are one user's, and this process answers many"
+            raise ConfigurationInvalid([fault])
+        return {"auth_type": None}
     faults = []
     if not settings.databricks_host:
         faults.append("DATABRICKS_HOST: the address of the workspace is missing")
     if not settings.warehouse_id:
         faults.append("LAKEMESH_WAREHOUSE_ID: the id of a SQL warehouse is missing")
+    if settings.in_model_serving:
+        if faults:
+            raise ConfigurationInvalid(faults)
+        return {"auth_type": "model-serving"}  # the resources that the model was logged with
     has_principal = bool(settings.databricks_client_id and settings.databricks_client_secret)
     if not has_principal and not settings.databricks_token:
         faults.append("DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, or DATABRICKS_TOKEN: credentials are missing")
@@ -113,7 +123,7 @@ async def connect(settings: Settings, credentials: Credentials, calls: SdkCalls,
 async def connected(settings: Settings, credentials: Credentials, calls: SdkCalls) -> "WorkspaceClient":
     deadline = current_deadline(CONNECT_SECONDS).sooner(CONNECT_SECONDS)
     client = await calls.run(lambda: sdk_client(settings, credentials, calls), deadline=deadline)
-    if credentials["auth_type"] == "oauth-m2m":
+    if client.config.auth_type == "oauth-m2m":
         calls.renew_with(client.config.init_auth)
     return client
 

@@ -1,11 +1,13 @@
 """The Responses door: `/api/responses`, and `/responses` and `/invocations` where MLflow's callers look for it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from fastapi import APIRouter
+from opentelemetry.context import Context
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -29,6 +31,7 @@ from lakemesh.services.rest import PROBLEMS, DirectRoute, Handler, parse
 if TYPE_CHECKING:
     from lakemesh.services.responses.durable import DurableSource
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 ALIASES = ("/responses", "/invocations")
 NOT_KEPT = "Responses are kept only where the server has a database (LAKEMESH_DATABASE)."
 
@@ -69,19 +72,39 @@ class ResponsesApi:
     async def create(self, request: Request) -> Response:
         """Answer a turn: with the response, with its events, or, in the background, with where it stands."""
         body = parse(ResponsesRequest, await read_json_body(request, self._max_body_bytes))
-        identity = identity_of(request.scope)
-        source = self._source(body)
-        new = await self._new(body, source, request, identity)
-        running = await source.start(new, identity, trace_of(request.scope))
+        identity, headers = identity_of(request.scope), request.headers
+        running = await self.start(body, identity, headers=headers, parent=trace_of(request.scope))
         if body.stream:
             return event_stream(encoded(running, after=-1))
         if body.background:
             await running.events.aclose()
             return json_response(ResponseEvents(running.head, status=running.status).response())
-        events = await Attended(request.receive).run(self._ended(running))
+        return json_response(await Attended(request.receive).run(self.ended(running)))
+
+    async def start(
+        self,
+        body: ResponsesRequest,
+        identity: Identity,
+        *,
+        headers: Mapping[str, str] = NO_HEADERS,
+        parent: Context | None = None,
+    ) -> Running:
+        """Begin to answer a turn. Raises what the request is refused for."""
+        source = self._source(body)
+        new = await self._new(body, source, headers, identity)
+        return await source.start(new, identity, parent)
+
+    async def ended(self, running: Running) -> dict[str, Any]:
+        """The whole response. Raises the designed error that ended it."""
+        events = ResponseEvents(running.head)
+        late = "The response is not there yet; with a database, ask for it in the background."
+        async with aclosing(running.events), Deadline.after(self._max_wait_seconds).enforced(late):
+            async for kind, data in running.events:
+                for _ in events.feed(kind, data):
+                    pass
         if events.problem is not None:
             raise error_of_problem({**events.problem, "response_id": running.head.id})
-        return json_response(events.response())
+        return events.response()
 
     async def retrieve(self, request: Request) -> Response:
         """A response as it stands; with `stream=true` its events after number `starting_after`, until it ends."""
@@ -112,12 +135,14 @@ class ResponsesApi:
             raise InvalidRequest(f"A response in the background is one that is kept. {NOT_KEPT}")
         return self._engine
 
-    async def _new(self, body: ResponsesRequest, source: Source, request: Request, identity: Identity) -> NewResponse:
+    async def _new(
+        self, body: ResponsesRequest, source: Source, headers: Mapping[str, str], identity: Identity
+    ) -> NewResponse:
         agent = self._router.registry.get_for(self._agent_name(body, identity), identity, "api")
         turn, session_id = turn_of(body), body.session_id
         if body.previous_response_id is not None:
             session_id = await source.session_of(body.previous_response_id, identity)
-        key = idempotency_header(request.headers)
+        key = idempotency_header(headers)
         own = response_uuid(key, identity)
         schema = agent.description.input_schema
         unused = ("earlier messages",) if turn.earlier and not takes_earlier(schema) else ()
@@ -127,7 +152,7 @@ class ResponsesApi:
             data=agent_data(turn, body.custom_inputs or {}, schema, agent.config.text_field),
             session_id=session_id or own.hex,
             background=bool(body.background),
-            timeout_seconds=timeout_header(request.headers),
+            timeout_seconds=timeout_header(headers),
             idempotency_key=key,
             previous_response_id=body.previous_response_id,
             conversation=body.session_id,
@@ -143,31 +168,29 @@ class ResponsesApi:
             return visible[0].name
         raise InvalidRequest("Name the agent in 'model'; the server has no invocations.default_agent.")
 
-    async def _ended(self, running: Running) -> ResponseEvents:
-        events = ResponseEvents(running.head)
-        late = "The response is not there yet; with a database, ask for it in the background."
-        async with aclosing(running.events), Deadline.after(self._max_wait_seconds).enforced(late):
-            async for kind, data in running.events:
-                for _ in events.feed(kind, data):
-                    pass
-        return events
-
 
 def response_uuid(key: str | None, identity: Identity) -> UUID:
     return uuid4() if key is None else uuid5(NAMESPACE_URL, f"lakemesh:response:{identity.user}\n{key}")
 
 
-async def encoded(running: Running, *, after: int) -> AsyncGenerator[bytes]:
-    """Its events from the one after number `after` on, as server-sent events."""
+async def emitted(running: Running, *, after: int = -1) -> AsyncGenerator[Emitted]:
+    """Its events from the one after number `after` on."""
     events = ResponseEvents(running.head)
     async with aclosing(running.events):
         for event in events.begin():
             if event["sequence_number"] > after:
-                yield frame(event)
+                yield event
         async for kind, data in running.events:
             for event in events.feed(kind, data):
                 if event["sequence_number"] > after:
-                    yield frame(event)
+                    yield event
+
+
+async def encoded(running: Running, *, after: int) -> AsyncGenerator[bytes]:
+    """The same as server-sent events."""
+    async with aclosing(emitted(running, after=after)) as events:
+        async for event in events:
+            yield frame(event)
 
 
 def frame(event: Emitted) -> bytes:
