@@ -90,7 +90,7 @@ def demo_analyst(home: Path, seed: int, console: Console) -> None:
     tables = asyncio.run(analyst_demo.prepare(home, seed))
     console.print(f"{sum(map(len, tables.values())):,} rows in {len(tables)} tables (generated, seed {seed})")
     with server(home, LAKEMESH_CONFIG_FOLDER=str(folder)) as port:
-        analyst_demo.ask_all(port, QUESTIONS, tables, console)
+        analyst_demo.ask_all(port, QUESTIONS, tables, pictures=home / "charts", console=console)
 
 
 def demo_pipeline(home: Path, request: str | None, change: str | None, console: Console) -> None:

@@ -7,6 +7,7 @@ from cachetools import TTLCache
 
 from lakemesh.config.settings import Settings
 from lakemesh.errors import Unauthenticated
+from lakemesh.governance.identity import LOCAL
 from lakemesh.schemas import Identity
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ class Users:
     def caller(self) -> Identity:
         """To be asked in the thread that the platform calls the model in. Raises `Unauthenticated` for a token that the
         workspace does not know."""
-        token = invokers_token() if self._settings.in_model_serving else None
+        if not self._settings.in_model_serving:
+            return LOCAL
+        token = invokers_token()
         if token is None:
             return MODEL
         key = hashlib.sha256(token.encode()).hexdigest()

@@ -95,6 +95,10 @@ class ModelClient:
         """Whether a model stands behind the route: it is configured, and no local stand-in answers in its place."""
         return route in self.routing.config.routes and not self.is_stand_in(route)
 
+    def has_route(self, route: str) -> bool:
+        """Whether configuration has it."""
+        return route in self.routing.config.routes
+
     def is_stand_in(self, route: str) -> bool:
         """Whether a local stand-in answers in place of the route's model: one that understands nothing."""
         return route in self.routing.config.routes and self.routing.endpoints_of(route)[0].endpoint.stand_in is not None

@@ -18,6 +18,7 @@ import pytest
 
 from tests.environments import CACHE
 
+ROOT = Path(__file__).parents[2]
 INSTALL_SECONDS = 480
 """For all of them: the quick ones do not wait for one whose download crawls."""
 AT_ONCE = 3
@@ -48,8 +49,10 @@ PYTHON_CLIENTS = {
         "python-dateutil==4.0.0",
         "openapi-generator-cli==7.26.0",
     ),
+    "mlflow": (".[databricks,local-database]", "mlflow==3.17.2"),
+    "databricks-langchain": ("databricks-langchain==0.22.0",),
 }
-"""The environment's name, and what pip installs in it."""
+"""The environment's name, and what pip installs in it; `.` is lakemesh itself."""
 NODE_CLIENTS = {
     "node": ("node@22.23.3",),
     "mcp-typescript": ("@modelcontextprotocol/client@2.4.0",),
@@ -102,7 +105,7 @@ def install(name: str, seconds: Callable[[], float]) -> str | None:
     folder.mkdir(parents=True)
     try:
         for command in commands(name, folder):
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=max(1.0, seconds()))
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=max(1.0, seconds()), cwd=ROOT)
     except subprocess.TimeoutExpired:
         return f"{name}: not installed within the {INSTALL_SECONDS} s for all"
     except subprocess.CalledProcessError as error:

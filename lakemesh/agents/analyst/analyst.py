@@ -11,12 +11,15 @@ from opentelemetry.trace import get_current_span
 from pydantic import BaseModel, Field
 from pydantic_core import to_jsonable_python
 
-from lakemesh.agents.analyst.charts import chart_of
 from lakemesh.agents.analyst.genie import SemanticGenie, SemanticSpace, without
+from lakemesh.agents.analyst.nearness import Nearness
 from lakemesh.agents.analyst.planner import is_follow_up
-from lakemesh.agents.analyst.routing import PARTS, DomainRouter, Route
+from lakemesh.agents.analyst.preferences import NONE as NO_PREFERENCES
+from lakemesh.agents.analyst.preferences import Preferences, Remembered, stated
+from lakemesh.agents.analyst.routing import PARTS, DomainRouter, Route, Scored
 from lakemesh.agents.analyst.schemas import Analysis, AnalystOptions, DomainAnswer, DomainScore, Question
 from lakemesh.agents.analyst.synthesis import facts_of, written
+from lakemesh.agents.analyst.vega_lite import chart_of
 from lakemesh.agents.base import Agent, AgentContext
 from lakemesh.agents.known_names import KnownNames
 from lakemesh.agents.needs import Needs
@@ -74,13 +77,17 @@ class Analyst(Agent[Question, Analysis]):
         models = [one.semantic_model for one in options.domains.values() if one.space_id is None and one.semantic_model]
         return Needs(
             warehouse=bool(models),
+            memory=options.preferences,
             genie_spaces=frozenset(one.space_id for one in options.domains.values() if one.space_id is not None),
             tables=frozenset(table.name for model in models for table in model.tables.values()),
         )
 
     async def start(self) -> None:
         domains = self.options.domains
-        self._router = DomainRouter({name: domain.text for name, domain in domains.items()})
+        texts = {name: domain.text for name, domain in domains.items()}
+        self._router = DomainRouter(texts, self.options.routing)
+        self._remembered = Remembered(self.name)
+        self._nearness = Nearness(texts, route=self.options.embedding_route)
         self._spaces = {
             name: SemanticSpace(domain.semantic_model, self._today)
             for name, domain in domains.items()
@@ -88,23 +95,33 @@ class Analyst(Agent[Question, Analysis]):
         }
 
     async def process(self, request: AgentInput[Question], context: AgentContext) -> AgentOutput[Analysis]:
-        conversation = await self._recall(request, context)
-        route = self._router.route(request.data.question)
-        note_scores(route)
         question, analysis = request.data.question, None
+        if self.options.preferences and (said := stated(question)):
+            await self._remembered.keep(said, context)
+            return self._noted(said, context)
+        conversation, cosines, preferences = await asyncio.gather(
+            self._recall(request, context), self._cosines(question, context), self._preferences(context)
+        )
+        route = self._router.route(question, cosines)
+        note_scores(route)
         names = self._domains(question, route, conversation)
         if names:
             asked = await self._ask_all(question, names, conversation, context)
             if (choices := choices_of(asked)) and (chosen := await self._choice(choices, asked, context)):
                 asked = await self._ask_all(f"{question} {chosen}", names, conversation, context)
-            analysis = await self._answered(question, asked, context)
+            analysis = await self._answered(question, asked, context, preferences)
             await self._remember(request, context, conversation, asked)
         else:
             analysis = Analysis(status="refused", text=self._refusal())
-        scores = [DomainScore(domain=one.domain, score=round(one.score, 3)) for one in route.scores]
-        analysis = analysis.model_copy(update={"scores": scores})
+        analysis = analysis.model_copy(update={"scores": [shown(one) for one in route.scores]})
         context.emit(TextDelta(text=analysis.text))
         return AgentOutput(agent_name=self.name, result=analysis)
+
+    async def _cosines(self, question: str, context: AgentContext) -> dict[str, float]:
+        """None where there is but one domain, or no model that embeds."""
+        if len(self.options.domains) < 2 or not context.models.has_route(self.options.embedding_route):
+            return {}
+        return await self._nearness.cosines(question, context)
 
     def _domains(self, question: str, route: Route, conversation: Conversation) -> Sequence[str]:
         """Whom to ask. A follow-up stays where the conversation is, unless it names what only another domain measures;
@@ -170,7 +187,7 @@ class Analyst(Agent[Question, Analysis]):
                     conversation_id=conversation.ids.get(name),
                     timeout_seconds=context.deadline.remaining_seconds(),
                 )
-                return await read(genie, space_id, name, question, answer)
+                return await read(genie, space_id, name, question, answer, units=self.options.domains[name].units)
         except LakemeshError as error:
             return Asked(domain=name, error=error)
 
@@ -196,8 +213,21 @@ class Analyst(Agent[Question, Analysis]):
             return None
         return str(chosen["choice"])
 
-    async def _answered(self, question: str, asked: Sequence[Asked], context: AgentContext) -> Analysis:
-        answers = [answer for one in asked for answer in one.answers]
+    async def _answered(
+        self, question: str, asked: Sequence[Asked], context: AgentContext, preferences: Preferences
+    ) -> Analysis:
+        answers = [
+            answer.model_copy(
+                update={
+                    "suggested_questions": [
+                        *answer.suggested_questions,
+                        *self._favourite(one.domain, answer.columns, question, preferences),
+                    ]
+                }
+            )
+            for one in asked
+            for answer in one.answers
+        ]
         gaps = [DomainAnswer(domain=one.domain, error=one.error.code) for one in asked if one.error is not None]
         unanswered = [one for one in asked if one.error is None and not one.answers]
         notes = [f"{one.domain}: {one.refusal}" for one in unanswered if one.refusal]
@@ -208,10 +238,26 @@ class Analyst(Agent[Question, Analysis]):
                 text += f" Do you mean one of: {', '.join(choices)}?"
             return Analysis(status="unclear" if choices else "refused", text=text, answers=gaps)
         notes += [f"{one.domain} did not answer ({one.error})." for one in gaps]
-        text, removed = facts_of(answers), list[str]()
+        notes += preferences.notes([unit for one in answers for unit in one.units.values()])
+        text, removed = facts_of(answers, preferences), list[str]()
         if not context.models.is_stand_in(self.options.route):
-            text, removed = await written(question, answers, context, route=self.options.route)
+            text, removed = await written(question, answers, context, route=self.options.route, likes=preferences)
         return Analysis(status="answered", text="\n".join([text, *notes]), answers=[*answers, *gaps], removed=removed)
+
+    async def _preferences(self, context: AgentContext) -> Preferences:
+        return await self._remembered.of_caller(context) if self.options.preferences else NO_PREFERENCES
+
+    def _noted(self, said: Mapping[Any, str], context: AgentContext) -> AgentOutput[Analysis]:
+        text = "I will remember: " + ", ".join(f"{name} {value}" for name, value in said.items()) + "."
+        context.emit(TextDelta(text=text))
+        return AgentOutput(agent_name=self.name, result=Analysis(status="noted", text=text))
+
+    def _favourite(self, name: str, columns: Sequence[str], question: str, preferences: Preferences) -> list[str]:
+        """The favourite breakdown of what was not broken down, as a question to go on with."""
+        space, liked = self._spaces.get(name), preferences.breakdown
+        if liked is None or space is None or len(columns) != 1 or not space.planner.lexicon.is_dimension(liked):
+            return []
+        return [f"{question.rstrip(' ?.!')} by {liked}"]
 
     def _refusal(self) -> str:
         told = "; ".join(f"{name}: {domain.description}" for name, domain in self.options.domains.items())
@@ -262,7 +308,9 @@ class Analyst(Agent[Question, Analysis]):
             context.degrade(f"sessions: unavailable, this question is not kept: {error.detail}")
 
 
-async def read(genie: Genie, space_id: str, name: str, question: str, answer: GenieAnswer) -> Asked:
+async def read(
+    genie: Genie, space_id: str, name: str, question: str, answer: GenieAnswer, *, units: Mapping[str, str]
+) -> Asked:
     """What a domain answered, with the rows of each of its queries."""
     if not answer.queries:
         return Asked(
@@ -285,7 +333,8 @@ async def read(genie: Genie, space_id: str, name: str, question: str, answer: Ge
                 truncated=result.truncated,
                 text=answer.text or query.description,
                 suggested_questions=list(answer.suggested_questions),
-                chart=chart_of(question, list(result.columns), rows),
+                units={column: units[column] for column in result.columns if column in units},
+                chart=chart_of(question, list(result.columns), rows, units),
             )
         )
     return Asked(domain=name, conversation_id=answer.conversation_id, answers=found)
@@ -309,3 +358,11 @@ def note_scores(route: Route) -> None:
     span.set_attribute("lakemesh.analyst.domains", list(route.domains))
     for one in route.scores[:5]:
         span.set_attribute(f"lakemesh.analyst.score.{one.domain}", one.score)
+        span.set_attribute(f"lakemesh.analyst.lexical.{one.domain}", one.lexical)
+        if one.embedding is not None:
+            span.set_attribute(f"lakemesh.analyst.embedding.{one.domain}", one.embedding)
+
+
+def shown(one: Scored) -> DomainScore:
+    embedding = None if one.embedding is None else round(one.embedding, 3)
+    return DomainScore(domain=one.domain, score=round(one.score, 3), lexical=round(one.lexical, 3), embedding=embedding)

@@ -10,9 +10,7 @@ from pydantic import BaseModel
 ChartKind = Literal["line", "bar", "grouped bar", "stacked", "pie", "scatter", "histogram", "number", "table"]
 ColumnKind = Literal["number", "time", "category", "empty"]
 
-VEGA_LITE = "https://vega.github.io/schema/vega-lite/v5.json"
 TIME = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:[T ][\d:.Z+-]*)?)?)?|\d{4}~\d{4}")
-DAY = re.compile(r"\d{4}-\d\d")
 SHARES = re.compile(r"\b(shares?|proportions?|percentages?|percent|pie|makes? up|breakdown)\b")
 TREND = re.compile(
     r"\b(trends?|tendency|over time|evol\w+|develop\w*|by (?:day|week|month|quarter|year)|monthly|weekly|daily)\b"
@@ -26,17 +24,19 @@ ORDERED = re.compile(
 COUNTED = re.compile(r"^(count|number|num)\b|^count\(|_count$|^n$")
 MIN_TREND_POINTS, MIN_LINE_POINTS, MIN_HISTOGRAM_ROWS = 3, 6, 8
 MIN_SLICES, MAX_SLICES = 3, 5
-MAX_CHARTED_ROWS = 1_000
+MAX_TITLE_CHARACTERS = 120
 
 
 class Chart(BaseModel):
-    """`x`, `y` and `series` are names of columns; `spec` is complete Vega-Lite with its rows, none for a table."""
+    """`x`, `y` and `series` are names of columns, and `units` those of columns that have one; `spec` is complete
+    Vega-Lite with its rows, none for a table."""
 
     kind: ChartKind
     title: str
     x: str | None = None
     y: list[str] = []
     series: str | None = None
+    units: dict[str, str] = {}
     spec: dict[str, Any] | None = None
 
 
@@ -55,15 +55,11 @@ class Shape:
         return len({str(row[place]) for row in self.rows})
 
 
-def chart_of(
-    question: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], units: Mapping[str, str] | None = None
-) -> Chart:
-    """The chart for an answer; `units` are those of columns, for the axes' titles."""
-    title = question.strip()[:120]
+def hint(question: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[Chart, Shape]:
+    """Which chart shows the rows, without a specification."""
     shape = Shape(rows=rows, kinds={name: kind_of([row[at] for row in rows]) for at, name in enumerate(columns)})
     found = chosen(question.lower(), shape) if len(shape.kinds) == len(columns) else Chart(kind="table", title="")
-    chart = found.model_copy(update={"title": title})
-    return chart.model_copy(update={"spec": spec_of(chart, shape, units or {})})
+    return found.model_copy(update={"title": question.strip()[:MAX_TITLE_CHARACTERS]}), shape
 
 
 def kind_of(cells: Sequence[Any]) -> ColumnKind:
@@ -130,54 +126,3 @@ def is_whole(asked: str, shape: Shape, number: str) -> bool:
         return len(cells) <= 2 * MAX_SLICES
     few = MIN_SLICES <= len(cells) <= MAX_SLICES
     return few and bool(COUNTED.search(number.lower())) and not ORDERED.search(asked) and not TREND.search(asked)
-
-
-def spec_of(chart: Chart, shape: Shape, units: Mapping[str, str]) -> dict[str, Any] | None:
-    if chart.kind == "table":
-        return None
-    values = [dict(zip(shape.kinds, row, strict=True)) for row in shape.rows[:MAX_CHARTED_ROWS]]
-    spec: dict[str, Any] = {"$schema": VEGA_LITE, "title": chart.title, "data": {"values": values}}
-    if chart.kind == "number":
-        text = {"field": escaped(chart.y[0]), "type": "quantitative", "format": ",.4~g"}
-        return {**spec, "mark": {"type": "text", "fontSize": 48}, "encoding": {"text": text}}
-    if chart.kind == "pie":
-        theta, color = axis(chart.y[0], shape, units), axis(chart.x or "", shape, units)
-        return {**spec, "mark": {"type": "arc"}, "encoding": {"theta": theta, "color": color}}
-    if chart.kind == "histogram":
-        x = {**axis(chart.x or "", shape, units), "bin": True}
-        return {**spec, "mark": "bar", "encoding": {"x": x, "y": {"aggregate": "count", "type": "quantitative"}}}
-    return {**spec, **plotted(chart, shape, units)}
-
-
-def plotted(chart: Chart, shape: Shape, units: Mapping[str, str]) -> dict[str, Any]:
-    """Mark and encoding of charts with two axes; several measures are folded into one and told apart by colour."""
-    mark: Any = {"line": {"type": "line", "point": True}, "scatter": "point"}.get(chart.kind, "bar")
-    encoding: dict[str, Any] = {"x": axis(chart.x or "", shape, units)}
-    if chart.kind != "scatter" and encoding["x"]["type"] == "nominal":
-        encoding["x"]["sort"] = None  # as the rows are
-    if len(chart.y) == 1:
-        encoding["y"] = axis(chart.y[0], shape, units)
-        color = axis(chart.series, shape, units) if chart.series else None
-        transform = {}
-    else:
-        encoding["y"] = {"field": "value", "type": "quantitative", "title": None}
-        color = {"field": "measure", "type": "nominal", "title": None}
-        transform = {"transform": [{"fold": chart.y, "as": ["measure", "value"]}]}
-    if color is not None:
-        encoding["color"] = color
-    if chart.kind == "grouped bar" and color is not None:
-        encoding["xOffset"] = {"field": color["field"], "type": "nominal"}
-    return {**transform, "mark": mark, "encoding": encoding}
-
-
-def axis(column: str, shape: Shape, units: Mapping[str, str]) -> dict[str, Any]:
-    kind = shape.kinds[column]
-    days = kind == "time" and all(DAY.match(str(row[list(shape.kinds).index(column)])) for row in shape.rows)
-    types = {"number": "quantitative", "time": "temporal" if days else "ordinal", "category": "nominal"}
-    title = column.replace("_", " ") + (f" ({units[column]})" if column in units else "")
-    return {"field": escaped(column), "type": types[kind], "title": title}
-
-
-def escaped(column: str) -> str:
-    """A column's name as Vega-Lite reads fields: dots and brackets are paths there."""
-    return re.sub(r"([.\[\]\\])", r"\\\1", column)

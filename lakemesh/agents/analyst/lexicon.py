@@ -56,6 +56,9 @@ class Lexicon:
             else:
                 place += 1
 
+    def is_dimension(self, phrase: str) -> bool:
+        return any(one.kind == "dimension" for one in self._phrases.get(stems(phrase), ()))
+
     def metric_stems(self, question: str) -> frozenset[str]:
         """The words of the question by which it names metrics."""
         words = Words.of(question)

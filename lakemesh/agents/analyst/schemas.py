@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lakemesh.agents.analyst.charts import Chart
+from lakemesh.agents.analyst.routing import RoutingWeights
 from lakemesh.agents.analyst.semantic_model import Name, SemanticModel
 
 
@@ -27,6 +28,12 @@ class Domain(BaseModel):
         return self
 
     @property
+    def units(self) -> dict[str, str]:
+        """Of the metrics that have one."""
+        metrics = self.semantic_model.metrics if self.semantic_model is not None else {}
+        return {name: metric.unit for name, metric in metrics.items() if metric.unit is not None}
+
+    @property
     def text(self) -> str:
         words = self.semantic_model.words() if self.semantic_model is not None else ""
         return " ; ".join([self.description, *self.examples, words])
@@ -41,6 +48,9 @@ class AnalystOptions(BaseModel):
     domains: dict[Name, Domain] = Field(min_length=1, max_length=100)
     route: str = Field(default="quality", description="of the model that writes the answer's text")
     row_limit: int = Field(default=1_000, ge=1, le=10_000)
+    preferences: bool = Field(default=False, description="remember how each user likes to be answered")
+    embedding_route: str = Field(default="embeddings", description="embeds for routing, if there is such a route")
+    routing: RoutingWeights = RoutingWeights()
     share: float = Field(default=0.7, gt=0, lt=1)
     today: date | None = None
 
@@ -58,6 +68,7 @@ class DomainAnswer(BaseModel):
     sql: str | None = None
     columns: list[str] = []
     types: list[str] = []
+    units: dict[str, str] = {}
     rows: list[list[Any]] = []
     truncated: bool = False
     text: str | None = None
@@ -67,16 +78,20 @@ class DomainAnswer(BaseModel):
 
 
 class DomainScore(BaseModel):
+    """`lexical` by words, `embedding` by meaning (a cosine), where a model embeds."""
+
     domain: str
     score: float
+    lexical: float
+    embedding: float | None = None
 
 
 class Analysis(BaseModel):
     """`text` says nothing that the rows do not: `removed` are the sentences of a model that had numbers without
     support. `refused`: no domain answers the question. `unclear`: it may mean several things, and nobody could be
-    asked which."""
+    asked which. `noted`: it was no question but a preference, which is remembered."""
 
-    status: Literal["answered", "refused", "unclear"]
+    status: Literal["answered", "refused", "unclear", "noted"]
     text: str
     answers: list[DomainAnswer] = []
     scores: list[DomainScore] = []

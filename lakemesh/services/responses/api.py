@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from lakemesh.services.responses.durable import DurableSource
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+APP_PREFIX = "apps/"
+"""Databricks' clients name a whole app so, not one of its agents (databricks-openai, `clients.py`)."""
+
 ALIASES = ("/responses", "/invocations")
 NOT_KEPT = "Responses are kept only where the server has a database (LAKEMESH_DATABASE)."
 
@@ -161,7 +164,8 @@ class ResponsesApi:
         )
 
     def _agent_name(self, body: ResponsesRequest, identity: Identity) -> str:
-        if name := body.model or self._default_agent:
+        model = body.model if body.model is None or not body.model.startswith(APP_PREFIX) else None
+        if name := model or self._default_agent:
             return name
         visible = self._router.registry.visible_to(identity, "api")
         if len(visible) == 1:

@@ -160,6 +160,7 @@ GENIE = """
       domains:
         warehouse: {description: "Pieces in stock by place, of the warehouse.", space_id: stock}
         weather: {description: "Rain and weather by day.", space_id: weather}
+  liked: {class: analyst, options: {preferences: true, domains: {warehouse: {description: stock, space_id: stock}}}}
   mine: {class: analyst, on_behalf_of_user: true, options: {domains: {weather: {description: rain, space_id: weather}}}}
 """
 
@@ -222,6 +223,31 @@ def test_a_space_that_hangs_costs_its_share_and_is_named(genie: tuple[Server, Em
     assert "weather did not answer" in answer["result"]["text"]
     assert waited < 20
     assert answer["metadata"]["degraded"]
+
+
+def test_without_memory_an_answer_comes_without_preferences_and_says_so(genie: tuple[Server, Emulator]) -> None:
+    server, emulator = genie
+    emulator.clear()
+    emulator.fault(path="/api/2.0/sql/statements.*", times=50, status=503, error_code="TEMPORARILY_UNAVAILABLE")
+    answer = ask(server, "pieces by place", agent="liked", **ANN).json()
+    emulator.clear()
+    assert answer["result"]["answers"][0]["rows"] == [["Rome", 7], ["Oslo", 5]]
+    assert any("memory: unavailable" in reason for reason in answer["metadata"]["degraded"]), answer["metadata"]
+
+
+def test_domains_are_asked_at_once(genie: tuple[Server, Emulator]) -> None:
+    """Each is asked before any has begun to answer: together they take as long as the slowest."""
+    server, emulator = genie
+    emulator.clear()
+    emulator.fault(path=".*/start-conversation", times=2, delay_seconds=1.0)
+    answer = ask(server, "How many pieces in stock, and how much rain?", **ANN).json()
+    assert {one["domain"] for one in answer["result"]["answers"]} == {"warehouse", "weather"}
+    steps = [one["path"].rpartition("/")[2] for one in emulator.requests() if "/genie/" in one["path"]]
+    assert steps[:2] == ["start-conversation", "start-conversation"]
+    results = [place for place, step in enumerate(steps) if step == "query-result"]
+    polled = {one["path"].split("/")[5] for one in emulator.requests() if "/messages/" in one["path"]}
+    assert polled == {"stock", "weather"}
+    assert min(results) > 4  # both were polled before either's rows were read
 
 
 def test_the_only_domain_that_fails_is_the_answers_error(genie: tuple[Server, Emulator]) -> None:

@@ -1,16 +1,21 @@
 """Routing and chart hints, measured on published questions, where the files are there."""
 
+import hashlib
 import json
 import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 
-from lakemesh.agents.analyst.charts import chart_of
+from lakemesh.agents.analyst.learning import Labelled, learned, measured
 from lakemesh.agents.analyst.routing import DomainRouter
+from lakemesh.agents.analyst.vega_lite import chart_of
+from lakemesh.lakehouse.embedded.hashed_embedding import embed_text
 
+DIMENSION = 384
 DRAWN = {"bar": "Bar", "stacked": "Stacked Bar", "grouped bar": "Stacked Bar", "pie": "Pie", "line": "Line"}
 
 
@@ -21,20 +26,35 @@ def rows_of(variable: str) -> list[dict]:
 
 
 def test_questions_find_their_database_from_its_schema_alone() -> None:
-    """Spider's questions over 20 databases; word statistics alone reach 0.918."""
+    """Spider's questions over 20 databases; word statistics alone reach 0.918. Weights are learned on one half of the
+    questions, by a digest of their words, and measured on the other, both ways. Rarity, endings and common words were
+    written with all questions in view."""
     asked = rows_of("LAKEMESH_ROUTING_QUESTIONS")
-    schemas = {one["database"]: json.loads(one["schema_json"]) for one in asked}
     texts = {
         name: " ; ".join(f"{table} {table} {' '.join(columns)}" for table, columns in tables.items())
-        for name, tables in schemas.items()
+        for name, tables in {one["database"]: json.loads(one["schema_json"]) for one in asked}.items()
     }
     router = DomainRouter(texts)
-    routes = [(one["database"], router.route(one["question"]).domains) for one in asked]
-    right = sum(list(domains) == [database] for database, domains in routes) / len(routes)
-    several = sum(len(domains) > 1 for _, domains in routes) / len(routes)
-    print(f"routing: right {right:.3f}, false cross-domain {several:.3f}")  # noqa: T201 (what is measured)
+    vectors = {name: np.array(embed_text(text, DIMENSION)) for name, text in texts.items()}
+    halves: tuple[list[Labelled], list[Labelled]] = ([], [])
+    for one in asked:
+        vector = np.array(embed_text(one["question"], DIMENSION))
+        cosines = {name: float(other @ vector) for name, other in vectors.items()}
+        labelled = Labelled(question=one["question"], domains=frozenset({one["database"]}), cosines=cosines)
+        halves[half_of(one["question"])].append(labelled)
+    found = [measured(router.weighed(learned(router, halves[1 - held])), halves[held]) for held in (0, 1)]
+    shares = [len(half) / len(asked) for half in halves]
+    right = sum(one.right * share for one, share in zip(found, shares, strict=True))
+    false_cross = sum(one.false_cross * share for one, share in zip(found, shares, strict=True))
+    shipped = measured(router, [one for half in halves for one in half])
+    print(f"routing, held out: right {right:.3f}, false cross-domain {false_cross:.3f}; shipped weights: {shipped}")  # noqa: T201
     assert right >= 0.93
-    assert several <= 0.02
+    assert false_cross <= 0.02
+    assert shipped.right >= 0.93
+
+
+def half_of(text: str) -> int:
+    return hashlib.sha256(text.encode()).digest()[0] % 2
 
 
 def test_charts_are_those_that_people_drew() -> None:
