@@ -10,19 +10,22 @@ from pydantic import BaseModel, Field
 
 from lakemesh.agents.analyst.genie import SemanticSpace
 from lakemesh.agents.analyst.semantic_model import SemanticModel
-from lakemesh.emulator.errors import not_found
+from lakemesh.emulator.errors import ApiError, not_found
 from lakemesh.emulator.identity import body_of
 from lakemesh.emulator.statements import Statements, answer
 
+RATINGS = ("POSITIVE", "NEGATIVE", "NONE")
 WORKING = ("SUBMITTED", "ASKING_AI", "EXECUTING_QUERY")
 
 
 class ScriptedAnswer(BaseModel, extra="forbid"):
-    """What Genie says when the question contains `when` (in any case). `status` is how the message ends."""
+    """What Genie says when the question contains `when` (in any case). `status` is how the message ends; `more` are
+    further queries of the same answer."""
 
     when: str
     text: str | None = None
     query: str | None = None
+    more: Sequence[str] = ()
     status: str = Field(default="COMPLETED", pattern="^(COMPLETED|FAILED|CANCELLED)$")
     parameters: Mapping[str, str | int | float | bool] = {}
     suggested_questions: Sequence[str] = ()
@@ -46,7 +49,9 @@ class Message:
     def __init__(self, space_id: str, conversation_id: str, content: str, script: ScriptedAnswer) -> None:
         self.space_id, self.conversation_id, self.content, self.script = space_id, conversation_id, content, script
         self.message_id = secrets.token_hex(16)
-        self.attachment_id = secrets.token_hex(16)
+        self.queries = {secrets.token_hex(16): query for query in (script.query, *script.more) if query}
+        """By attachment."""
+        self.rating: str | None = None
         self.reads = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,6 +65,8 @@ class Message:
             "content": self.content,
             "status": status,
         }
+        if self.rating is not None:
+            body["feedback"] = {"rating": self.rating}
         if status == "FAILED":
             body["error"] = {"error": "The script says so.", "type": "GENERIC_CHAT_COMPLETION_EXCEPTION"}
         if status == "COMPLETED":
@@ -68,11 +75,11 @@ class Message:
 
     def _attachments(self) -> list[dict[str, Any]]:
         attachments: list[dict[str, Any]] = []
-        if self.script.query:
-            query: dict[str, Any] = {"query": self.script.query, "description": self.content}
+        for attachment_id, statement in self.queries.items():
+            query: dict[str, Any] = {"query": statement, "description": self.content}
             if self.script.parameters:
                 query["parameters"] = parameters_of(self.script.parameters, "keyword", "sql_type")
-            attachments.append({"attachment_id": self.attachment_id, "query": query})
+            attachments.append({"attachment_id": attachment_id, "query": query})
         if self.script.text:
             attachments.append({"attachment_id": secrets.token_hex(16), "text": {"content": self.script.text}})
         if self.script.suggested_questions:
@@ -182,16 +189,21 @@ def routes(spaces: Mapping[str, Space], statements: Statements) -> APIRouter:
         conversation_id: str, message_id: str, attachment_id: str, request: Request
     ) -> dict[str, Any]:
         message = message_of(conversation_id, message_id)
-        if not message.script.query or attachment_id != message.attachment_id:
+        if attachment_id not in message.queries:
             raise not_found(f"Attachment {attachment_id!r}")
         bound = parameters_of(message.script.parameters, "name", "type")
-        statement = statements.submit({"statement": message.script.query, "parameters": bound}, request.state.user)
+        statement = statements.submit(
+            {"statement": message.queries[attachment_id], "parameters": bound}, request.state.user
+        )
         await statement.task_over()
         return {"statement_response": answer(statement, str(request.base_url))}
 
     @router.post("/{space_id}/conversations/{conversation_id}/messages/{message_id}/feedback")
-    async def feedback(conversation_id: str, message_id: str) -> dict[str, Any]:
-        message_of(conversation_id, message_id)
+    async def feedback(conversation_id: str, message_id: str, request: Request) -> dict[str, Any]:
+        rating = body_of(await request.body()).get("rating")
+        if rating not in RATINGS:
+            raise ApiError(400, f"{rating!r:.40} is no rating; there are {', '.join(RATINGS)}.")
+        message_of(conversation_id, message_id).rating = rating
         return {}
 
     return router

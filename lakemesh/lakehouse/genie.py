@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from lakemesh.lakehouse.warehouse import QueryResult
+
+Rating = Literal["positive", "negative"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,4 +42,8 @@ class Genie(Protocol):
 
     async def fetch_rows(self, space_id: str, answer: GenieAnswer, query: GenieQuery) -> QueryResult:
         """The rows of a query of an answer; run again when the platform has let go of them."""
+        ...
+
+    async def rate(self, space_id: str, conversation_id: str, message_id: str, rating: Rating) -> None:
+        """What a user thinks of an answer, for those who keep the space."""
         ...

@@ -23,8 +23,8 @@ from lakemesh.agents.analyst.vega_lite import chart_of
 from lakemesh.agents.base import Agent, AgentContext
 from lakemesh.agents.known_names import KnownNames
 from lakemesh.agents.needs import Needs
-from lakemesh.errors import InputRequired, LakemeshError, Unauthenticated, WorkspaceUnavailable
-from lakemesh.lakehouse.genie import Genie, GenieAnswer
+from lakemesh.errors import InputRequired, InvalidRequest, LakemeshError, Unauthenticated, WorkspaceUnavailable
+from lakemesh.lakehouse.genie import Genie, GenieAnswer, Rating
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.schemas import AgentInput, AgentOutput, TextDelta
 
@@ -41,10 +41,12 @@ class Choice(BaseModel):
 
 @dataclass(slots=True)
 class Conversation:
-    """What a session knows of its questions: the domains of the last answer, and each domain's conversation."""
+    """What a session knows of its questions: the domains of the last answer, each domain's conversation, and the
+    message in it that was answered last."""
 
     last: Sequence[str] = ()
     ids: dict[str, str] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Asked:
 
     domain: str
     conversation_id: str | None = None
+    message_id: str = ""
     answers: Sequence[DomainAnswer] = ()
     refusal: str | None = None
     choices: Sequence[str] = ()
@@ -96,9 +99,12 @@ class Analyst(Agent[Question, Analysis]):
 
     async def process(self, request: AgentInput[Question], context: AgentContext) -> AgentOutput[Analysis]:
         question, analysis = request.data.question, None
+        if request.data.rating is not None:
+            return await self._rate(request, request.data.rating, context)
         if self.options.preferences and (said := stated(question)):
             await self._remembered.keep(said, context)
-            return self._noted(said, context)
+            told = ", ".join(f"{name} {value}" for name, value in said.items())
+            return self._noted(f"I will remember: {told}.", context)
         conversation, cosines, preferences = await asyncio.gather(
             self._recall(request, context), self._cosines(question, context), self._preferences(context)
         )
@@ -247,8 +253,21 @@ class Analyst(Agent[Question, Analysis]):
     async def _preferences(self, context: AgentContext) -> Preferences:
         return await self._remembered.of_caller(context) if self.options.preferences else NO_PREFERENCES
 
-    def _noted(self, said: Mapping[Any, str], context: AgentContext) -> AgentOutput[Analysis]:
-        text = "I will remember: " + ", ".join(f"{name} {value}" for name, value in said.items()) + "."
+    async def _rate(
+        self, request: AgentInput[Question], rating: Rating, context: AgentContext
+    ) -> AgentOutput[Analysis]:
+        """Raises `InvalidRequest` where nothing was answered, and what the spaces raise."""
+        before = await self._recall(request, context)
+        known = [name for name in before.last if name in self.options.domains and name in before.messages]
+        if not known:
+            raise InvalidRequest("A rating is of the last answer of a session, and this one has none.")
+        workspace = await context.workspace()
+        for name in known:
+            genie, space_id = self._source(name, workspace)
+            await genie.rate(space_id, before.ids[name], before.messages[name], rating)
+        return self._noted(f"Thank you; {', '.join(known)} was told.", context)
+
+    def _noted(self, text: str, context: AgentContext) -> AgentOutput[Analysis]:
         context.emit(TextDelta(text=text))
         return AgentOutput(agent_name=self.name, result=Analysis(status="noted", text=text))
 
@@ -279,7 +298,8 @@ class Analyst(Agent[Question, Analysis]):
             context.degrade(f"sessions: unavailable, what was asked before is missing: {error.detail}")
             return Conversation()
         newest = found.messages[-1] if found.messages else {"domains": [], "conversations": {}}
-        return Conversation(last=newest["domains"], ids=dict(newest["conversations"]))
+        messages = dict(newest.get("messages") or {})  # sessions of former versions have none
+        return Conversation(last=newest["domains"], ids=dict(newest["conversations"]), messages=messages)
 
     async def _remember(
         self, request: AgentInput[Question], context: AgentContext, before: Conversation, asked: Sequence[Asked]
@@ -296,6 +316,7 @@ class Analyst(Agent[Question, Analysis]):
                 **before.ids,
                 **{one.domain: one.conversation_id for one in answered if one.conversation_id},
             },
+            "messages": {one.domain: one.message_id for one in answered},
         }
         try:
             with context.within(SESSIONS_SHARE):
@@ -337,7 +358,7 @@ async def read(
                 chart=chart_of(question, list(result.columns), rows, units),
             )
         )
-    return Asked(domain=name, conversation_id=answer.conversation_id, answers=found)
+    return Asked(domain=name, conversation_id=answer.conversation_id, message_id=answer.message_id, answers=found)
 
 
 def cell_of(cell: Any) -> Any:

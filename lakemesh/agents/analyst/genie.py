@@ -13,7 +13,7 @@ from lakemesh.agents.analyst.planner import Planner
 from lakemesh.agents.analyst.semantic_model import SemanticModel
 from lakemesh.agents.analyst.sql import query_of
 from lakemesh.errors import NotFound
-from lakemesh.lakehouse.genie import GenieAnswer, GenieQuery
+from lakemesh.lakehouse.genie import GenieAnswer, GenieQuery, Rating
 from lakemesh.lakehouse.sql_gate import require_allowed
 from lakemesh.lakehouse.warehouse import QueryResult, Warehouse
 
@@ -68,6 +68,9 @@ class SemanticGenie:
         return await self._warehouse.query(
             query.statement, query.parameters, row_limit=self._row_limit, timeout_seconds=timeout_seconds
         )
+
+    async def rate(self, space_id: str, conversation_id: str, message_id: str, rating: Rating) -> None:
+        """Nobody keeps a semantic model's ratings but `/api/feedback`."""
 
     def _space(self, space_id: str) -> SemanticSpace:
         if space_id not in self._spaces:

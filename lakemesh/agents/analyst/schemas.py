@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lakemesh.agents.analyst.charts import Chart
 from lakemesh.agents.analyst.routing import RoutingWeights
 from lakemesh.agents.analyst.semantic_model import Name, SemanticModel
+from lakemesh.lakehouse.genie import Rating
 
 
 class Domain(BaseModel):
@@ -56,9 +57,11 @@ class AnalystOptions(BaseModel):
 
 
 class Question(BaseModel):
-    """A question in plain words. Questions of one `session_id` follow up on each other."""
+    """A question in plain words. Questions of one `session_id` follow up on each other. With a `rating` it is none: it
+    says what the user thinks of the last answer of the session, which the Genie spaces that gave it are told."""
 
     question: str = Field(min_length=1, max_length=2_000)
+    rating: Rating | None = None
 
 
 class DomainAnswer(BaseModel):

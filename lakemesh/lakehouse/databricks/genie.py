@@ -7,7 +7,7 @@ from lakemesh.deadline import Deadline
 from lakemesh.errors import Cancelled, DeadlineExceeded, Unavailable
 from lakemesh.lakehouse.databricks.calls import SdkCalls
 from lakemesh.lakehouse.databricks.cells import read_rows, type_name
-from lakemesh.lakehouse.genie import GenieAnswer, GenieQuery
+from lakemesh.lakehouse.genie import GenieAnswer, GenieQuery, Rating
 from lakemesh.lakehouse.warehouse import QueryResult
 from lakemesh.scope import current_deadline
 
@@ -45,6 +45,16 @@ class GenieSpaces:
         if result.statement_response is None:
             raise Unavailable("Genie has no rows for this query.")
         return result_of(result.statement_response)
+
+    async def rate(self, space_id: str, conversation_id: str, message_id: str, rating: Rating) -> None:
+        from databricks.sdk.service.dashboards import GenieFeedbackRating
+
+        given = GenieFeedbackRating(rating.upper())
+        await self._calls.run(
+            lambda: self._api.send_message_feedback(space_id, conversation_id, message_id, given),
+            deadline=current_deadline(RESULT_SECONDS),
+            repeatable=True,
+        )
 
     async def _send(
         self, space_id: str, question: str, conversation_id: str | None, deadline: Deadline

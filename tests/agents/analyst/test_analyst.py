@@ -147,7 +147,19 @@ SPACES = [
         semantic_model=MODEL,
         answers=[ScriptedAnswer(when="and how much rain", query="SELECT sum(pieces) AS pieces FROM main.shop.stock")],
     ),
-    Space(space_id="weather", answers=[ScriptedAnswer(when="rain", text="Wet.", query="SELECT 7 AS millimetres")]),
+    Space(
+        space_id="weather",
+        answers=[
+            ScriptedAnswer(
+                when="rain and sun",
+                query="SELECT 7 AS millimetres",
+                more=["SELECT 'Rome' AS place, 9 AS hours"],
+                suggested_questions=["And tomorrow?"],
+            ),
+            ScriptedAnswer(when="rain", text="Wet.", query="SELECT 7 AS millimetres"),
+            ScriptedAnswer(when="hail", status="FAILED"),
+        ],
+    ),
 ]
 TOKENS = {"emulator-token": "admin@example.com", "token-ann": "ann@example.com"}
 ANN = {"x-forwarded-user": "ann@example.com"}
@@ -223,6 +235,32 @@ def test_a_space_that_hangs_costs_its_share_and_is_named(genie: tuple[Server, Em
     assert "weather did not answer" in answer["result"]["text"]
     assert waited < 20
     assert answer["metadata"]["degraded"]
+
+
+def test_every_query_of_an_answer_is_read_and_suggestions_are_kept(genie: tuple[Server, Emulator]) -> None:
+    answers = ask(genie[0], "How much rain and sun?", **ANN).json()["result"]["answers"]
+    assert [one["rows"] for one in answers] == [[[7]], [["Rome", 9]]]
+    assert [one["columns"] for one in answers] == [["millimetres"], ["place", "hours"]]
+    assert answers[0]["suggested_questions"] == ["And tomorrow?"]
+
+
+def test_a_rating_reaches_the_space_that_answered(genie: tuple[Server, Emulator]) -> None:
+    server, emulator = genie
+    ask(server, "pieces by place", "rated", **ANN)
+    emulator.clear()
+    body = {"agent": "analyst", "data": {"question": "good", "rating": "positive"}, "session_id": "rated"}
+    answer = httpx.post(f"{server.url}/api/execute", json=body, headers=ANN, timeout=60).json()
+    assert answer["result"]["status"] == "noted", answer
+    [sent] = [one["path"] for one in emulator.requests() if "/feedback" in one["path"]]
+    message = emulator.call("GET", sent.removesuffix("/feedback")).json()
+    assert message["feedback"] == {"rating": "POSITIVE"}
+    other = httpx.post(f"{server.url}/api/execute", json=body | {"session_id": "new"}, headers=ANN, timeout=60)
+    assert (other.status_code, other.json()["code"]) == (400, "invalid_request")
+
+
+def test_a_question_that_a_space_fails_at_is_its_designed_error(genie: tuple[Server, Emulator]) -> None:
+    answer = ask(genie[0], "weather with hail?", **ANN)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
 
 def test_without_memory_an_answer_comes_without_preferences_and_says_so(genie: tuple[Server, Emulator]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,13 +11,21 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from lakemesh.agents.analyst.charts import hint
 from lakemesh.agents.analyst.learning import Labelled, learned, measured
 from lakemesh.agents.analyst.routing import DomainRouter
-from lakemesh.agents.analyst.vega_lite import chart_of
 from lakemesh.lakehouse.embedded.hashed_embedding import embed_text
 
 DIMENSION = 384
-DRAWN = {"bar": "Bar", "stacked": "Stacked Bar", "grouped bar": "Stacked Bar", "pie": "Pie", "line": "Line"}
+DRAWN = {"bar": "Bar", "stacked": "Stacked Bar", "grouped bar": "Stacked Bar", "pie": "Pie"}
+HELD_OUT = 4_000
+CHART_NAME = re.compile(
+    r"\b(?:(?:an?|the|using|with|in|by|as|through|draw|plot|of)\s+)*"
+    r"(?:stacked|grouped|grouping|group|bar|pie|line|scatter|histogram)s?"
+    r"(?:[ -]+(?:bar|line|scatter|chart|graph|plot|diagram|type)s?)*\b"
+    r"|\b(?:chart|graph|plot|diagram|histogram|scatter)s?\b",
+    re.IGNORECASE,
+)
 
 
 def rows_of(variable: str) -> list[dict]:
@@ -53,26 +62,43 @@ def test_questions_find_their_database_from_its_schema_alone() -> None:
     assert shipped.right >= 0.93
 
 
+def digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
 def half_of(text: str) -> int:
-    return hashlib.sha256(text.encode()).digest()[0] % 2
+    return digest(text)[0] % 2
 
 
 def test_charts_are_those_that_people_drew() -> None:
-    """nvBench's questions that name no chart; cue words reach 0.905."""
-    asked = [one for one in rows_of("LAKEMESH_CHART_QUESTIONS") if not one["names_a_chart"]]
-    pairs: Counter[tuple[str, str]] = Counter()
-    for one in asked:
-        rows = json.loads(one["rows_json"])
-        columns = list(rows[0])
-        chart = chart_of(one["question"], columns, [[row[name] for name in columns] for row in rows])
-        scatter = "Grouping Scatter" if chart.series else "Scatter"
-        pairs[one["chart"], scatter if chart.kind == "scatter" else DRAWN.get(chart.kind, chart.kind)] += 1
-    right = sum(count for (drawn, hinted), count in pairs.items() if drawn == hinted) / len(asked)
-    scores = {kind: f1(kind, pairs) for kind in sorted({drawn for drawn, _ in pairs})}
-    macro = sum(scores.values()) / len(scores)
-    print(f"charts: right {right:.3f}, macro F1 {macro:.3f}", {kind: round(score, 2) for kind, score in scores.items()})  # noqa: T201 (what is measured)
-    assert right >= 0.92
-    assert macro >= 0.8
+    """nvBench's questions that name no chart; cue words reach 0.905. The rules were written with these in view, so they
+    are measured on others too: questions that name a chart, with its name taken out, whose rows are those of no
+    question that was seen."""
+    every = rows_of("LAKEMESH_CHART_QUESTIONS")
+    seen = [one for one in every if not one["names_a_chart"]]
+    known = {one["rows_json"] for one in seen}
+    others = [one for one in every if one["names_a_chart"] and one["rows_json"] not in known]
+    others = sorted(others, key=lambda one: digest(one["question"] + one["rows_json"]))[:HELD_OUT]
+    for name, asked in (("seen", seen), ("not seen", others)):
+        pairs = Counter((one["chart"], drawn(one)) for one in asked)
+        right = sum(count for (one, hinted), count in pairs.items() if one == hinted) / len(asked)
+        scores = {kind: f1(kind, pairs) for kind in sorted({kind for kind, _ in pairs})}
+        macro = sum(scores.values()) / len(scores)
+        kinds = {kind: round(score, 2) for kind, score in scores.items()}
+        print(f"charts, {name} ({len(asked)}): right {right:.3f}, macro F1 {macro:.3f}", kinds)  # noqa: T201
+        assert right >= 0.92
+        assert macro >= 0.8
+
+
+def drawn(one: dict) -> str:
+    """Which of nvBench's charts our hint is."""
+    rows = json.loads(one["rows_json"])
+    columns = list(rows[0])
+    question = CHART_NAME.sub(" ", one["question"]) if one["names_a_chart"] else one["question"]
+    chart, _ = hint(question, columns, [[row[name] for name in columns] for row in rows])
+    if chart.kind in ("scatter", "line"):
+        return f"Grouping {chart.kind.capitalize()}" if chart.series else chart.kind.capitalize()
+    return DRAWN.get(chart.kind, chart.kind)
 
 
 def f1(kind: str, pairs: Counter[tuple[str, str]]) -> float:
