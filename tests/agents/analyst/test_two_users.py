@@ -97,7 +97,7 @@ def test_each_sees_their_own_rows_and_no_token_is_kept(
         metrics = metrics_of(server)
     logs = capfd.readouterr()
     tables = ["agent_executions", "lakemesh_otel_spans", "lakemesh_otel_logs"]
-    rows = {table: query(emulator, f"SELECT to_json(struct(*)) FROM main.agents.{table}") for table in tables}
+    rows = {table: query(emulator, f"SELECT * FROM main.agents.{table} LIMIT 5000") for table in tables}
     assert "pieces by place" in rows["agent_executions"]
     kept = {"answers": answers, "metrics": metrics, "log": logs.out + logs.err, **rows} | files_below(tmp_path)
     found = [(name, user) for name, text in kept.items() for user, token in TOKENS.items() if token in text]
