@@ -64,7 +64,7 @@ def ask_all(
             started = time.perf_counter()
             try:
                 response = client.responses.create(model="analyst", input=asked.question, **conversation)
-                result: Mapping[str, Any] = response.to_dict()["custom_outputs"]  # type: ignore[assignment]
+                result: Mapping[str, Any] = response.to_dict()["custom_outputs"]
             except APIStatusError as error:
                 result = {"status": error.code or "failed", "answers": []}
             waited.append((time.perf_counter() - started) * 1000)

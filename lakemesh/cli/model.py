@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -38,6 +38,8 @@ class Sources:
     files: "Sequence[ConfigFile]"
     prompts: "Mapping[str, bytes]"
     access: "Access"
+    secrets: "Mapping[str, str]" = field(repr=False)
+    """By the variables that stand for them in a package."""
 
 
 @model.callback()
@@ -69,6 +71,7 @@ def log(
     if experiment:
         mlflow.set_experiment(experiment)
     code, distributions = code_of(sources.access, sources.config)
+    os.environ.update(sources.secrets)  # for the request that the model is tried with, in this process
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "lakemesh"
         write_package(package, agent, sources.files, sources.access, prompts=sources.prompts)
@@ -121,7 +124,7 @@ async def read(agent: str) -> Sources:
     from lakemesh.composition.services import open_workspace
     from lakemesh.config.settings import Settings
     from lakemesh.config.store import ConfigStore
-    from lakemesh.model_serving.package import read_prompts
+    from lakemesh.model_serving.package import read_prompts, variables_of
     from lakemesh.model_serving.resources import access_of
 
     settings = Settings()
@@ -135,9 +138,11 @@ async def read(agent: str) -> Sources:
         config, files = await store.load(), await store.read_files()
         access = access_of(agent, config, settings)
         prompts = await read_prompts(workspace, config)
+        values, named = await store.values(files), variables_of(files, access).secrets
     finally:
         await workspace.close()
-    return Sources(settings=settings, config=config, files=files, prompts=prompts, access=access)
+    secrets_of = {name: values.get(f"secrets.{place.replace('/', '.', 1)}", "") for name, place in named.items()}
+    return Sources(settings=settings, config=config, files=files, prompts=prompts, access=access, secrets=secrets_of)
 
 
 def environment(sources: Sources, pairs: Sequence[str]) -> dict[str, str]:

@@ -68,7 +68,7 @@ class ConfigStore:
     async def load(self) -> Config:
         """Read the files for the first time. Raises `ConfigurationInvalid`, or the volume's error."""
         files = await self.read_files()
-        self._accept(parse_config(files, await self._values(files)), digest_of(files))
+        self._accept(parse_config(files, await self.values(files)), digest_of(files))
         self._started_with = self.current
         return self.current
 
@@ -98,7 +98,7 @@ class ConfigStore:
                 if digest == self._digest:
                     self._faults = []  # the volume was away and is back
                 return False
-            config = parse_config(files, await self._values(files))
+            config = parse_config(files, await self.values(files))
             changes = await self._prepare(config)
         except ConfigurationInvalid as error:
             self._seen_digest = digest
@@ -116,7 +116,7 @@ class ConfigStore:
             listener(config)
         return True
 
-    async def _values(self, files: Sequence[ConfigFile]) -> Mapping[str, str]:
+    async def values(self, files: Sequence[ConfigFile]) -> Mapping[str, str]:
         """Variables, and the secrets the files refer to, read anew with every version of them. One that cannot be read
         is left out: its default counts, or it is a fault by file and key."""
         found: dict[str, str] = {}

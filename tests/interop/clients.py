@@ -50,6 +50,7 @@ PYTHON_CLIENTS = {
         "openapi-generator-cli==7.26.0",
     ),
     "mlflow": (".[databricks,local-database]", "mlflow==3.17.2"),
+    "databricks-agents": ("--no-deps", "databricks-agents==1.13.0"),
     "databricks-langchain": ("databricks-langchain==0.22.0",),
 }
 """The environment's name, and what pip installs in it; `.` is lakemesh itself."""

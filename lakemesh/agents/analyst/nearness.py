@@ -39,4 +39,5 @@ class Nearness:
 def unit(vectors: Sequence[Sequence[float]]) -> np.ndarray:
     found = np.asarray(vectors, dtype=np.float64)
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
+    unit_vectors: np.ndarray = np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
+    return unit_vectors

@@ -7,6 +7,7 @@ from lakemesh.deadline import Deadline
 from lakemesh.errors import Cancelled, DeadlineExceeded, Unavailable
 from lakemesh.lakehouse.databricks.calls import SdkCalls
 from lakemesh.lakehouse.databricks.cells import read_rows, type_name
+from lakemesh.lakehouse.databricks.translation import statement_error
 from lakemesh.lakehouse.genie import GenieAnswer, GenieQuery, Rating
 from lakemesh.lakehouse.warehouse import QueryResult
 from lakemesh.scope import current_deadline
@@ -44,6 +45,7 @@ class GenieSpaces:
             )
         if result.statement_response is None:
             raise Unavailable("Genie has no rows for this query.")
+        require_succeeded(result.statement_response)
         return result_of(result.statement_response)
 
     async def rate(self, space_id: str, conversation_id: str, message_id: str, rating: Rating) -> None:
@@ -116,6 +118,19 @@ def answer_of(message: "GenieMessage") -> GenieAnswer:
         queries=queries,
         suggested_questions=suggestions,
     )
+
+
+def require_succeeded(answer: "StatementResponse") -> None:
+    """Raises the designed error of a query that failed, or was not done: that is no empty result."""
+    from databricks.sdk.service.sql import StatementState
+
+    status = answer.status
+    if status is None or status.state in (None, StatementState.SUCCEEDED, StatementState.CLOSED):
+        return
+    error = status.error
+    if error is None:
+        raise Unavailable(f"Genie's query is {status.state.value.lower() if status.state else 'gone'}.")
+    raise statement_error(error.error_code.value if error.error_code else None, error.message or "It failed.")
 
 
 def result_of(answer: "StatementResponse") -> QueryResult:

@@ -29,7 +29,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, S
     asyncio.run(fill(root / "home"))
     config = agents()
     config["analyst"]["options"]["preferences"] = True
-    config["writer"] = {**config["analyst"], "options": {**config["analyst"]["options"], "route": "quality"}}
     text = "".join(f"  {line}\n" for line in yaml.safe_dump(config, sort_keys=False).splitlines())
     with (
         scripted_model(completion("Done.")) as model,

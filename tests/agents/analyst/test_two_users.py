@@ -22,6 +22,7 @@ ROWS = {"ann": [["Oslo", 5], ["Rome", 3]], "bob": [["Rome", 4]]}
 STATEMENTS = (
     "CREATE TABLE main.shop.stock (owner STRING, place STRING, pieces BIGINT)",
     "INSERT INTO main.shop.stock VALUES ('ann', 'Rome', 3), ('bob', 'Rome', 4), ('ann', 'Oslo', 5)",
+    *(f"GRANT SELECT ON TABLE main.shop.stock TO `{user}@example.com`" for user in ("ann", "bob")),
 )
 MINE = "SELECT place, pieces FROM main.shop.stock WHERE owner || '@example.com' = current_user() ORDER BY place"
 SPACE = Space(space_id="stock", answers=[ScriptedAnswer(when="pieces", query=MINE)])
