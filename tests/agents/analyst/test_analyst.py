@@ -173,7 +173,9 @@ GENIE = """
       domains:
         warehouse: {description: "Pieces in stock by place, of the warehouse.", space_id: stock}
         weather: {description: "Rain and weather by day.", space_id: weather}
-  liked: {class: analyst, options: {preferences: true, domains: {stock: {description: Pieces by place., space_id: stock}}}}
+  liked:
+    class: analyst
+    options: {preferences: true, domains: {stock: {description: Pieces by place., space_id: stock}}}
   mine: {class: analyst, on_behalf_of_user: true, options: {domains: {weather: {description: rain, space_id: weather}}}}
 """
 

@@ -22,7 +22,11 @@ ROWS = {"ann": [["Oslo", 5], ["Rome", 3]], "bob": [["Rome", 4]]}
 STATEMENTS = (
     "CREATE TABLE main.shop.stock (owner STRING, place STRING, pieces BIGINT)",
     "INSERT INTO main.shop.stock VALUES ('ann', 'Rome', 3), ('bob', 'Rome', 4), ('ann', 'Oslo', 5)",
-    *(f"GRANT SELECT ON TABLE main.shop.stock TO `{user}@example.com`" for user in ("ann", "bob")),
+)
+GRANTS = (
+    ("catalog", "main", "USE_CATALOG"),
+    ("schema", "main.shop", "USE_SCHEMA"),
+    ("table", "main.shop.stock", "SELECT"),
 )
 MINE = "SELECT place, pieces FROM main.shop.stock WHERE owner || '@example.com' = current_user() ORDER BY place"
 SPACE = Space(space_id="stock", answers=[ScriptedAnswer(when="pieces", query=MINE)])
@@ -46,6 +50,10 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
     with serve(tmp_path / "emulator", accounts=accounts, spaces=[SPACE]) as running:
         for statement in STATEMENTS:
             query(running, statement)
+        for level, where, privilege in GRANTS:
+            changes = [{"principal": f"{user}@example.com", "add": [privilege]} for user in TOKENS]
+            path = f"/api/2.1/unity-catalog/permissions/{level}/{where}"
+            running.call("PATCH", path, {"changes": changes}).raise_for_status()
         config = f"agents:\n{CONFIG}\n{MODELS}\n{TELEMETRY}"
         file = f"{running.url}/api/2.0/fs/files/Volumes/main/agents/configs/lakemesh.yaml?overwrite=true"
         headers = {"authorization": f"Bearer {made.TOKEN}"}
