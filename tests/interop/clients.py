@@ -49,7 +49,7 @@ PYTHON_CLIENTS = {
         "python-dateutil==4.0.0",
         "openapi-generator-cli==7.26.0",
     ),
-    "mlflow": (".[databricks,local-database]", "mlflow==3.17.2"),
+    "lakemesh-mlflow": (".[databricks,local-database]", "mlflow==3.17.2"),
     "databricks-agents": ("--no-deps", "databricks-agents==1.13.0"),
     "databricks-langchain": ("databricks-langchain==0.22.0",),
 }

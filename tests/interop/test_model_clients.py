@@ -92,7 +92,7 @@ def logged(root: Path, settings: dict[str, str]) -> str:
     """By the command, with MLflow's own store in a folder."""
     store = f"sqlite:///{root}/mlflow.db"
     command = ("-m", "lakemesh.cli", "model", "log", "analyst", "--tracking-uri", store)
-    output = run("mlflow", *command, folder=root, **settings, MLFLOW_TRACKING_URI=store, _MLFLOW_X=store)
+    output = run("lakemesh-mlflow", *command, folder=root, **settings, MLFLOW_TRACKING_URI=store, _MLFLOW_X=store)
     assert "resource:" not in output or "offline" in output
     return next(line.removeprefix("model: ") for line in output.splitlines() if line.startswith("model: "))
 
@@ -108,7 +108,9 @@ def test_one_conversation_is_read_by_all(root: Path, settings: dict[str, str], s
 
     store = f"sqlite:///{root}/mlflow.db"
     script = str(SCRIPTS / "mlflow_model.py")
-    seen = told(run("mlflow", script, logged, "shared", server.url, folder=root, **settings, MLFLOW_TRACKING_URI=store))
+    seen = told(
+        run("lakemesh-mlflow", script, logged, "shared", server.url, folder=root, **settings, MLFLOW_TRACKING_URI=store)
+    )
     assert lasting(seen["predicted"]) == lasting(first.to_dict())
     assert [event["type"] for event in seen["streamed"]] == kinds
     assert lasting(seen["streamed"][-1]["response"]) == lasting(streamed.to_dict())

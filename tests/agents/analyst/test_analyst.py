@@ -266,12 +266,6 @@ def test_a_question_that_a_space_fails_at_is_its_designed_error(genie: tuple[Ser
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
 
-def test_rows_that_a_user_may_not_see_are_an_error_and_not_nothing(genie: tuple[Server, Emulator]) -> None:
-    headers = {**ANN, "x-forwarded-access-token": "token-ann"}
-    answer = ask(genie[0], "rain's secret", agent="mine", **headers)
-    assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied"), answer.text
-
-
 def test_without_memory_an_answer_comes_without_preferences_and_says_so(genie: tuple[Server, Emulator]) -> None:
     server, emulator = genie
     emulator.clear()
