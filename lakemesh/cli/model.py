@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lakemesh.cli.target import Profile, connect
+from lakemesh.cli.server import Profile
+from lakemesh.cli.target import connect
 from lakemesh.errors import InvalidRequest
 
 if TYPE_CHECKING:
