@@ -3,6 +3,7 @@
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,9 +53,11 @@ def log_model(
 def require_mlflow() -> None:
     """Raises `InvalidRequest`."""
     try:
-        from mlflow.pyfunc import ResponsesAgent  # noqa: F401
+        found = import_module("mlflow.pyfunc")
     except ImportError:
-        raise InvalidRequest("MLflow is not installed here; 'pip install mlflow' beside lakemesh.") from None
+        found = None
+    if not hasattr(found, "ResponsesAgent"):
+        raise InvalidRequest("MLflow is not installed here; 'pip install mlflow' beside lakemesh.")
 
 
 def auth_policy_of(access: Access) -> "AuthPolicy":

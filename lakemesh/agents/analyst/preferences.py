@@ -112,4 +112,4 @@ class Remembered:
         known = self._known.get(context.identity.user)
         if known is None:
             known = await self.of_caller(context)
-        self._known[context.identity.user] = known.model_copy(update={**said})
+        self._known[context.identity.user] = known.model_copy(update={str(name): value for name, value in said.items()})
