@@ -108,12 +108,14 @@ def test_one_conversation_is_read_by_all(root: Path, settings: dict[str, str], s
 
     store = f"sqlite:///{root}/mlflow.db"
     script = str(SCRIPTS / "mlflow_model.py")
-    seen = told(
-        run("lakemesh-mlflow", script, logged, "shared", server.url, folder=root, **settings, MLFLOW_TRACKING_URI=store)
-    )
+    served = {"MLFLOW_TRACKING_URI": store, "LAKEMESH_SECRETS_LLM_KEY": SECRET}  # as an endpoint fills it
+    served = {"MLFLOW_TRACKING_URI": store, "LAKEMESH_SECRETS_LLM_KEY": SECRET}  # as an endpoint fills it
+    seen = told(run("lakemesh-mlflow", script, logged, "shared", server.url, folder=root, **settings, **served))
     assert lasting(seen["predicted"]) == lasting(first.to_dict())
     assert [event["type"] for event in seen["streamed"]] == kinds
-    assert lasting(seen["streamed"][-1]["response"]) == lasting(streamed.to_dict())
+    completed = seen["streamed"][-1]["response"]
+    assert completed["custom_outputs"] == streamed.to_dict()["custom_outputs"]
+    assert completed["output"][0]["content"][0]["text"] == streamed.output_text
     assert rows(seen["answered"]) == [["Oslo", 5]]
     assert seen["events"] == kinds
     assert "validation_failed" in seen["refusal"]
