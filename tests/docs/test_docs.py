@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pydantic import AliasChoices
+
 from lakemesh.config.live import NEEDS_RESTART
 from lakemesh.config.schema import Config
 from lakemesh.config.settings import Settings
@@ -50,7 +52,8 @@ def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
 def test_every_variable_of_the_environment_is_documented() -> None:
     text = (DOCS / "configuration.md").read_text()
     aliases = {name: field.validation_alias for name, field in Settings.model_fields.items()}
-    named = {alias if isinstance(alias, str) else f"LAKEMESH_{name.upper()}" for name, alias in aliases.items()}
+    first = {name: alias.choices[0] if isinstance(alias, AliasChoices) else alias for name, alias in aliases.items()}
+    named = {alias or f"LAKEMESH_{name.upper()}" for name, alias in first.items()}
     assert not {name for name in named if f"`{name}`" not in text}
 
 
