@@ -64,12 +64,13 @@ class PipelineBuilder(Agent[PipelineRequest, BuiltPipeline]):
 
     async def process(self, request: AgentInput[PipelineRequest], context: AgentContext) -> AgentOutput[BuiltPipeline]:
         asked = request.data
+        run = await self.run_of(context)
         tell(context, "define")
         before = read_definition(asked.before) if asked.before else None
         definition = await self.define(asked, before, context)
         tell(context, "compare")
         changes = diff(before, definition) if before is not None else []
-        await self.approve([change.what for change in changes if change.destructive], definition, context)
+        await self.approve([change.what for change in changes if change.destructive], definition, run, context)
         tell(context, "render")
         files = await asyncio.to_thread(build, definition)
         tell(context, "judge")
@@ -79,7 +80,7 @@ class PipelineBuilder(Agent[PipelineRequest, BuiltPipeline]):
         proof = await self.prove(definition, files, context)
         if proof is not None and not proof.holds and (asked.version or asked.deploy):
             raise InvalidRequest(f"{definition.name} did not give the rows that it should; it is not given out.")
-        provenance = self.provenance(asked, definition, context)
+        provenance = self.provenance(asked, definition, run, context)
         version = await self.version(definition, files, provenance, context) if asked.version else None
         deployment = None
         if asked.deploy:
@@ -89,6 +90,14 @@ class PipelineBuilder(Agent[PipelineRequest, BuiltPipeline]):
         built.version = VersionOut.of(version) if version is not None else None
         built.deployment = DeployedOut.of(deployment) if deployment is not None else None
         return AgentOutput(agent_name=self.name, result=built)
+
+    async def run_of(self, context: AgentContext) -> str:
+        """The first attempt's execution: an attempt that takes over has an id of its own, and goes on with that run."""
+        kept: Any = context.checkpointed or {}
+        if "run" in kept:
+            return str(kept["run"])
+        await context.checkpoint({**kept, "run": context.scope.execution_id})
+        return context.scope.execution_id
 
     async def define(
         self, asked: PipelineRequest, before: PipelineDefinition | None, context: AgentContext
@@ -127,7 +136,7 @@ class PipelineBuilder(Agent[PipelineRequest, BuiltPipeline]):
         require_judged(code_of(files))
         require_within(code_of(files), self.options.reach)
 
-    async def approve(self, losses: list[str], definition: PipelineDefinition, context: AgentContext) -> None:
+    async def approve(self, losses: list[str], definition: PipelineDefinition, run: str, context: AgentContext) -> None:
         """Raises `InputRequired` when nobody can be asked, and `PermissionDenied` when they refuse. An approval is
         kept for the attempt that takes over from this one, for this definition alone."""
         approved: Any = context.checkpointed or {}
@@ -137,7 +146,8 @@ class PipelineBuilder(Agent[PipelineRequest, BuiltPipeline]):
         answer = await context.ask(Approval, message, timeout_seconds=APPROVAL_SECONDS)
         if answer.decision != "approve":
             raise PermissionDenied(f"The change of {definition.name} was refused.")
-        await context.checkpoint({"approved": definition.digest, "definition": write_definition(definition)})
+        kept = {"run": run, "approved": definition.digest, "definition": write_definition(definition)}
+        await context.checkpoint(kept)
 
     async def prove(self, definition: PipelineDefinition, files: dict[str, str], context: AgentContext) -> Proof | None:
         if self.spark is None:
@@ -152,11 +162,12 @@ class PipelineBuilder(Agent[PipelineRequest, BuiltPipeline]):
             timeout_seconds=min(self.options.proof_seconds, context.deadline.remaining_seconds()),
         )
 
-    def provenance(self, asked: PipelineRequest, definition: PipelineDefinition, context: AgentContext) -> Provenance:
-        """The run is the execution's id, which an attempt that takes over has too."""
+    def provenance(
+        self, asked: PipelineRequest, definition: PipelineDefinition, run: str, context: AgentContext
+    ) -> Provenance:
         by_model = asked.request is not None and self.options.route is not None
         return Provenance(
-            run=context.scope.execution_id, definition=definition.digest, request=asked.request or "",
+            run=run, definition=definition.digest, request=asked.request or "",
             user=context.identity.user, prompt=prompt_version() if by_model else "",
             model=self.options.route or "" if by_model else "", at_seconds=int(time.time()),
         )  # fmt: skip
