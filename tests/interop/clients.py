@@ -51,7 +51,7 @@ PYTHON_CLIENTS = {
     ),
     "lakemesh-mlflow": (".[databricks,local-database]", "mlflow==3.17.2"),
     "databricks-agents": ("--no-deps", "databricks-agents==1.13.0"),
-    "databricks-langchain": ("databricks-langchain==0.22.0",),
+    "databricks-langchain": ("mcp==1.30.0", "databricks-langchain==0.22.0"),
 }
 """The environment's name, and what pip installs in it; `.` is lakemesh itself."""
 NODE_CLIENTS = {

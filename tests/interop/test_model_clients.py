@@ -119,7 +119,7 @@ def test_one_conversation_is_read_by_all(root: Path, settings: dict[str, str], s
     assert rows(seen["answered"]) == [["Oslo", 5]]
     assert seen["events"] == kinds
     assert "validation_failed" in seen["refusal"]
-    assert (seen["task"], seen["flavor"]) == ("agent/v1/responses", "mlflow.pyfunc.model")
+    assert (seen["task"], seen["flavor"]) == ("agent/v1/responses", "mlflow.pyfunc.loaders.code_model")
     assert "input" in seen["inputs"]
     endpoints = seen["policy"]["system_auth_policy"]["resources"]["databricks"]["serving_endpoint"]
     assert {one["name"] for one in endpoints} == {"offline"}

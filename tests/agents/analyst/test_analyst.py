@@ -156,7 +156,7 @@ SPACES = [
                 more=["SELECT 'Rome' AS place, 9 AS hours"],
                 suggested_questions=["And tomorrow?"],
             ),
-            ScriptedAnswer(when="rain's secret", query="SELECT * FROM main.shop.stock"),
+            ScriptedAnswer(when="secret rain", query="SELECT * FROM main.shop.stock"),
             ScriptedAnswer(when="rain", text="Wet.", query="SELECT 7 AS millimetres"),
             ScriptedAnswer(when="hail", status="FAILED"),
         ],
@@ -264,6 +264,13 @@ def test_a_rating_reaches_the_space_that_answered(genie: tuple[Server, Emulator]
 def test_a_question_that_a_space_fails_at_is_its_designed_error(genie: tuple[Server, Emulator]) -> None:
     answer = ask(genie[0], "weather with hail?", **ANN)
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+def test_rows_that_a_user_may_not_see_are_an_error_and_not_nothing(genie: tuple[Server, Emulator]) -> None:
+    headers = {**ANN, "x-forwarded-access-token": "token-ann"}
+    answer = ask(genie[0], "secret rain?", agent="mine", **headers)
+    assert answer.status_code == 403, answer.text
+    assert answer.json()["code"] == "permission_denied"
 
 
 def test_without_memory_an_answer_comes_without_preferences_and_says_so(genie: tuple[Server, Emulator]) -> None:
