@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from lakemesh.config.policies import ActionKind
 from lakemesh.governance.patterns import normalized
@@ -13,7 +13,6 @@ from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.schemas import Identity
 from lakemesh.scope import Guard, current_guard, current_scope, note_origin
 
-PortT = TypeVar("PortT")
 Subjects = Sequence[tuple[ActionKind, str]]
 Check = Callable[..., Awaitable[Subjects]]
 """What is asked of the guard before a method runs, and what data that is; called with the guard and the method's own
@@ -68,6 +67,7 @@ def origin_of(name: str) -> str:
 
 
 READ, WRITE = about("read"), about("write")
+GENIE, PIPELINE = about("read", prefix="genie:"), about("call", prefix="pipeline:")
 CHECKS: Mapping[str, Mapping[str, Check]] = {
     "volumes": {"read": READ, "list_directory": READ, "write": WRITE, "delete": WRITE, "delete_directory": WRITE},
     "tables": {
@@ -76,12 +76,18 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
     },
     "warehouse": {"query": statement},
     "indexes": {
-        "query": READ, "count": READ, "keys": READ, "create": WRITE, "upsert": WRITE, "delete": WRITE,
-        "maintain": WRITE, "drop": WRITE,
+        "query": READ, "count": READ, "keys": READ, "describe": READ, "create": WRITE, "sync": WRITE,
+        "upsert": WRITE, "delete": WRITE, "maintain": WRITE, "drop": WRITE,
     },
     "functions": {"list_functions": free, "describe": free, "execute": about("call")},
-    "genie": {"ask": about("read", prefix="genie:"), "fetch_rows": about("read", prefix="genie:")},
+    "genie": {"ask": GENIE, "fetch_rows": GENIE, "rate": GENIE},
     "jobs": {"run_now": about("call", prefix="job:"), "status": free, "wait": free},
+    "pipelines": {
+        "find": free, "get": free, "update": free, "events": free, "create": PIPELINE, "edit": PIPELINE,
+        "start": PIPELINE, "stop": PIPELINE,
+    },
+    "files": {"read": READ, "list_files": READ, "write": WRITE, "delete": WRITE},
+    "git_folders": {"check_out": WRITE},
 }  # fmt: skip
 """What each method of each port is held to. A method that is not here is refused while policies are in force."""
 
@@ -112,10 +118,6 @@ class GuardedPort:
         return guarded
 
 
-def guarded_port(name: str, port: PortT) -> PortT:
-    return port if port is None else cast(PortT, GuardedPort(port, CHECKS[name]))
-
-
 def guard_workspace(workspace: Workspace) -> Workspace:
     """The same workspace, held to the policies of whoever's execution uses it. Secrets, the directory of groups and the
     database are the server's own: agents get none of them."""
@@ -125,14 +127,8 @@ def guard_workspace(workspace: Workspace) -> Workspace:
         assert bind is not None
         return guard_workspace(await bind(identity))
 
-    return replace(
-        workspace,
-        volumes=guarded_port("volumes", workspace.volumes),
-        tables=guarded_port("tables", workspace.tables),
-        warehouse=guarded_port("warehouse", workspace.warehouse),
-        indexes=guarded_port("indexes", workspace.indexes),
-        functions=guarded_port("functions", workspace.functions),
-        genie=guarded_port("genie", workspace.genie),
-        jobs=guarded_port("jobs", workspace.jobs),
-        bind=None if bind is None else bind_guarded,
-    )
+    ports = {name: getattr(workspace, name) for name in CHECKS}
+    guarded: dict[str, Any] = {
+        name: GuardedPort(port, CHECKS[name]) for name, port in ports.items() if port is not None
+    }
+    return replace(workspace, **guarded, bind=None if bind is None else bind_guarded)

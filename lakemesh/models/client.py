@@ -257,7 +257,8 @@ class ModelClient:
             async with guarded.call("predict", attempt):
                 return await guarded.endpoint.predict(columns, rows, timeout_seconds=guarded.timeout_seconds)
 
-        endpoints, config = self.routing.endpoints_of(route), self.routing.config.routes[route]
+        endpoints = permitted(self.routing.endpoints_of(route), route)
+        config = self.routing.config.routes[route]
         return await first_answer(endpoints, ask, route=route, config=config, deadline=deadline)
 
     def health(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from lakemesh.schemas import TextDelta
 
 
 class Errand(BaseModel):
-    do: Literal["read_table", "query", "read_file", "write_file", "think", "recall", "say"]
+    do: Literal["read_table", "query", "read_file", "write_file", "think", "predict", "recall", "say"]
     what: str = ""
 
 
@@ -32,6 +32,8 @@ class Doer(Agent[Errand, Any]):
                 await workspace.volumes.write(what, b"new", overwrite=True)
             case "think":
                 result = (await context.models.chat([{"role": "user", "content": "hello"}], route=what)).text
+            case "predict":
+                result = await context.models.predict(["a"], [[1.0]], route=what)
             case "recall":
                 result = len(await context.memory.retrieve("anything"))
             case "say":

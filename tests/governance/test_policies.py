@@ -149,6 +149,12 @@ def test_the_answer_is_the_policies(client: httpx.Client, question: str, door: s
         assert (code == "answered") == (user in allowed), (user, code, said)
 
 
+@pytest.mark.parametrize("do", ["think", "predict"])
+def test_no_way_to_a_model_passes_by_the_policies(client: httpx.Client, do: str) -> None:
+    agent, data = errand(do, "abroad")
+    assert by_rest(client, "token-ann", agent, data)[0] == "policy_denied"
+
+
 def test_what_is_refused_says_by_which_rule(client: httpx.Client) -> None:
     agent, data = errand("read_table", SECRET)
     body = client.post("/api/execute", json={"agent": agent, "data": data}, headers=headers_of("token-ann")).json()
