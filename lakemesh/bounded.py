@@ -13,15 +13,16 @@ MAX_ANSWER_BYTES = 10_000_000
 
 class BoundedTransport(httpx.AsyncBaseTransport):
     """Fails with `httpx.DecodingError` for an answer that is over the limit or compressed. Of a stream of server-sent
-    events each event is bounded, an endless line among them."""
+    events each event is bounded, an endless line among them. Goes by the proxies of the environment, as a client does
+    that is given no transport."""
 
     def __init__(self, *, max_bytes: int = MAX_ANSWER_BYTES) -> None:
-        self._transport = httpx.AsyncHTTPTransport()
+        self._client = httpx.AsyncClient(follow_redirects=False)
         self._max_bytes = max_bytes
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         request.headers["Accept-Encoding"] = "identity"
-        response = await self._transport.handle_async_request(request)
+        response = await self._client.send(request, stream=True)
         encoding = response.headers.get("content-encoding", "identity")
         if encoding.strip().lower() not in ("", "identity"):
             await response.aclose()
@@ -32,7 +33,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         return response
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        await self._client.aclose()
 
 
 class BoundedStream(httpx.AsyncByteStream):

@@ -107,6 +107,14 @@ async def test_every_statement_of_the_bundle_runs(workspace: Workspace, tmp_path
             assert len(result.rows) == 1
 
 
+def test_upkeep_names_its_tables_as_every_warehouse_reads_them() -> None:
+    """The clause IDENTIFIER is not taken by OPTIMIZE and VACUUM before runtime 18."""
+    for folder in (REPOSITORY, REPOSITORY / "lakemesh/deploy/template"):
+        text = (folder / "jobs/upkeep.sql").read_text()
+        assert "OPTIMIZE" in text
+        assert not re.search(r"\b(OPTIMIZE|VACUUM)\s+IDENTIFIER", text, re.IGNORECASE)
+
+
 def test_alerts_tell_somebody_and_production_lies_where_only_its_principal_writes() -> None:
     for folder in (REPOSITORY, REPOSITORY / "lakemesh/deploy/template"):
         alerts = load(folder / "resources/observability.yml")["resources"]["alerts"]

@@ -110,3 +110,14 @@ def test_profiles(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "has no such profile; it has DEFAULT, right" in said
     shell.environment_changes["DATABRICKS_TOKEN"] = "wrong"  # the profile wins
     assert "shop-dev" in shell.run("status", "--profile", "right")
+
+
+def test_zerobus_is_granted_the_very_tables(shell: Shell) -> None:
+    """What is granted on their schema does not count there."""
+    config = shell.folder / "config/lakemesh.yaml"
+    described = "{endpoint: 'https://1.zerobus.eu', workspace_url: 'https://w', client_id: i, client_secret: s}"
+    tables = ("agent_executions", "lakemesh_otel_spans", "lakemesh_otel_logs", "lakemesh_otel_metrics")
+    assert "grants on shop.agents_dev.agent_executions" not in shell.run("plan")
+    config.write_text(f"{config.read_text()}  zerobus: {described}\n")
+    said = shell.run("plan")
+    assert all(f"grants on shop.agents_dev.{table}\n" in said for table in tables), said
