@@ -37,7 +37,8 @@ class App:
 
         app = Starlette(routes=[Mount("/agents", mesh)], lifespan=lifespan)
 
-    It may be started again once it has ended. `start_error` is why the last start failed.
+    It may be started again once it has ended. `start_error` is why the last start failed, `services` what is open while
+    it runs.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -45,6 +46,14 @@ class App:
         self._doors: ASGIApp | None = None
         self._on_config: list[Callable[[ServerConfig], None]] = []
         self.start_error: Exception | None = None
+        self.services: Services | None = None
+
+    @property
+    def opened_services(self) -> Services:
+        """`services`, of an application that runs. Raises `Unavailable`."""
+        if self.services is None:
+            raise Unavailable(NOT_STARTED)
+        return self.services
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -55,12 +64,13 @@ class App:
             services.config.subscribe(self._tell)
             contain_exits(asyncio.get_running_loop())
             services.config.start()
+            self.services = services
             try:
                 with refresh_on_hangup(services.config.request_refresh, services.prompts.request_refresh):
                     yield
                 await services.router.drain(self._settings.drain_seconds / 2)
             finally:
-                self._doors = None
+                self._doors = self.services = None
 
     def on_config(self, listener: Callable[[ServerConfig], None]) -> None:
         """Have `listener` called with the section `server` once it is known, and whenever it changes."""

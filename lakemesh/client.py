@@ -27,7 +27,9 @@ class ServerError(Exception):
         self.problem = problem
         self.code = str(problem.get("code") or status)
         self.execution_id: str | None = problem.get("execution_id")
-        super().__init__(f"{self.code}: {problem.get('detail') or problem.get('title') or 'the server says no more'}")
+        said = str(problem.get("detail") or problem.get("title") or "the server says no more")
+        fields = [f"{fault.get('path')}: {fault.get('message')}" for fault in faults_of(problem)]
+        super().__init__("\n  ".join([f"{self.code}: {said}", *fields]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +336,11 @@ class EventParser:
         elif name:
             self._fields[name] = value
         return None
+
+
+def faults_of(problem: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The fields that the server names as wrong."""
+    return [fault for fault in problem.get("errors") or () if isinstance(fault, Mapping)]
 
 
 def checked(response: httpx.Response) -> httpx.Response:

@@ -12,6 +12,8 @@ from tests.postgres import postgres
 
 __all__ = ["postgres"]
 
+pytest_plugins = ["lakemesh.testing.plugin"]
+
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
 

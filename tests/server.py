@@ -1,18 +1,14 @@
 """A real lakemesh server on a loopback port, with its own home and configuration."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-
-from lakemesh.app import create_app
 from lakemesh.config.settings import Settings
-from lakemesh.edge.protocol import ConnectionRules, bounded_protocol
+from lakemesh.testing.server import ThreadedServer as Server
+from lakemesh.testing.server import threaded_server
 
-START_SECONDS = 30.0
+__all__ = ["MODELS", "Server", "running_server", "write_config"]
 
 MODELS = """
 models:
@@ -25,23 +21,6 @@ models:
 """
 
 
-class Server(uvicorn.Server):
-    """Says when it is ready instead of being asked."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = threading.Event()
-
-    async def startup(self, sockets: list | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    @property
-    def url(self) -> str:
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}"
-
-
 def write_config(folder: Path, agents: str, more: str = "", models: str = MODELS) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prompts").mkdir(exist_ok=True)
@@ -52,19 +31,5 @@ def write_config(folder: Path, agents: str, more: str = "", models: str = MODELS
 @contextmanager
 def running_server(home: Path, config_folder: Path, **settings: object) -> Iterator[Server]:
     """The server in a thread of its own, stopped by its own graceful way."""
-    app = create_app(Settings(home=home, config_folder=config_folder, port=0, **settings))
-    rules = ConnectionRules()
-    app.on_config(rules.configure)
-    protocol = bounded_protocol(rules)
-    server = Server(
-        uvicorn.Config(app, http=protocol, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5)
-    )
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
-    thread.start()
-    assert server.ready.wait(START_SECONDS), "the server did not start"
-    try:
+    with threaded_server(Settings(home=home, config_folder=config_folder, port=0, **settings)) as server:
         yield server
-    finally:
-        server.should_exit = True
-        thread.join(START_SECONDS)
-        assert not thread.is_alive(), "the server did not stop"

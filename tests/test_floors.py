@@ -18,7 +18,7 @@ FLOORS: list[str] = [
     "agents pipelines",
     "engine invocations erasure",
     "edge services mcp a2a",
-    "composition app cli jobs evaluation deploy emulator model_serving",
+    "composition app cli jobs evaluation deploy emulator model_serving testing",
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "template" not in path.relative_to(PACKAGE).parts)

@@ -8,6 +8,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from lakemesh.testing.wire import chunk_line, completion, error, http, stream
+
+__all__ = [
+    "Reply",
+    "ScriptedServer",
+    "chunk_line",
+    "completion",
+    "embeddings",
+    "error",
+    "http",
+    "scripted_server",
+    "stream",
+]
+
 Reply = bytes | str | Callable[[dict], bytes]
 
 
@@ -75,16 +89,6 @@ async def scripted_server(*script: Reply) -> AsyncIterator[ScriptedServer]:
         server.close()
 
 
-def http(status: int, body: bytes, **headers: str) -> bytes:
-    headers = {"content_type": "application/json", "connection": "close"} | headers
-    lines = [f"HTTP/1.1 {status} X", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
-
-
-def error(status: int, message: str = "scripted", **headers: str) -> bytes:
-    return http(status, json.dumps({"error": {"message": message}}).encode(), **headers)
-
-
 def embeddings(request: dict) -> bytes:
     """A vector of one number per text: its length; four characters a token."""
     texts = request["input"]
@@ -92,31 +96,3 @@ def embeddings(request: dict) -> bytes:
     tokens = sum(map(len, texts)) // 4
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return http(200, json.dumps({"object": "list", "model": "lengths", "data": data, "usage": usage}).encode())
-
-
-def completion(content: str | list | None, **message: object) -> bytes:
-    body = {
-        "id": "c",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "scripted-model",
-        "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content, **message}}
-        ],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
-    }
-    return http(200, json.dumps(body).encode())
-
-
-def stream(*texts: str, cut: bool = False) -> bytes:
-    """Server-sent chunks; `cut` ends the connection before the answer is finished."""
-    lines = [chunk_line({"content": text}) for text in texts]
-    if not cut:
-        lines += [chunk_line({}, "stop"), b"data: [DONE]\n\n"]
-    return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + b"".join(lines)
-
-
-def chunk_line(delta: dict, finish_reason: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "scripted-model", "choices": [choice]}
-    return b"data: %s\n\n" % json.dumps(chunk).encode()
