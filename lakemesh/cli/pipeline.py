@@ -60,11 +60,11 @@ def build(
     """Write a pipeline's files: code, definition, README and the bundle's resources."""
     from lakemesh.pipelines.documents import build as build_files
     from lakemesh.pipelines.folder import write_files
-    from lakemesh.pipelines.gate import code_of, require_judged
+    from lakemesh.pipelines.gate import require_judged, source_of
 
     definition = read(asked)
     files = build_files(definition)
-    require_judged(code_of(files))
+    require_judged(source_of(files))
     if (out / "definition.yaml").exists() and print_changes(read(str(out)), definition) and not approve:
         raise InvalidRequest("Changes marked with ! lose data; look at them, and add --approve.")
     for path in write_files(out, files, definition=definition):
@@ -84,13 +84,15 @@ def diff(
 
 
 @pipeline.command()
-def gate(files: Annotated[list[Path], typer.Argument(help="Python modules of pipelines, whoever wrote them.")]) -> None:
+def gate(
+    files: Annotated[list[Path], typer.Argument(help="Python and SQL files of pipelines, whoever wrote them.")],
+) -> None:
     """Judge code of a pipeline; exit with 1 when some is refused."""
-    from lakemesh.pipelines.gate import judge
+    from lakemesh.pipelines.gate import judge_file
 
     refused = False
     for file in files:
-        for refusal in judge(file.read_bytes().decode(errors="replace")):
+        for refusal in judge_file(file.name, file.read_bytes().decode(errors="replace")):
             refused = True
             typer.echo(f"{file}:{refusal.line}: {refusal.message} [{refusal.rule}]")
     if refused:

@@ -20,7 +20,7 @@ from lakemesh.pipelines.diff import diff
 from lakemesh.pipelines.documents import build
 from lakemesh.pipelines.explain import explain
 from lakemesh.pipelines.folder import write_files
-from lakemesh.pipelines.gate import code_of, require_judged
+from lakemesh.pipelines.gate import require_judged, source_of
 from lakemesh.pipelines.prove import Proof, prove
 from lakemesh.pipelines.requests import changed_definition, definition_of
 from lakemesh.pipelines.spark.process import Spark
@@ -80,7 +80,7 @@ def written(definition: PipelineDefinition, folder: Path, console: Console) -> d
     with step("render", console):
         files = build(definition)
     with step("gate", console):
-        require_judged(code_of(files))
+        require_judged(source_of(files))
     folder.mkdir(parents=True, exist_ok=True)
     write_files(folder, files, definition=definition)
     table = Table("file", "lines", title=str(folder))

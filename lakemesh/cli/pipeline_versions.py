@@ -116,10 +116,10 @@ async def deployed(
     from lakemesh.deadline import Deadline
     from lakemesh.pipelines.deploy import deploy as deploy_to
     from lakemesh.pipelines.documents import build
-    from lakemesh.pipelines.gate import code_of, require_judged
+    from lakemesh.pipelines.gate import require_judged, source_of
 
     files = build(definition)
-    require_judged(code_of(files))
+    require_judged(source_of(files))
     async with pipelines_workspace() as workspace:
         return await deploy_to(
             definition, files, workspace=workspace, target=target, provenance=provenance_of(definition, run, ""),
@@ -177,12 +177,12 @@ def make_version(
 ) -> "Version":
     """Raises `InvalidRequest` for a change that loses data and is not approved."""
     from lakemesh.pipelines.documents import build
-    from lakemesh.pipelines.gate import code_of, require_judged
+    from lakemesh.pipelines.gate import require_judged, source_of
     from lakemesh.pipelines.repository import LocalRepository
     from lakemesh.pipelines.versions import commit_version
 
     files = build(definition)
-    require_judged(code_of(files))
+    require_judged(source_of(files))
     provenance = provenance_of(definition, run or new_run(), request)
     if github is not None:
         return propose(definition, files, provenance, github)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lakemesh.lakehouse.pipelines import PipelineEvent
 from lakemesh.pipelines.definition import PipelineDefinition
-from lakemesh.pipelines.gate import code_of, judge
+from lakemesh.pipelines.gate import code_of, judge_file, source_of
 from lakemesh.pipelines.graph import Flow, Graph, Node
 from lakemesh.pipelines.record import record
 
@@ -69,8 +69,8 @@ def explain(files: Mapping[str, str]) -> list[str]:
     """A sentence each for what the code makes. Code that the gate refuses is not explained: what it does is not what
     it declares. Raises nothing; the sentences say so."""
     code = code_of(files) or {path: text for path, text in files.items() if path.endswith(".py")}
-    for path, text in code.items():
-        if refusals := judge(text):
+    for path, text in {**code, **source_of(files)}.items():
+        if refusals := judge_file(path, text):
             return [f"{path} is not explained, for it would not be run: {refusals[0]}."]
     return list(sentences(record(code)))
 

@@ -6,9 +6,7 @@ the lists (`gate_lists`) is refused by rule and line; `record` then reads the gr
 """
 
 import ast
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from lakemesh.errors import PermissionDenied
 from lakemesh.pipelines.gate_lists import (
@@ -22,26 +20,15 @@ from lakemesh.pipelines.gate_lists import (
     NAME,
     SQL_METHODS,
 )
+from lakemesh.pipelines.gate_sql import judge_sql
+from lakemesh.pipelines.gate_text import Refusal, fault_of_text
 from lakemesh.pipelines.gate_values import METHOD_RULES, fault_of_argument, fault_of_conditions
 
-MAX_BYTES = 500_000
 MAX_NODES = 20_000
 MAX_DEPTH = 60
 MAX_TEXT = 20_000
 
 LITERALS = (str, int, float, bool, type(None))
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """`rule` is stable; `line` counts from 1."""
-
-    rule: str
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.message} [{self.rule}]"
 
 
 def judge(code: str) -> list[Refusal]:
@@ -62,31 +49,24 @@ def code_of(files: Mapping[str, str]) -> dict[str, str]:
     return {path: text for path, text in files.items() if path.startswith("transformations/") and path.endswith(".py")}
 
 
+def source_of(files: Mapping[str, str]) -> dict[str, str]:
+    """What an engine runs, of a pipeline's files: its Python and its SQL."""
+    suffixes = (".py", ".sql")
+    return {
+        path: text for path, text in files.items() if path.startswith("transformations/") and path.endswith(suffixes)
+    }
+
+
+def judge_file(path: str, text: str) -> list[Refusal]:
+    """Why this file, Python or SQL by its name, may not run; nothing when it may."""
+    return judge_sql(text) if path.endswith(".sql") else judge(text)
+
+
 def require_judged(files: Mapping[str, str]) -> None:
-    """Raises `PermissionDenied` for the first module that the gate refuses."""
-    for path, code in files.items():
-        if path.endswith(".py") and (refusals := judge(code)):
+    """Raises `PermissionDenied` for the first file that the gate refuses."""
+    for path, text in files.items():
+        if refusals := judge_file(path, text):
             raise PermissionDenied(f"{path}, {refusals[0]}")
-
-
-def fault_of_text(code: str) -> Refusal | None:
-    """What makes a text read otherwise than it is run: before any parser sees it."""
-    if len(code.encode("utf-8", "replace")) > MAX_BYTES:
-        return Refusal("size", 1, f"it is longer than {MAX_BYTES:,} bytes")
-    for number, line in enumerate(code.split("\n"), 1):
-        if not line.replace("\t", " ").isprintable():
-            return Refusal("characters", number, "it holds a control or invisible character")
-        if number <= 2 and re.match(r"[ \t\f]*#.*?coding[:=]", line):
-            return Refusal("coding", number, "it declares an encoding")
-        if not line.isascii() and not identifiers_are_ascii(line):
-            return Refusal("characters", number, "a character outside of ASCII stands outside of text and comments")
-    return None
-
-
-def identifiers_are_ascii(line: str) -> bool:
-    """Python reads compatibility characters in names as their plain forms; here they only stand in text."""
-    bare = re.sub(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|#.*', "", line)
-    return bare.isascii() or '"""' in line or "'''" in line
 
 
 def fault_of_size(tree: ast.AST) -> Refusal | None:

@@ -48,6 +48,11 @@ OPTIONS = re.compile(
     r"|timestampFormat|mode|nullValue|kafka\.bootstrap\.servers|subscribe|startingOffsets|maxOffsetsPerTrigger"
     r"|failOnDataLoss|readChangeFeed|skipChangeCommits|startingVersion|ignoreDeletes|topic"
 )
+SOURCE_OPTIONS = {
+    "format", "header", "schema", "schemaHints", "schemaEvolutionMode", "rescuedDataColumn", "inferColumnTypes",
+    "includeExistingFiles", "maxFilesPerTrigger", "maxBytesPerTrigger", "delimiter", "sep", "multiLine", "encoding",
+    "dateFormat", "timestampFormat", "mode", "nullValue",
+}  # fmt: skip
 VOLUME = re.compile(r"/Volumes(/[A-Za-z0-9_][A-Za-z0-9_=-]*(\.[A-Za-z0-9_-]+)*){3,20}/?")
 TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*){0,2}")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,254}")

@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from lakemesh.errors import LakemeshError, PermissionDenied
 from lakemesh.pipelines.expressions import parse_query
-from lakemesh.pipelines.gate import Refusal, is_literal, literal_of
+from lakemesh.pipelines.gate import is_literal, literal_of
+from lakemesh.pipelines.gate_sql import Read, reads_of
+from lakemesh.pipelines.gate_text import Refusal
 
 
 class Reach(BaseModel):
@@ -36,9 +38,9 @@ class Reach(BaseModel):
 
 
 def require_within(code: Mapping[str, str], reach: Reach) -> None:
-    """For modules that the gate lets through. Raises `PermissionDenied` for the first that names what is outside."""
+    """For files that the gate lets through. Raises `PermissionDenied` for the first that names what is outside."""
     for path, text in code.items():
-        for refusal in outside(text, reach):
+        for refusal in outside_in_sql(text, reach) if path.endswith(".sql") else outside(text, reach):
             raise PermissionDenied(f"{path}, {refusal}")
 
 
@@ -49,6 +51,18 @@ def outside(code: str, reach: Reach) -> Iterator[Refusal]:
             values = [literal_of(value) if is_literal(value) else None for value in given]
             if fault := fault_of_call(node.func.attr, values, reach):
                 yield Refusal("reach", node.lineno, fault)
+
+
+def outside_in_sql(text: str, reach: Reach) -> Iterator[Refusal]:
+    for read in reads_of(text):
+        if fault := fault_of_read(read, reach):
+            yield Refusal("reach", read.line, fault)
+
+
+def fault_of_read(read: Read, reach: Reach) -> str | None:
+    if read.kind == "query":
+        return fault_of_tables(read.text, reach)
+    return reach.fault_of_path(read.text) if read.kind == "path" else reach.fault_of_brokers(read.text)
 
 
 def fault_of_call(method: str, values: list[object], reach: Reach) -> str | None:

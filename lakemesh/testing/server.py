@@ -2,15 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import httpx
 import uvicorn
 
 from lakemesh.app import App, create_app
 from lakemesh.composition.services import Services
 from lakemesh.config.settings import Settings
+from lakemesh.deadline import Deadline
 from lakemesh.edge.protocol import ConnectionRules, bounded_protocol
 
 T = TypeVar("T")
@@ -36,6 +38,16 @@ class ThreadedServer(uvicorn.Server):
     def url(self) -> str:
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         return f"http://{host}:{port}"
+
+    def health(self, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """What it says of itself once it has warmed up. Raises `TimeoutError`."""
+        deadline = Deadline.after(START_SECONDS)
+        while True:
+            found: dict[str, Any] = httpx.get(f"{self.url}/health/ready", headers=headers, timeout=START_SECONDS).json()
+            if found["status"] != "warming":
+                return found
+            if deadline.remaining_seconds() <= 0:
+                raise TimeoutError(f"The server has not warmed up within {START_SECONDS:.0f} s: {found}")
 
     @property
     def services(self) -> Services:

@@ -36,8 +36,7 @@ def bearer(name: str) -> dict[str, str]:
 
 
 def version(server: Server, headers: dict[str, str] | None = None) -> str:
-    answer = httpx.get(f"{server.url}/health/ready", headers=headers).json()
-    return answer["parts"]["config"]["version"]
+    return str(server.health(headers)["parts"]["config"]["version"])
 
 
 @contextmanager
@@ -138,7 +137,7 @@ def test_what_one_part_refuses_no_part_takes(tmp_path: Path, agents: str, more: 
         write_config(
             folder, f"{agents}\n  other: {{class: lakemesh.agents.echo:EchoAgent}}", more=strict + tokens("ann")
         )
-        wait_for(lambda: fault in str(httpx.get(f"{server.url}/health/ready").json()["degraded"].get("config")))
+        wait_for(lambda: fault in str(server.health()["degraded"].get("config")))
         assert version(server) == before
         answers = [httpx.post(f"{server.url}/api/execute", json=MESSAGE).status_code for _ in range(3)]
         assert answers == [200, 200, 200]
@@ -150,7 +149,7 @@ def test_models_and_operators_of_a_running_server_change(tmp_path: Path) -> None
     with running_server(tmp_path / "home", folder) as server, load(server, {}) as statuses:
         more = MODELS.replace("  routes:", "    quick: {serving_endpoint: quick}\n  routes:")
         write_config(folder, ECHO, more=QUICK, models=more)
-        wait_for(lambda: "quick" in str(httpx.get(f"{server.url}/health/ready").json()["parts"]["models"]))
+        wait_for(lambda: "quick" in str(server.health()["parts"]["models"]))
     assert set(statuses) == {200}
 
 
@@ -159,5 +158,5 @@ def test_keys_that_wait_for_a_restart_are_named(tmp_path: Path) -> None:
     with running_server(tmp_path / "home", folder) as server:
         write_config(folder, ECHO, more=QUICK + "memory: {flush_seconds: 9.0}\nconsole: {enabled: false}\n")
         named = "needs restart: console.enabled, memory.flush_seconds"
-        wait_for(lambda: named in str(httpx.get(f"{server.url}/health/ready").json()["degraded"]))
+        wait_for(lambda: named in str(server.health()["degraded"]))
         assert httpx.get(f"{server.url}/").status_code == 200

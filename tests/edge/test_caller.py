@@ -73,12 +73,15 @@ def test_reasons_and_metrics_are_for_operators(tmp_path: Path) -> None:
     agents = f"{AGENTS}\n  broken: {{class: tests.agents.sample_agents:BrokenStartAgent}}"
     with running_server(tmp_path / "home", write_config(tmp_path / "config", agents, more=more)) as server:
 
-        def get(path: str, name: str) -> httpx.Response:
-            return httpx.get(server.url + path, headers={"authorization": f"Bearer {name}"} if name else None)
+        def bearer(name: str) -> dict[str, str]:
+            return {"authorization": f"Bearer {name}"} if name else {}
 
-        assert "broken" in get("/health/ready", "ann").json()["degraded"]["agents"]
+        def get(path: str, name: str) -> httpx.Response:
+            return httpx.get(server.url + path, headers=bearer(name))
+
+        assert "broken" in server.health(bearer("ann"))["degraded"]["agents"]
         for name in ("", "bob", "nobody"):
-            assert get("/health/ready", name).json() == {"status": "degraded"}
+            assert server.health(bearer(name)) == {"status": "degraded"}
         assert [get("/metrics", name).status_code for name in ("ann", "bob", "")] == [200, 403, 401]
 
 

@@ -101,7 +101,7 @@ def test_slow_clients_leave_room_for_others_and_too_many_are_told(server: Server
     assert httpx.post(
         f"{server.url}/api/execute", content=BODY, headers={"content-type": "application/json"}
     ).is_success
-    assert httpx.get(f"{server.url}/health/ready").json()["parts"]["engine"]["active"] == 0
+    assert server.health()["parts"]["engine"]["active"] == 0
 
 
 def test_a_client_that_connected_before_the_end_is_answered(tmp_path: Path) -> None:

@@ -63,4 +63,4 @@ def test_without_a_catalog_the_tool_says_why_it_is_not_there(tmp_path: Path) -> 
     with running_server(tmp_path / "home", folder) as server:
         answer = httpx.post(f"{server.url}/api/execute", json={"agent_name": "scaled", "data": {"amount": 1}})
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-        assert "did not start" in httpx.get(f"{server.url}/health/ready").json()["degraded"]["agents"]["scaled"]
+        assert "did not start" in server.health()["degraded"]["agents"]["scaled"]

@@ -84,7 +84,7 @@ def test_an_operator_is_known_by_the_e_mail_address_that_the_platform_vouches_fo
     with running_server(tmp_path / "home", folder) as server:
         for email, sees in (("ann@example.com", True), ("bob@example.com", False)):
             vouched = {"x-forwarded-user": "1234@5678", "x-forwarded-email": email}
-            assert ("parts" in httpx.get(f"{server.url}/health/ready", headers=vouched).json()) is sees
+            assert ("parts" in server.health(vouched)) is sees
 
 
 def test_configuration_is_refreshed_while_running_and_a_bad_one_is_refused(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from lakemesh.pipelines.deploy import Deployment, Target, deploy_mending
 from lakemesh.pipelines.diff import Change, diff
 from lakemesh.pipelines.documents import build
 from lakemesh.pipelines.explain import Explanation
-from lakemesh.pipelines.gate import code_of, require_judged
+from lakemesh.pipelines.gate import require_judged, source_of
 from lakemesh.pipelines.graph import graph_of
 from lakemesh.pipelines.prove import Proof, prove
 from lakemesh.pipelines.reach import require_within
@@ -133,8 +133,8 @@ class PipelineBuilder(Agent[PipelineRequest, BuiltPipeline]):
         return []
 
     def judge(self, files: Mapping[str, str]) -> None:
-        require_judged(code_of(files))
-        require_within(code_of(files), self.options.reach)
+        require_judged(source_of(files))
+        require_within(source_of(files), self.options.reach)
 
     async def approve(self, losses: list[str], definition: PipelineDefinition, run: str, context: AgentContext) -> None:
         """Raises `InputRequired` when nobody can be asked, and `PermissionDenied` when they refuse. An approval is
