@@ -16,6 +16,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from lakemesh.agents.base import AgentServices
+from lakemesh.composition.jobs import local_jobs
 from lakemesh.composition.memory import open_consolidation, open_knowledge, open_sessions, open_summaries
 from lakemesh.composition.pipelines import with_pipelines
 from lakemesh.composition.warmup import Parts, Warmup
@@ -138,7 +139,8 @@ async def open_workspace(settings: Settings) -> Workspace:
     from lakemesh.lakehouse import embedded
 
     database = settings.database.get_secret_value() if settings.database is not None else None
-    return await embedded.open_workspace(settings.home, mounts=local_mounts(settings), database=database)
+    workspace = await embedded.open_workspace(settings.home, mounts=local_mounts(settings), database=database)
+    return replace(workspace, jobs=local_jobs(settings))
 
 
 async def load(store: ConfigStore, settings: Settings) -> Config:

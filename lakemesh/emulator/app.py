@@ -124,7 +124,7 @@ def create_emulator(
         serving.routes(workspace.endpoints, endpoints, RegisteredModels(workspace.volumes)),
         genie.routes({space.space_id: space for space in spaces}, sql),
         lakebase.routes(postgres),
-        jobs.routes(state.section("jobs")),
+        jobs.routes(state.section("jobs"), home, tokens),
         pipelines.routes(local),
         repos.routes(state.section("repos"), tree),
         workspace_files.routes(tree),

@@ -66,6 +66,9 @@ def spelled(privilege: str) -> str:
     return privilege.upper().replace(" ", "_")
 
 
+ALL = frozenset({"all-apis"})
+
+
 class Tokens:
     """Personal access tokens by user, and those given to service principals: `principals` with their secrets, and
     those of apps, which are kept in `of_apps`."""
@@ -105,6 +108,14 @@ class Tokens:
             token = f"user-{secrets.token_hex(16)}"
             self._user_of[token], self._scopes[token], self._passed_on[key] = user, scopes, token
         return self._passed_on[key]
+
+    def for_job(self, user: str) -> str:
+        """What the user's jobs ask this workspace with; good for whatever its user may do."""
+        token = self._passed_on.get((user, ALL))
+        if token is None:
+            token = self._passed_on[user, ALL] = f"job-{secrets.token_hex(16)}"
+            self._user_of[token] = user
+        return token
 
     def withdraw(self) -> int:
         """Tokens that were given out are refused from now on; how many there were."""

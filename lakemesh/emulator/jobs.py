@@ -1,20 +1,26 @@
-"""The Jobs API: jobs are kept in `jobs`; runs walk through their states and run nothing."""
+"""The Jobs API 2.2: jobs are kept in `jobs`; runs are processes (`lakemesh.lakehouse.embedded.jobs`)."""
 
+import asyncio
 import itertools
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
 
-from lakemesh.emulator.errors import not_found
-from lakemesh.emulator.identity import body_of
+from lakemesh.emulator.errors import ApiError, not_found
+from lakemesh.emulator.identity import Tokens, body_of
+from lakemesh.errors import InvalidRequest, NotFound
+from lakemesh.lakehouse.embedded.jobs import LocalRuns
+from lakemesh.lakehouse.embedded.jobs.port import order_of
+from lakemesh.lakehouse.embedded.jobs.runs import RUN_STEP
 
-WALK = ("PENDING", "RUNNING", "TERMINATED")
+Settings = Mapping[str, Any]
 
 
-def routes(jobs: dict[str, dict[str, Any]]) -> APIRouter:
+def routes(jobs: dict[str, dict[str, Any]], home: Path, tokens: Tokens) -> APIRouter:
     router = APIRouter(prefix="/api/2.2/jobs")
-    runs: dict[int, dict[str, Any]] = {}
-    by_token: dict[str, int] = {}
+    runs = LocalRuns(home / "jobs")
     ids = itertools.count(max(map(int, jobs), default=0) + 1)
 
     def job_of(job_id: Any) -> dict[str, Any]:
@@ -22,19 +28,28 @@ def routes(jobs: dict[str, dict[str, Any]]) -> APIRouter:
             raise not_found(f"Job {job_id}")
         return jobs[str(job_id)]
 
-    def start(job_id: int, tasks: list[dict[str, Any]], token: str | None) -> int:
-        if token and token in by_token:
-            return by_token[token]
-        run_id = next(ids)
-        runs[run_id] = {"run_id": run_id, "job_id": job_id, "reads": 0, "tasks": tasks, "cancelled": False}
-        if token:
-            by_token[token] = run_id
-        return run_id
+    def begin(job_id: int, settings: Settings, body: Settings, request: Request) -> int:
+        """Runs act as who started them."""
+        api = (str(request.base_url).rstrip("/"), tokens.for_job(request.state.user))
+        try:
+            given = {str(name): str(value) for name, value in (body.get("job_parameters") or {}).items()}
+            order = order_of(job_id, settings, given, home=home.resolve(), user=request.state.user, api=api)
+            most = int(settings.get("max_concurrent_runs") or 1) if job_id else None
+            return runs.start(order, token=body.get("idempotency_token"), most_at_once=most)
+        except InvalidRequest as error:
+            raise ApiError(400, error.detail) from None
+
+    def read(run_id: int) -> dict[str, Any]:
+        try:
+            return described(run_id, runs.order_of(run_id), runs.read(run_id))
+        except NotFound:
+            raise not_found(f"Run {run_id}") from None
 
     @router.post("/create")
     async def create(request: Request) -> dict[str, int]:
         job_id = next(ids)
-        jobs[str(job_id)] = {"job_id": job_id, "settings": body_of(await request.body())}
+        settings = body_of(await request.body())
+        jobs[str(job_id)] = {"job_id": job_id, "creator_user_name": request.state.user, "settings": settings}
         return {"job_id": job_id}
 
     @router.get("/get")
@@ -62,49 +77,69 @@ def routes(jobs: dict[str, dict[str, Any]]) -> APIRouter:
     async def run_now(request: Request) -> dict[str, int]:
         body = body_of(await request.body())
         job = job_of(body.get("job_id"))
-        run_id = start(job["job_id"], job["settings"].get("tasks") or [], body.get("idempotency_token"))
+        run_id = await asyncio.to_thread(begin, job["job_id"], job["settings"], body, request)
         return {"run_id": run_id, "number_in_job": run_id}
 
     @router.post("/runs/submit")
     async def submit(request: Request) -> dict[str, int]:
         body = body_of(await request.body())
-        return {"run_id": start(0, body.get("tasks") or [], body.get("idempotency_token"))}
+        return {"run_id": await asyncio.to_thread(begin, 0, body, body, request)}
 
     @router.get("/runs/get")
     async def get_run(run_id: int) -> dict[str, Any]:
-        if run_id not in runs:
-            raise not_found(f"Run {run_id}")
-        return described(runs[run_id])
+        return await asyncio.to_thread(read, run_id)
 
     @router.get("/runs/get-output")
     async def get_output(run_id: int) -> dict[str, Any]:
-        if run_id not in runs:
-            raise not_found(f"Run {run_id}")
-        return {"metadata": described(runs[run_id]), "logs": "", "notebook_output": {}}
+        found = await asyncio.to_thread(read, run_id)
+        number = run_id % RUN_STEP or 1
+        if len(found["tasks"]) > 1 and run_id % RUN_STEP == 0:
+            raise ApiError(400, "Retrieving the output of runs with multiple tasks is not supported.")
+        task = found["tasks"][number - 1]
+        said = await asyncio.to_thread(runs.output, run_id, task["task_key"])
+        return {"metadata": {**found, **task}, **output_of(said, is_sql=task["is_sql"])}
 
     @router.post("/runs/cancel")
     async def cancel(request: Request) -> dict[str, Any]:
         run_id = int(body_of(await request.body()).get("run_id") or 0)
-        if run_id not in runs:
-            raise not_found(f"Run {run_id}")
-        runs[run_id]["cancelled"] = True
+        await asyncio.to_thread(read, run_id)
+        await asyncio.to_thread(runs.cancel, run_id)
         return {}
 
     return router
 
 
-def described(run: dict[str, Any]) -> dict[str, Any]:
-    """The run, one state further than when it was last read."""
-    state = "TERMINATED" if run["cancelled"] else WALK[min(run["reads"], len(WALK) - 1)]
-    run["reads"] += 1
-    result: dict[str, str] = {}
-    if state == "TERMINATED":
-        result = {"result_state": "CANCELED" if run["cancelled"] else "SUCCESS"}
-    tasks = [{"run_id": run["run_id"], "task_key": task.get("task_key")} for task in run["tasks"]]
+def described(run_id: int, order: Settings, state: Settings) -> dict[str, Any]:
+    known = state.get("tasks") or {}
+    whole = run_id // RUN_STEP * RUN_STEP
+    pending = {"life_cycle_state": "PENDING", "state_message": ""}
+    tasks = [
+        {
+            "run_id": whole + number, "task_key": task["task_key"], "is_sql": "sql_task" in task,
+            "state": known.get(task["task_key"], pending),
+        }
+        for number, task in enumerate(order["tasks"], start=1)
+    ]  # fmt: skip
     return {
-        "run_id": run["run_id"],
-        "job_id": run["job_id"],
-        "state": {"life_cycle_state": state, "state_message": "", **result},
+        "run_id": whole,
+        "job_id": order["job_id"],
+        "run_name": order["name"],
+        "creator_user_name": order["user"],
+        "state": {name: state[name] for name in ("life_cycle_state", "result_state", "state_message") if name in state},
+        "start_time": state.get("start_ms", order["created_ms"]),
+        "end_time": state.get("end_ms", 0),
         "tasks": tasks,
-        "run_page_url": f"/jobs/{run['job_id']}/runs/{run['run_id']}",
+        "job_parameters": [{"name": name, "value": value} for name, value in order["parameters"].items()],
+        "run_page_url": f"/jobs/{order['job_id']}/runs/{whole}",
     }
+
+
+def output_of(said: Settings, *, is_sql: bool) -> dict[str, Any]:
+    """Rows of SQL are behind a link on the platform, and not told here."""
+    told: dict[str, Any] = {"logs": said.get("logs", "")}
+    if is_sql:
+        told["sql_output"] = {"query_output": {"warehouse_id": "emulator"}}
+    else:
+        result = {"result": said["result"], "truncated": bool(said.get("truncated"))} if "result" in said else {}
+        told["notebook_output"] = result
+    return told | ({"error": said["error"]} if said.get("error") else {})

@@ -7,6 +7,7 @@ from typing import Any
 
 from lakemesh.config.policies import ActionKind
 from lakemesh.governance.patterns import normalized
+from lakemesh.lakehouse.jobs import JobInfo, OneTimeTask
 from lakemesh.lakehouse.sql_access import tables_accessed
 from lakemesh.lakehouse.warehouse import QueryResult
 from lakemesh.lakehouse.workspace import Workspace
@@ -49,6 +50,21 @@ async def statement(
     return [*written, *(("read", name) for name in sorted(found.read)), *(("call", name) for name in found.called)]
 
 
+async def job(guard: Guard, found: JobInfo, *_: Any, **__: Any) -> Subjects:
+    """A job goes by its name and its number."""
+    names = f"job:{found.name}", f"job:{found.job_id}"
+    await guard.require("call", *names)
+    return [("call", names[0])]
+
+
+async def one_time_task(guard: Guard, task: OneTimeTask, *_: Any, **__: Any) -> Subjects:
+    """Running a file is reading it, and a call."""
+    await guard.require("read", task.path)
+    name = f"{task.kind}:{normalized(task.path)}"
+    await guard.require("call", name)
+    return [("call", name)]
+
+
 async def free(guard: Guard, *_: Any, **__: Any) -> Subjects:
     """What tells nothing that a rule could be about."""
     return ()
@@ -81,7 +97,10 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
     },
     "functions": {"list_functions": free, "describe": free, "execute": about("call")},
     "genie": {"ask": GENIE, "fetch_rows": GENIE, "rate": GENIE},
-    "jobs": {"run_now": about("call", prefix="job:"), "status": free, "wait": free},
+    "jobs": {
+        "find": free, "run_now": job, "submit": one_time_task, "status": free, "wait": free, "cancel": free,
+        "output": free,
+    },
     "pipelines": {
         "find": free, "get": free, "update": free, "events": free, "create": PIPELINE, "edit": PIPELINE,
         "start": PIPELINE, "stop": PIPELINE,

@@ -70,18 +70,6 @@ async def test_notes_of_writers_that_are_gone_leave_the_staging_volume(
     await workspace.tables.drop(name)
 
 
-async def test_jobs_run_once_per_token(workspace: Workspace, emulator: Emulator) -> None:
-    jobs = workspace.jobs
-    assert jobs is not None
-    job_id = emulator.call("POST", "/api/2.2/jobs/create", {"name": "nightly"}).json()["job_id"]
-    run_id = await jobs.run_now(job_id, parameters={"day": "2026-01-01"}, idempotency_token="t1")
-    assert await jobs.run_now(job_id, idempotency_token="t1") == run_id
-    run = await jobs.wait(run_id, timeout_seconds=20)
-    assert run.succeeded
-    with pytest.raises(NotFound):
-        await jobs.run_now(987654)
-
-
 async def test_secrets(workspace: Workspace, emulator: Emulator) -> None:
     secrets = workspace.secrets
     assert secrets is not None

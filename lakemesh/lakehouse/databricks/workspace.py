@@ -190,7 +190,7 @@ def ports(
         close=close,
         functions=UnityFunctions(client, calls, warehouse=warehouse),
         genie=GenieSpaces(client, calls),
-        jobs=WorkspaceJobs(client, calls),
+        jobs=WorkspaceJobs(client, calls, warehouse_id=settings.warehouse_id or ""),
         pipelines=WorkspacePipelines(client, calls),
         files=SdkWorkspaceFiles(client, calls),
         git_folders=SdkGitFolders(client, calls),

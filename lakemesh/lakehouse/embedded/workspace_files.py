@@ -19,6 +19,9 @@ class FolderFiles:
             raise InvalidRequest(f"The path {path!r:.200} is not one of the workspace's.")
         return self._folder.joinpath(*parts)
 
+    def is_file(self, path: str) -> bool:
+        return self._local(path).is_file()
+
     async def read(self, path: str) -> bytes:
         place = self._local(path)
         if not await asyncio.to_thread(place.is_file):
