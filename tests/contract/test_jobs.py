@@ -1,7 +1,6 @@
 """Jobs really run, on both builds: SQL, Python and notebooks; once per token, cancelled, and their output read."""
 
 import asyncio
-import itertools
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -83,10 +82,9 @@ async def ended(workspace: Workspace, run_id: int) -> JobRun:
 async def until(found: Callable[[], Any]) -> Any:
     """What `found` gives, once it is something."""
     async with asyncio.timeout(30):
-        for pause in itertools.repeat(0.05):
-            if value := await asyncio.to_thread(found):
-                return value
-            await asyncio.sleep(pause)
+        while not (value := await asyncio.to_thread(found)):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        return value
 
 
 def is_gone(process: str) -> bool:
@@ -137,10 +135,8 @@ async def test_what_fails_says_why(workspace: Workspace) -> None:
 async def test_a_cancelled_run_leaves_no_process(workspace: Workspace) -> None:
     run_id = await workspace.jobs.submit(OneTimeTask(kind="python", path=f"{FOLDER}/slow.py"))
     async with asyncio.timeout(30):
-        for pause in itertools.repeat(0.05):
-            if log := (await workspace.jobs.output(run_id))[0].log:
-                break
-            await asyncio.sleep(pause)
+        while not (log := (await workspace.jobs.output(run_id))[0].log):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     await workspace.jobs.cancel(run_id)
     assert (await ended(workspace, run_id)).result == "CANCELED"
     await until(lambda: is_gone(log))
