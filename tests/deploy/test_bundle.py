@@ -1,11 +1,9 @@
 """The bundle is what the Databricks CLI's schema allows, and its SQL runs on the tables the server writes."""
 
 import json
-import os
 import re
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
 
@@ -17,28 +15,18 @@ from lakemesh.evaluation.production_tables import drift_table, precision_table, 
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory.tables import index_spec
 from lakemesh.telemetry import Telemetry
+from tests.bundle_schema import validator
 
 pytestmark = pytest.mark.anyio
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLE_FILES = [REPOSITORY / "databricks.yml", *sorted((REPOSITORY / "resources").glob("*.yml"))]
-SCHEMA = os.environ.get("LAKEMESH_BUNDLE_SCHEMA")
 VARIABLES = {"catalog": "main", "schema": "agents", "spend_limit_usd": "50"}
 OF_THE_TEMPLATE = ("resources/", "kubernetes/", "jobs/", "dashboards/", "app.yaml", "config/lakemesh.prod.yaml")
 
 
 def load(file: Path) -> dict:
     return yaml.safe_load(file.read_text())
-
-
-def validator() -> jsonschema.Draft202012Validator:
-    if SCHEMA is None:
-        pytest.skip("set LAKEMESH_BUNDLE_SCHEMA to `databricks bundle schema`'s output")
-    text = Path(SCHEMA).read_text()
-    # Python's `re` has no Unicode classes by name, and no sets within sets.
-    for named, known in ((r"\\p{L}", r"[^\\W\\d_]"), (r"\\p{N}", r"\\d"), (r"[[^\\W\\d_]\\d]", r"[^\\W_]")):
-        text = text.replace(named, known)
-    return jsonschema.Draft202012Validator(json.loads(text))
 
 
 @pytest.mark.parametrize("file", BUNDLE_FILES, ids=lambda file: file.name)
