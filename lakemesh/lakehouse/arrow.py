@@ -64,8 +64,8 @@ class Constant:
 
 
 def columns_to_arrow(columns: Sequence[Column], values: Mapping[str, Any], length: int) -> "pa.Table":
-    """Columns of values, or `Constant`s, as a table with exactly these columns; one that is left out is null.
-    Timestamps are given as Unix microseconds and dates as days, which costs no object per value."""
+    """Columns of values, Arrow arrays or `Constant`s, as a table with exactly these columns; one that is left out is
+    null. Timestamps are given as Unix microseconds and dates as days, which costs no object per value."""
     import pyarrow as pa
 
     schema = arrow_schema(columns)
@@ -78,14 +78,26 @@ def _array(values: Any, kind: "pa.DataType", length: int) -> "pa.Array":
     if values is None:
         return pa.nulls(length, kind)
     if isinstance(values, Constant):
-        if pa.types.is_nested(kind):
-            return pa.array([values.value], kind).take(pa.nulls(length, pa.int32()).fill_null(0))
-        return pa.repeat(pa.scalar(values.value, kind), length)
+        one = pa.array([values.value], kind)
+        if pa.types.is_list(kind):  # for which `repeat` is slow
+            return one.take(pa.nulls(length, pa.int32()).fill_null(0))
+        return pa.repeat(one[0], length)
+    if isinstance(values, pa.Array):
+        return values.cast(kind, safe=False)
+    if not pa.types.is_nested(kind) and is_one_value(values):
+        values = values[:1]
     if pa.types.is_timestamp(kind):
-        return pa.array(values, pa.int64()).cast(kind)
-    if pa.types.is_date32(kind):
-        return pa.array(values, pa.int32()).cast(kind)
-    return pa.array(values, kind)
+        array = pa.array(values, pa.int64()).cast(kind)
+    elif pa.types.is_date32(kind):
+        array = pa.array(values, pa.int32()).cast(kind)
+    else:
+        array = pa.array(values, kind)
+    return array if len(array) == length else pa.repeat(array[0], length)
+
+
+def is_one_value(values: Sequence[Any]) -> bool:
+    """Whether a column says the same in every row, as many do."""
+    return len(values) > 1 and values[0] == values[-1] and values.count(values[0]) == len(values)
 
 
 def _convert(parsed: "exp.DataType") -> "pa.DataType":

@@ -22,6 +22,7 @@ HASHED = (
     "outcome", "rule", "details", "previous_hash",
 )  # fmt: skip
 """The members that a record's hash is over, in this order."""
+COLUMNS = (*HASHED, "hash", "signature")
 
 
 class AuditRecord(NamedTuple):
@@ -58,16 +59,17 @@ class AuditChain:
         self._key = key
         self.confirmed = self._head = Head(uuid.uuid4().hex, 0, GENESIS)
 
-    def extend(self, records: Sequence[AuditRecord]) -> list[dict[str, Any]]:
-        """The rows of these records, behind all rows before."""
+    def extend(self, records: Sequence[AuditRecord]) -> dict[str, Sequence[Any]]:
+        """The columns of these records, behind all rows before."""
+        chain, sequence, previous = self._head.chain, self._head.sequence, self._head.hash
         rows = []
         for record in records:
-            row = row_of(record, self._head)
-            row["hash"] = hash_of(row)
-            row["signature"] = signature_of(self._key, row["hash"])
-            self._head = Head(self._head.chain, row["sequence"], row["hash"])
-            rows.append(row)
-        return rows
+            sequence += 1
+            members = members_of(record, chain, sequence, previous)
+            previous = hash_of_members(members)
+            rows.append((*members, previous, signature_of(self._key, previous)))
+        self._head = Head(chain, sequence, previous)
+        return dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
 
     def confirm(self) -> None:
         """What was added is kept."""
@@ -78,30 +80,25 @@ class AuditChain:
         self._head = self.confirmed
 
 
-def row_of(record: AuditRecord, head: Head) -> dict[str, Any]:
-    return {
-        "chain": head.chain,
-        "sequence": head.sequence + 1,
-        "time_unix_nano": record.time_ns,
-        "kind": record.kind,
-        "actor": record.actor,
-        "door": record.door,
-        "execution_id": record.execution_id,
-        "trace_id": record.trace_id,
-        "action": record.action,
-        "subject": record.subject,
-        "outcome": record.outcome,
-        "rule": record.rule,
-        "details": to_json(dict(record.details), fallback=str).decode() if record.details else "{}",
-        "previous_hash": head.hash,
-    }
+def members_of(record: AuditRecord, chain: str, sequence: int, previous_hash: str) -> tuple[Any, ...]:
+    """What the hash is over, as `HASHED` names it."""
+    time_ns, kind, actor, action, subject, outcome, door, execution_id, trace_id, rule, details = record
+    text = to_json(dict(details), fallback=str).decode() if details else "{}"
+    return (
+        chain, sequence, time_ns, kind, actor, door, execution_id, trace_id, action, subject, outcome, rule, text,
+        previous_hash,
+    )  # fmt: skip
 
 
 def hash_of(row: Mapping[str, Any]) -> str:
     """Of a row as it is in the table, whatever it claims its hash to be."""
-    return hashlib.sha256(to_json([VERSION, *(row[name] for name in HASHED)])).hexdigest()
+    return hash_of_members(tuple(row[name] for name in HASHED))
+
+
+def hash_of_members(members: tuple[Any, ...]) -> str:
+    return hashlib.sha256(to_json((VERSION, *members))).hexdigest()
 
 
 def signature_of(key: bytes, hash_: str) -> str:
     """Empty without a key."""
-    return hmac.new(key, hash_.encode(), hashlib.sha256).hexdigest() if key else ""
+    return hmac.digest(key, hash_.encode(), "sha256").hex() if key else ""

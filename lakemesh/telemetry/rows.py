@@ -56,10 +56,10 @@ class RowMaker:
         return {
             **self._first(starts, "time"),
             **self._source(scopes),
-            "trace_id": [f"{value:032x}" for value in trace_ids],
-            "span_id": [f"{value:016x}" for value in span_ids],
+            "trace_id": hex_column(trace_ids, 16),
+            "span_id": hex_column(span_ids, 8),
             "trace_state": states,
-            "parent_span_id": [f"{value:016x}" if value else None for value in parents],
+            "parent_span_id": [f"{value:016x}" if value else None for value in parents] if any(parents) else None,
             "flags": flags,
             "name": names,
             "kind": kinds,
@@ -146,17 +146,23 @@ class RowMaker:
     def _executions(self, records: Sequence[ExecutionRecord]) -> Columns:
         told = dict(zip(ExecutionRecord._fields, zip(*records, strict=True), strict=True))
         uses, prompts = told["model_uses"], told["prompt_uses"]
-        contents = ("input_data", "output_data")
+        texts = {"input_data": self._redactor.content, "output_data": self._redactor.content}
+        texts["error_message"] = self._redactor.text
         sums = ("input_tokens", "output_tokens", "cost_usd")
         return {
             **told,
             **moments(told["timestamp_ns"], "timestamp"),
             "user_id": told["user"],
-            **{name: [self._redactor.content(text) for text in told[name]] for name in contents if any(told[name])},
-            "error_message": [self._redactor.text(text) for text in told["error_message"]],
-            "models": [sorted({use.model for use in some}) for some in uses],
-            "prompts": [sorted({f"{use.name}_v{use.version}" for use in some}) for some in prompts],
-            **{name: [sum(getattr(use, name) for use in some) for some in uses] for name in sums},
+            **{name: list(map(redact, told[name])) for name, redact in texts.items() if any(told[name])},
+            "degraded": told["degraded"] if any(told["degraded"]) else Constant([]),
+            "models": [sorted({use.model for use in some}) for some in uses] if any(uses) else Constant([]),
+            "prompts": [sorted({f"{use.name}_v{use.version}" for use in some}) for some in prompts]
+            if any(prompts)
+            else Constant([]),
+            **{
+                name: [sum(getattr(use, name) for use in some) for some in uses] if any(uses) else Constant(0)
+                for name in sums
+            },
         }
 
     def _models(self, records: Sequence[ModelRecord]) -> Columns:
@@ -184,11 +190,7 @@ class RowMaker:
         }
 
     def _audit(self, records: Sequence[AuditRecord]) -> Columns:
-        rows = self._chain.extend(records)
-        return {
-            **{name: [row[name] for row in rows] for name in rows[0]},
-            **moments([record.time_ns for record in records], "timestamp"),
-        }
+        return {**self._chain.extend(records), **moments([record.time_ns for record in records], "timestamp")}
 
     def _first(self, times: Sequence[int], column: str) -> Columns:
         return {
@@ -207,7 +209,20 @@ class RowMaker:
 
 def moments(times: Sequence[int], column: str) -> Columns:
     """A timestamp column (microseconds) and the `date` (days) the tables are pruned by, from Unix nanoseconds."""
-    return {column: [at // 1_000 for at in times], "date": [at // DAY_NS for at in times]}
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    at = pa.array(times, pa.int64())
+    return {column: pc.divide(at, 1_000), "date": pc.divide(at, DAY_NS).cast(pa.int32())}
+
+
+def hex_column(numbers: Sequence[int], width: int) -> "pa.Array":
+    """Numbers of `width` bytes as lowercase hex, all of them in one text."""
+    import pyarrow as pa
+
+    digits = b"".join([number.to_bytes(width) for number in numbers]).hex().encode()
+    ends = pa.array(range(0, len(digits) + 1, 2 * width), pa.int32())
+    return pa.StringArray.from_buffers(len(numbers), ends.buffers()[1], pa.py_buffer(digits))
 
 
 def scope_value(scope: tuple[str, str | None]) -> dict[str, Any]:
@@ -218,14 +233,14 @@ def time_ordered_ids(times: Sequence[int]) -> list[str]:
     """UUIDs version 7 (RFC 9562 section 5.7) for Unix nanoseconds: milliseconds first, so that ids sort by time, then
     bits that are random for the batch and counted up within it (section 6.2, method 1)."""
     version = f"7{random.getrandbits(12):03x}"
-    counter = (0b10 << 62) | random.getrandbits(61)
+    variant = f"{0x8000 | random.getrandbits(14):04x}"
+    counter = random.getrandbits(47)
     milliseconds, head, ids = -1, "", []
     for at in times:
         if at // 1_000_000 != milliseconds:
             milliseconds = at // 1_000_000
             text = f"{milliseconds & 0xFFFFFFFFFFFF:012x}"
-            head = f"{text[:8]}-{text[8:]}-{version}-"
+            head = f"{text[:8]}-{text[8:]}-{version}-{variant}-"
         counter += 1
-        tail = f"{counter:016x}"
-        ids.append(f"{head}{tail[:4]}-{tail[4:]}")
+        ids.append(f"{head}{counter:012x}")
     return ids
