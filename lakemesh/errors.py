@@ -10,9 +10,13 @@ implementation-defined part, -32000..-32099, unless the protocol names a code).
     │   ├── InvalidRequest          400   ├── Unauthenticated     401   ├── PermissionDenied  403
     │   ├── NotFound                404   │   └── UnknownAgent    404   ├── Conflict          409
     │   ├── PayloadTooLarge         413   ├── UnsupportedMediaType 415  ├── ValidationFailed  422
-    │   ├── MethodNotAllowed        405   └── InputRequired        409
+    │   ├── MethodNotAllowed        405   ├── InputRequired        409
+    │   ├── PolicyDenied            403   ├── ContentRefused       422
+    │   └── ApprovalRequired        403   └── ApprovalRefused      403
     ├── TryLater                    the request is fine; its time has not come
     │   ├── RateLimited             429   ├── Overloaded          503   └── ShuttingDown      503
+    ├── BudgetExceeded              429   what is left of a budget is not enough
+    ├── PriceUnknown                500   a budget of money, and a model whose price nobody knows
     ├── ModelRefused                422   no model of the route takes the request, now or later
     ├── DeadlineExceeded            504
     ├── Cancelled                   499
@@ -158,6 +162,18 @@ class ContentRefused(PolicyRefusal):
     code, title, status, jsonrpc_code = "content_refused", "Content refused", 422, -32025
 
 
+class ApprovalRequired(PolicyRefusal):
+    """A person has to approve this first, and nobody can be asked: only a durable run can wait for a person."""
+
+    code, title, status, jsonrpc_code = "approval_required", "Approval required", 403, -32026
+
+
+class ApprovalRefused(PolicyRefusal):
+    """A person refused it, or nobody approved in time; `approval_id` names what was asked."""
+
+    code, title, status, jsonrpc_code = "approval_refused", "Approval refused", 403, -32027
+
+
 class TryLater(LakemeshError):
     """Nothing is wrong with the request; `retry_after_seconds` says when to send it again."""
 
@@ -178,6 +194,19 @@ class ShuttingDown(TryLater):
     """The server drains and accepts no new work."""
 
     code, title, status, jsonrpc_code = "shutting_down", "Shutting down", 503, -32054
+
+
+class BudgetExceeded(LakemeshError):
+    """What is left of a budget is not enough: `budget` is its id, `unit` what it counts, with `limit` and what is
+    `left`; `renews_at` (ISO 8601) says when a new period begins, if one does."""
+
+    code, title, status, jsonrpc_code = "budget_exceeded", "Budget exceeded", 429, -32030
+
+
+class PriceUnknown(LakemeshError):
+    """There is a budget of money for this, and nobody knows what the model costs; its operator gives its price."""
+
+    code, title, status, jsonrpc_code = "price_unknown", "Price of the model unknown", 500, -32063
 
 
 class DeadlineExceeded(LakemeshError):

@@ -28,6 +28,38 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What a person is asked to approve: `action`, in a line, with its JSON-ready `details`, a `diff` of what it would
+    change and what it is expected to cost, in US dollars. `rule` is the policy's that wants it; None when the agent
+    does. `approvers` may decide, by users and groups; None leaves it to configuration."""
+
+    action: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    diff: str | None = None
+    cost_usd: float | None = None
+    rule: str | None = None
+    approvers: "Approvers | None" = None
+    timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approvers:
+    """Who may decide: any of these users, and any member of these groups."""
+
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """That a person approved, who it was and what they said of it."""
+
+    id: str
+    approved_by: str
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentInput(Generic[DataT]):
     """One request to one agent.
 

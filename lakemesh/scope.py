@@ -85,6 +85,33 @@ class Guard(Protocol):
         ...
 
 
+class Charge(Protocol):
+    """What was set aside in every budget that is about an action."""
+
+    def settle(self, used: Mapping[Any, float]) -> None:
+        """What was used of each unit, in place of what was set aside; a unit that is not named counts as used up."""
+        ...
+
+
+class Meter(Protocol):
+    """The budgets an execution is held to. Units are those of `lakemesh.config.budgets`."""
+
+    @property
+    def counts_money(self) -> bool:
+        """Whether what models cost is limited."""
+        ...
+
+    @property
+    def output_tokens(self) -> int:
+        """What to set aside for an answer of unknown length."""
+        ...
+
+    async def reserve(self, amounts: Mapping[Any, float]) -> Charge:
+        """Set aside what an action may use at most, before it begins; `settle` it when it has ended, however it did.
+        Raises `BudgetExceeded`, and `DatabaseUnavailable` where replicas share what they count."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class ExecutionScope:
     """Mutable on purpose: the rooms append to `model_uses`, `prompt_uses` and `degraded` as the work goes on.
@@ -93,8 +120,9 @@ class ExecutionScope:
     its caller's use too. `depth` counts the agents that called one another to get here; 0 is the one a door called.
     `guard` is None where no policy is in force and nothing is audited. Where there is one, `decisions` are what the
     policies decided (action, effect, rule), `accesses` what data was read and written (kind, name, rows), `findings`
-    what rules about content found and let pass. `origins` says where texts came from that any agent of the tree has
-    taken in; all of them share it.
+    what rules about content found and let pass. `meter` is None where no budget is in force; `warnings`, those of the
+    whole run in its root, are of budgets that are nearly used up, by id and unit. `origins` says where texts came from
+    that any agent of the tree has taken in; all of them share it.
     """
 
     execution_id: str
@@ -108,6 +136,8 @@ class ExecutionScope:
     clocks: list[Clock] = field(default_factory=list, repr=False)
     durable: Durable | None = field(default=None, repr=False)
     guard: Guard | None = field(default=None, repr=False)
+    meter: Meter | None = field(default=None, repr=False)
+    warnings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     origins: set[str] = field(default_factory=set)
     queue_ms: float = 0.0
     model_uses: list[ModelUse] = field(default_factory=list)
@@ -161,6 +191,12 @@ def current_guard() -> Guard | None:
     """What holds the running execution to the policies; None outside of one, and where there are none."""
     scope = execution_scope.get()
     return scope.guard if scope is not None else None
+
+
+def current_meter() -> Meter | None:
+    """The budgets the running execution is held to; None outside of one, and where there are none."""
+    scope = execution_scope.get()
+    return scope.meter if scope is not None else None
 
 
 def note_origin(origin: str) -> None:

@@ -17,7 +17,7 @@ from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory import Memory
 from lakemesh.models import Message, ModelClient
 from lakemesh.prompts import PromptStore
-from lakemesh.schemas import AgentInput, AgentOutput, Event, Identity
+from lakemesh.schemas import AgentInput, AgentOutput, Approval, Approvers, Event, Identity, Proposal
 from lakemesh.scope import ExecutionScope, narrowed
 from lakemesh.sessions import Sessions
 from lakemesh.sessions.summaries import Summaries
@@ -63,6 +63,8 @@ class AgentCaller(Protocol):
         context: "AgentContext",
         timeout_seconds: float,
     ) -> Any: ...
+
+    async def approve(self, proposal: Proposal, *, context: "AgentContext") -> Approval: ...
 
 
 class EventSink(Protocol):
@@ -138,6 +140,33 @@ class AgentContext:
         `schema` is JSON Schema (of a flat object, which every protocol can show as a form). The time a person takes is
         not the agent's. Raises `InputRequired` when this caller cannot be asked or declines, and `DeadlineExceeded`."""
         return await self.caller.ask(schema, message, context=self, timeout_seconds=timeout_seconds)
+
+    async def require_approval(
+        self,
+        action: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+        diff: str | None = None,
+        cost_usd: float | None = None,
+        approvers: Approvers | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Approval:
+        """Go on when a person has approved of `action`, which is to say in a line what will happen. They are shown the
+        JSON-ready details, the diff and what it is expected to cost. Who may approve, and how long they have, is
+        configuration's to say unless it is said here; who asked may not. The run leaves memory meanwhile and begins
+        again with the approval, as with `ask`: the same action, with the same details, is asked once for a run.
+
+        Raises `ApprovalRequired` outside of a durable run, and `ApprovalRefused` when a person refuses or nobody
+        decides in time."""
+        proposal = Proposal(
+            action=action,
+            details=details or {},
+            diff=diff,
+            cost_usd=cost_usd,
+            approvers=approvers,
+            timeout_seconds=timeout_seconds,
+        )
+        return await self.caller.approve(proposal, context=self)
 
     @property
     def checkpointed(self) -> Any:

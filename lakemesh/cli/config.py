@@ -52,13 +52,13 @@ def check(
 def read(base: Path, environment: str) -> "tuple[Config, list[str]]":
     """The configuration and the files that made it. Raises `ConfigurationInvalid`."""
     from lakemesh.config.loader import ConfigFile, parse_config, placeholders
-    from lakemesh.config.store import POLICIES_FILE, require_optional
+    from lakemesh.config.store import FILES_BESIDE, require_optional
 
     over = base.with_name(f"{base.stem}.{environment}{base.suffix}")
     if not over.is_file():
         require_optional(environment, over.name)
-    beside = base.with_name(POLICIES_FILE)
-    files = [ConfigFile(file.name, file.read_bytes()) for file in (base, beside, over) if file.is_file()]
+    beside = [base.with_name(name) for name in FILES_BESIDE]
+    files = [ConfigFile(file.name, file.read_bytes()) for file in (base, *beside, over) if file.is_file()]
     return parse_config(files, {**os.environ, **placeholders(files)}), [file.name for file in files]
 
 

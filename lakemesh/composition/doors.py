@@ -344,6 +344,8 @@ def health_of(services: Services) -> Health:
         "peers": services.remotes["peers"].health,
         "tool_servers": services.remotes["tool_servers"].health,
     }
+    if services.budgets.active:
+        checks["budgets"] = services.budgets.health
     checks["consolidation"] = services.consolidation.health
     if services.parts.knowledge is not None:
         checks["knowledge"] = services.parts.knowledge.health

@@ -35,9 +35,11 @@ from lakemesh.engine.shared_idempotency import SharedIdempotency
 from lakemesh.errors import ConfigurationInvalid, NotFound
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.audit import Anchors, change_of, key_of
+from lakemesh.governance.budgets import Budgets
 from lakemesh.governance.groups import GroupLookup
 from lakemesh.governance.guarded_workspace import guard_workspace
 from lakemesh.governance.identity import Authenticator
+from lakemesh.governance.ledger import LocalLedger
 from lakemesh.governance.policies import Policies
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.governance.shared_rate_limit import RateExchange
@@ -68,6 +70,7 @@ class Services:
     authenticator: Authenticator
     consolidation: Consolidation
     warmup: Warmup
+    budgets: Budgets
     invocations: "Invocations | None" = None
 
     @property
@@ -121,6 +124,7 @@ class Services:
     async def _prepare_limits(self, config: Config) -> Change:
         def commit() -> None:
             self.router.configure(config)
+            self.budgets.configure(config.budgets)
             if self.invocations is not None:
                 self.invocations.configure(config.invocations, max_wait_seconds=config.limits.max_timeout_seconds)
 
@@ -288,6 +292,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         if database is not None:
             stack.push_async_callback(share(database, router, rate_limiter).close)
+        budgets = Budgets(config.budgets, LocalLedger(), telemetry.meter)
+        router.account_in(budgets)
         peers = open_peers(registry, parts)
         stack.push_async_callback(peers.close)
         await peers.configure(config.a2a.peers)
@@ -308,6 +314,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             authenticator=authenticator,
             consolidation=consolidation,
             warmup=Warmup(parts_to_warm(workspace, memory, invocations)),
+            budgets=budgets,
             invocations=invocations,
         )
         services.register()

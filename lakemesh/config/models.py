@@ -9,9 +9,9 @@ from lakemesh.config.base import Section
 
 class EndpointConfig(Section):
     """Where calls go: a serving endpoint of the workspace (`serving_endpoint`), or any OpenAI-compatible server
-    (`base_url` and `model`). Prices are US dollars for a million tokens and only feed the cost estimate. Beside a
-    serving endpoint, `model` declares which embedding model it serves: endpoints that declare the same one may stand in
-    for each other."""
+    (`base_url` and `model`). Prices are US dollars for a million tokens; without one, the model's own counts
+    (`models.prices`, or the table that comes along). Beside a serving endpoint, `model` declares which embedding model
+    it serves: endpoints that declare the same one may stand in for each other."""
 
     serving_endpoint: str | None = None
     base_url: str | None = Field(default=None, pattern=r"^https?://")
@@ -24,8 +24,8 @@ class EndpointConfig(Section):
     breaker_failures: int = Field(default=5, ge=1)
     breaker_reset_seconds: float = Field(default=15.0, gt=0)
     region: str | None = Field(default=None, description="where it runs, for policies: region:NAME")
-    input_price: float = Field(default=0.0, ge=0)
-    output_price: float = Field(default=0.0, ge=0)
+    input_price: float | None = Field(default=None, ge=0)
+    output_price: float | None = Field(default=None, ge=0)
 
     @property
     def model_name(self) -> str:
@@ -83,6 +83,13 @@ class RouteConfig(Section):
     rules: list[RuleConfig] = Field(default=[], description="the first that holds names the route to take instead")
 
 
+class PriceConfig(Section):
+    """US dollars for a million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+
 class ModelsConfig(Section):
     """Agents that ask no model need none of this."""
 
@@ -90,6 +97,12 @@ class ModelsConfig(Section):
     routes: dict[str, RouteConfig] = {}
     embedding_dimension: int = Field(default=384, ge=1)
     reflection_rounds: int = Field(default=2, ge=0, le=5)
+    prices: dict[str, PriceConfig] = Field(
+        default={}, description="by model or serving endpoint, before the table that comes along"
+    )
+    default_price: PriceConfig | None = Field(
+        default=None, description="of models nobody knows the price of; without it, budgets of money refuse them"
+    )
 
     @model_validator(mode="after")
     def _routes_name_endpoints(self) -> Self:

@@ -51,6 +51,13 @@ class Hours(Section):
         return minute_of(self.begin), minute_of(self.end)
 
 
+class ApproversConfig(Section):
+    """Who may approve: any of these users, any member of these groups."""
+
+    users: list[str] = []
+    groups: list[str] = []
+
+
 class PolicyRule(Section):
     """What `who` may (`allow`), may not (`deny`), or may when a person approves (`approve`) do. A name may hold `*`,
     which stops at the next dot or slash, and `**`, which does not.
@@ -70,6 +77,7 @@ class PolicyRule(Section):
     environments: list[str] = Field(default=[], description="empty: all")
     hours: Hours | None = None
     origins: list[str] = []
+    approvers: ApproversConfig | None = Field(default=None, description="for approve: who may, else as approvals says")
 
     @property
     def resources(self) -> Mapping[ActionKind, list[str]]:
@@ -81,6 +89,8 @@ class PolicyRule(Section):
             raise ValueError("a rule names what it is about: call, model, read, write or send")
         if self.effect == "approve" and self.model:
             raise ValueError("a model cannot wait for an approval; let the agent that asks it wait (call)")
+        if self.approvers is not None and self.effect != "approve":
+            raise ValueError("approvers are for rules whose effect is approve")
         return self
 
 
@@ -158,7 +168,9 @@ class PoliciesConfig(Section):
 
     @property
     def names_groups(self) -> bool:
-        return any(rule.who.groups for rule in self.rules.values())
+        return any(
+            rule.who.groups or (rule.approvers is not None and rule.approvers.groups) for rule in self.rules.values()
+        )
 
 
 def with_everything_below(path: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.agents import AgentConfig
 from lakemesh.config.audit import AuditConfig
 from lakemesh.config.base import Section
+from lakemesh.config.budgets import BudgetsConfig
 from lakemesh.config.console import ConsoleConfig
 from lakemesh.config.governance import AuthConfig, LimitsConfig
 from lakemesh.config.invocations import InvocationsConfig
@@ -37,6 +38,7 @@ class Config(Section):
     limits: LimitsConfig = LimitsConfig()
     auth: AuthConfig = AuthConfig()
     policies: PoliciesConfig = PoliciesConfig()
+    budgets: BudgetsConfig = BudgetsConfig()
     audit: AuditConfig = AuditConfig()
     console: ConsoleConfig = ConsoleConfig()
     invocations: InvocationsConfig = InvocationsConfig()
@@ -67,7 +69,7 @@ class Config(Section):
         policies = [one.allowed_groups for one in self.agents.values()]
         policies += [one.allowed_groups for one in (*self.mcp.servers.values(), *self.a2a.peers.values())]
         by_groups = any(policy is not None for policy in policies) or self.policies.names_groups
-        return by_groups or bool(self.server.operator_groups)
+        return by_groups or self.budgets.names_groups or bool(self.server.operator_groups)
 
     @model_validator(mode="after")
     def _names_are_plain(self) -> Self:

@@ -20,8 +20,8 @@ logger = structlog.get_logger(__name__)
 ReadSecret = Callable[[str, str], Awaitable[str]]
 """By scope and key."""
 
-POLICIES_FILE = "policies.yaml"
-"""Beside the base file, and read after it: its owners may be others than the server's."""
+FILES_BESIDE = ("policies.yaml", "budgets.yaml")
+"""Beside the base file, and read after it: their owners may be others than the server's."""
 DEFAULT_ENVIRONMENT = "dev"
 """The only one that needs no file."""
 
@@ -184,8 +184,9 @@ class ConfigStore:
         """The files as they are now, with nothing filled in."""
         base, environment = self._paths
         files = [ConfigFile(base.rpartition("/")[2], await self._read(base))]
-        with suppress(NotFound):
-            files.append(ConfigFile(POLICIES_FILE, await self._read(f"{base.rpartition('/')[0]}/{POLICIES_FILE}")))
+        for name in FILES_BESIDE:
+            with suppress(NotFound):
+                files.append(ConfigFile(name, await self._read(f"{base.rpartition('/')[0]}/{name}")))
         try:
             files.append(ConfigFile(environment.rpartition("/")[2], await self._read(environment)))
         except NotFound:

@@ -52,6 +52,8 @@ def metadata_of(answer: AgentOutput[Any], scope: ExecutionScope, *, trace_id: st
         metadata["prompts"] = sorted({f"{use.name}_v{use.version}" for use in scope.prompt_uses})
     if scope.findings:
         metadata["findings"] = list(scope.findings)
+    if scope.warnings:
+        metadata["budgets"] = list(scope.warnings.values())
     if scope.degraded:
         metadata["degraded"] = list(scope.degraded)
     return metadata

@@ -37,16 +37,19 @@ from lakemesh.engine.unread import UnreadAnswers
 from lakemesh.errors import AgentFailed, Cancelled, LakemeshError
 from lakemesh.governance.access import may_call, require_may_call
 from lakemesh.governance.admission import Admission
+from lakemesh.governance.budgets import Budgets
 from lakemesh.governance.guard import Approvals, NobodyApproves, ScopeGuard, actor_of, note_decision
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.schemas import (
     SERVER_SEPARATOR,
     AgentInput,
     AgentOutput,
+    Approval,
     Completed,
     Event,
     Failed,
     Identity,
+    Proposal,
     Started,
     ToolCalled,
     ToolReturned,
@@ -81,6 +84,7 @@ class AgentRouter:
         self._answers: IdempotencyStore = MemoryIdempotency()
         self._asks = Asks(admission)
         self._approvals: Approvals = NobodyApproves()
+        self._budgets: Budgets | None = None
         self.unread = UnreadAnswers()
         self.configure(config)
 
@@ -102,6 +106,10 @@ class AgentRouter:
     def keep_answers_in(self, answers: IdempotencyStore) -> None:
         """Where answers by idempotency key are kept, in place of this process: where other replicas find them."""
         self._answers = answers
+
+    def account_in(self, budgets: Budgets) -> None:
+        """Hold what runs from now on to these budgets."""
+        self._budgets = budgets
 
     async def execute(
         self, request: AgentInput[Any], *, identity: Identity, door: str = "api", parent: Context | None = None
@@ -209,6 +217,10 @@ class AgentRouter:
         seconds = timeout_seconds if durable else min(timeout_seconds, self._max_timeout_seconds)
         return await self._asks.ask(schema, message, context=context, timeout_seconds=seconds)
 
+    async def approve(self, proposal: Proposal, *, context: AgentContext) -> Approval:
+        """An agent wants a person to approve. Raises `ApprovalRequired` and `ApprovalRefused`."""
+        return await self._approvals.obtain(context.scope, proposal)
+
     def answer(self, execution_id: str, question_id: str, value: Any, identity: Identity) -> None:
         """What the caller answers to an `Asked` event; None declines. Raises `NotFound` and `ValidationFailed`."""
         self._asks.answer(execution_id, question_id, value, identity)
@@ -270,10 +282,12 @@ class AgentRouter:
         return Run(self._parts, registered, request, self._guarded(scope), emit=emit, parent=parent)
 
     def _guarded(self, scope: ExecutionScope) -> ExecutionScope:
-        """Held to the policies in force now, for as long as it runs."""
+        """Held to the policies in force now, for as long as it runs, and to the budgets."""
         policies = self.registry.policies
         if policies.governs_anything or self._recorder.audits:
             scope.guard = ScopeGuard(policies, scope, approvals=self._approvals, observe=note_decision)
+        if self._budgets is not None and self._budgets.active:
+            scope.meter = self._budgets.meter(scope)
         return scope
 
     async def _run(self, run: Run) -> AgentOutput[Any]:

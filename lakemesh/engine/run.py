@@ -14,14 +14,15 @@ from opentelemetry.trace import set_span_in_context
 from lakemesh.agents.base import AgentCaller, AgentContext, AgentServices, CriticalPathAgent, EventSink
 from lakemesh.deadline import Deadline
 from lakemesh.engine.answer import checked_answer, metadata_of, serialised
-from lakemesh.engine.drive import Drive
+from lakemesh.engine.drive import DeadlinePassed, Drive
 from lakemesh.engine.events import discard
 from lakemesh.engine.faults import designed_error
 from lakemesh.engine.recorder import Recorder
 from lakemesh.engine.registry import RegisteredAgent
 from lakemesh.engine.runners import Runners
 from lakemesh.engine.screening import screened_answer, screened_events, screened_input
-from lakemesh.errors import CallerError, Cancelled, LakemeshError
+from lakemesh.errors import BudgetExceeded, CallerError, Cancelled, LakemeshError
+from lakemesh.governance.budgets import ScopeCharge, ScopeMeter
 from lakemesh.governance.guard import ScopeGuard
 from lakemesh.schemas import AgentInput, AgentOutput, Started
 from lakemesh.scope import ExecutionScope, execution_scope
@@ -154,8 +155,7 @@ class Run:
             emit=screened_events(guard, self.emit),
             acts_for_user=registered.config.on_behalf_of_user,
         )
-        self.agent_runs = True
-        answer = checked_answer(await self._answer(request, context), registered)
+        answer = checked_answer(await self._accounted(request, context), registered)
         answer = screened_answer(guard, answer, registered)
         members: dict[str, Any] = {
             "agent_name": scope.agent_name,
@@ -166,6 +166,35 @@ class Run:
         if scope.depth > 0:
             return AgentOutput(**members)
         return AgentOutput(**members, body=serialised(members, self._parts.max_answer_bytes))
+
+    async def _accounted(self, request: AgentInput[Any], context: AgentContext) -> Any:
+        """The agent's answer, where budgets are in force within them."""
+        meter = self.scope.meter
+        if not isinstance(meter, ScopeMeter):
+            self.agent_runs = True
+            return await self._answer(request, context)
+        charge = await meter.admit()
+        self.agent_runs = True
+        began, due = time.monotonic(), self.scope.deadline.at
+        try:
+            return await self._answer_within(charge, request, context)
+        finally:
+            waited = self.scope.deadline.at - due  # for a person: that is nobody's time
+            charge.settle({"run_seconds": max(0.0, time.monotonic() - began - waited)})
+
+    async def _answer_within(self, charge: ScopeCharge, request: AgentInput[Any], context: AgentContext) -> Any:
+        """Ended when the time that a budget gave it is over, should that be before its deadline."""
+        seconds = charge.granted("run_seconds")
+        if seconds is None or seconds >= self.scope.deadline.remaining_seconds():
+            return await self._answer(request, context)
+        try:
+            return await self._driven(self._answer(request, context), Deadline.after(seconds))
+        except DeadlinePassed:
+            raise BudgetExceeded(
+                f"The run took {seconds:g} seconds, which was all that a budget of run_seconds had left.",
+                unit="run_seconds",
+                left=0.0,
+            ) from None
 
     async def _answer(self, request: AgentInput[Any], context: AgentContext) -> Any:
         agent, runners = self.registered.agent, self._parts.runners

@@ -5,30 +5,33 @@ from typing import Any, Protocol
 
 from opentelemetry import trace
 
-from lakemesh.config.policies import ActionKind
-from lakemesh.errors import PolicyDenied
+from lakemesh.config.policies import ActionKind, PolicyRule
+from lakemesh.errors import ApprovalRequired
 from lakemesh.governance.access import decisions, denied
 from lakemesh.governance.content import Direction, Screen, screened
 from lakemesh.governance.patterns import normalized
 from lakemesh.governance.policies import FREE, Action, Actor, Decision, Policies
+from lakemesh.schemas import Approval, Approvers, Proposal
 from lakemesh.scope import ExecutionScope
 
 
 class Approvals(Protocol):
     """Where persons are asked."""
 
-    async def obtain(self, scope: ExecutionScope, action: Action, decision: Decision) -> None:
-        """Return when a person has approved. Raises `PolicyDenied` when nobody does in time."""
+    async def obtain(self, scope: ExecutionScope, proposal: Proposal) -> Approval:
+        """Return when a person has approved. Raises `ApprovalRequired` and `ApprovalRefused`."""
         ...
 
 
 class NobodyApproves:
     """Approvals on a server that has nobody to ask."""
 
-    async def obtain(self, scope: ExecutionScope, action: Action, decision: Decision) -> None:
-        raise PolicyDenied(
-            f"The rule {decision.rule!r} wants a person to approve {str(action)!r:.200}; nobody can be asked here.",
-            rule=decision.rule,
+    async def obtain(self, scope: ExecutionScope, proposal: Proposal) -> Approval:
+        wanted_by = f"The rule {proposal.rule!r}" if proposal.rule is not None else f"The agent {scope.agent_name!r}"
+        raise ApprovalRequired(
+            f"{wanted_by} wants a person to approve {proposal.action!r:.200}. Only a durable run can wait for one: "
+            "call the agent by POST /api/invocations, as an A2A task or an MCP task, of a server with a database.",
+            rule=proposal.rule,
         )
 
 
@@ -94,7 +97,15 @@ class ScopeGuard:
             return
         if decision.effect == "deny":
             raise denied(action, decision)
-        await self._approvals.obtain(self._scope, action, decision)
+        rule = self._policies.config.all_rules().get(decision.rule or "")
+        await self._approvals.obtain(self._scope, proposal_of(action, decision, rule))
+
+
+def proposal_of(action: Action, decision: Decision, rule: PolicyRule | None) -> Proposal:
+    """What a rule wants a person to approve."""
+    named = rule.approvers if rule is not None else None
+    approvers = Approvers(users=tuple(named.users), groups=tuple(named.groups)) if named is not None else None
+    return Proposal(action=str(action), rule=decision.rule, approvers=approvers)
 
 
 def note_decision(scope: ExecutionScope, action: Action, decision: Decision) -> None:

@@ -13,7 +13,6 @@ from pydantic_core import to_json
 
 from lakemesh.errors import Conflict, NotFound
 from lakemesh.invocations import migrations
-from lakemesh.invocations.batches import Batches
 from lakemesh.invocations.schemas import (
     Claim,
     Invocation,
@@ -49,6 +48,7 @@ from lakemesh.invocations.statements import (
     WAKE_WORKERS,
     WRITE,
 )
+from lakemesh.lakehouse.batches import Batches
 from lakemesh.lakehouse.database import Database, migrations_in
 from lakemesh.schemas import Identity
 

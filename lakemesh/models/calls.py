@@ -9,17 +9,21 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from pydantic_core import to_json
 
 from lakemesh.breaker import CircuitBreaker
 from lakemesh.config.models import EndpointConfig
 from lakemesh.deadline import Deadline
+from lakemesh.errors import PriceUnknown
 from lakemesh.lakehouse.endpoints import OFFLINE_MODEL, EndpointError, ModelEndpoint
+from lakemesh.models.prices import FREE, Price
 from lakemesh.models.slots import FairSlots
-from lakemesh.scope import ExecutionScope, ModelUse, current_scope
+from lakemesh.scope import Charge, ExecutionScope, ModelUse, current_meter, current_scope
 from lakemesh.telemetry.content import message_attributes
 
 TOO_MANY_REQUESTS = 429
 MAX_ID_CHARACTERS = 256
+BYTES_PER_TOKEN = 3
 FAIR_SHARE = 0.25
 """The part of its own time limit that an endpoint must have had before it counts against it that it was given up."""
 
@@ -46,11 +50,23 @@ class CallFacts:
     response_id: str | None = None
     first_piece_at: float | None = None
     """When the first piece of a streamed answer came, by `time.monotonic`."""
+    asked: bool = False
+    """Whether the endpoint was asked at all."""
     answer: Mapping[str, Any] | None = None
     said: list[str] = field(default_factory=list)
     calls: dict[int, dict[str, str]] = field(default_factory=dict)
     """The pieces of a streamed answer, where content is kept."""
     keeps_content: bool = False
+    assumed: "Estimate | None" = None
+    """What it may use at most, where budgets count; taken for what it used when nobody says that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The tokens a call may use at most."""
+
+    input_tokens: int
+    output_tokens: int
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +92,7 @@ class GuardedEndpoint:
         tracer: Tracer,
         on_use: Callable[[ModelUse], None],
         captures: Callable[[ExecutionScope | None], bool] = lambda scope: False,
+        price: Price | None = None,
     ) -> None:
         self.name = name
         self.config = config
@@ -85,6 +102,8 @@ class GuardedEndpoint:
         self._tracer = tracer
         self._on_use = on_use
         self._captures = captures
+        self.listed_price = price
+        self.price = FREE if endpoint.stand_in is not None else price
         self._provider = "databricks" if config.serving_endpoint else "openai"
         self._address = urlsplit(config.base_url or "").hostname
 
@@ -110,15 +129,49 @@ class GuardedEndpoint:
         self, operation: str, attempt: Attempt, request: Mapping[str, Any] | None = None
     ) -> AsyncIterator[CallFacts]:
         """Wait for a slot, then time, trace and judge what happens inside. Raises `EndpointError` when the circuit
-        is open, or when no slot comes free within the endpoint's time limit."""
+        is open, or when no slot comes free within the endpoint's time limit, and `BudgetExceeded` and `PriceUnknown`
+        where a budget is about it."""
         await self._take_slot()
+        facts = CallFacts(model=self.config.model_name)
+        charge: Charge | None = None
         try:
+            charge = await self._reserve(operation, request or {}, facts)
             if not self.breaker.allows():
                 raise self._circuit_open()
-            async with self._observed(operation, attempt, request or {}) as facts:
+            async with self._observed(operation, attempt, request or {}, facts):
                 yield facts
         finally:
             self._slots.release()
+            if charge is not None:
+                charge.settle(self._used(facts))
+
+    async def _reserve(self, operation: str, request: Mapping[str, Any], facts: CallFacts) -> Charge | None:
+        """What the call may use at most, set aside in the budgets that are about it."""
+        meter = current_meter()
+        if meter is None:
+            return None
+        facts.assumed = estimate_of(operation, request, meter.output_tokens)
+        if operation != "predict" and self.price is None and meter.counts_money:
+            raise PriceUnknown(
+                f"There is a budget of money for this, and nobody knows the price of {self.config.model_name!r:.100}; "
+                "its operator gives it in models.prices."
+            )
+        return await meter.reserve(
+            {
+                "steps": 1,
+                "tokens": facts.assumed.input_tokens + facts.assumed.output_tokens,
+                "usd": self._cost(facts.assumed.input_tokens, facts.assumed.output_tokens),
+            }
+        )
+
+    def _used(self, facts: CallFacts) -> dict[str, float]:
+        tokens = facts.input_tokens + facts.output_tokens
+        cost = self._cost(facts.input_tokens, facts.output_tokens)
+        return {"steps": float(facts.asked), "tokens": tokens, "usd": cost}
+
+    def _cost(self, input_tokens: int, output_tokens: int) -> float:
+        """In US dollars; 0 where nobody knows."""
+        return self.price.usd(input_tokens, output_tokens) if self.price is not None else 0.0
 
     async def _take_slot(self) -> None:
         if self.breaker.state == "open":
@@ -136,16 +189,20 @@ class GuardedEndpoint:
         return EndpointError(detail, retryable=False)
 
     @asynccontextmanager
-    async def _observed(self, operation: str, attempt: Attempt, request: Mapping[str, Any]) -> AsyncIterator[CallFacts]:
-        keeps_content = operation == "chat" and self._captures(current_scope())
-        facts = CallFacts(model=self.config.model_name, keeps_content=keeps_content)
+    async def _observed(
+        self, operation: str, attempt: Attempt, request: Mapping[str, Any], facts: CallFacts
+    ) -> AsyncIterator[None]:
+        facts.keeps_content = operation == "chat" and self._captures(current_scope())
+        facts.asked = True
         started = time.monotonic()
         error_code: str | None = None
         span = self._start_span(operation, facts.model, request)
         try:
-            yield facts
+            yield
             self.breaker.succeeded()
+            assume_use(facts, None)
         except BaseException as error:
+            assume_use(facts, error)
             error_code = error_type(error, attempt)
             self._judge(error, attempt, time.monotonic() - started)
             raise
@@ -199,14 +256,13 @@ class GuardedEndpoint:
         span.end()
 
     def _note(self, facts: CallFacts, route: str, operation: str, started: float, error_code: str | None) -> None:
-        cost = facts.input_tokens * self.config.input_price + facts.output_tokens * self.config.output_price
         use = ModelUse(
             endpoint=self.name,
             model=facts.model,
             route=route,
             input_tokens=facts.input_tokens,
             output_tokens=facts.output_tokens,
-            cost_usd=cost / 1e6,
+            cost_usd=self._cost(facts.input_tokens, facts.output_tokens),
             latency_ms=(time.monotonic() - started) * 1_000,
             first_token_ms=None if facts.first_piece_at is None else (facts.first_piece_at - started) * 1_000,
             operation=operation,
@@ -215,6 +271,29 @@ class GuardedEndpoint:
             error_code=error_code,
         )
         note_use(use, self._on_use)
+
+
+def estimate_of(operation: str, request: Mapping[str, Any], output_tokens: int) -> Estimate:
+    """The most tokens a call may be expected to use: a token for three bytes of what is sent (English has about four),
+    and what the answer is limited to, or `output_tokens` where it is not."""
+    if operation == "predict":
+        return Estimate(0, 0)
+    sent = len(to_json(request, fallback=str, inf_nan_mode="null")) // BYTES_PER_TOKEN + 1
+    if operation == "embeddings":
+        return Estimate(sent, 0)
+    limit = request.get("max_completion_tokens") or request.get("max_tokens")
+    answers = request.get("n")
+    return Estimate(sent, (limit if isinstance(limit, int) else output_tokens) * (answers if answers else 1))
+
+
+def assume_use(facts: CallFacts, error: BaseException | None) -> None:
+    """Where the endpoint did not say what the call used, and may have done its work, the most that it may have used:
+    who leaves before the end does not get it for nothing. An endpoint that refused did none."""
+    if facts.assumed is None or facts.input_tokens or facts.output_tokens:
+        return
+    if isinstance(error, EndpointError) and facts.first_piece_at is None:
+        return
+    facts.input_tokens, facts.output_tokens = facts.assumed.input_tokens, facts.assumed.output_tokens
 
 
 def streamed(facts: CallFacts) -> dict[str, Any] | None:

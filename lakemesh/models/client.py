@@ -18,6 +18,7 @@ from lakemesh.models.cache import AnswerCache
 from lakemesh.models.calls import Attempt, GuardedEndpoint, id_of, note_use
 from lakemesh.models.embedding import Embedded, embed_all
 from lakemesh.models.fallback import first_answer
+from lakemesh.models.prices import PriceList
 from lakemesh.models.rules import choose_route
 from lakemesh.models.streaming import stream_chunks
 from lakemesh.models.structured import reflect
@@ -73,6 +74,7 @@ class ModelClient:
         self._tracer = tracer
         self._on_use = on_use
         self._captures = captures
+        self._prices = PriceList.shipped()
         self.routing = Routing(config=config, endpoints={}, caches={})
         self.routing = self._routing_of(config)
 
@@ -231,7 +233,7 @@ class ModelClient:
         async def embed_batch(batch: Sequence[str]) -> EmbeddingAnswer:
             async def ask(attempt: Attempt) -> EmbeddingAnswer:
                 guarded = attempt.endpoint
-                async with guarded.call("embeddings", attempt) as facts:
+                async with guarded.call("embeddings", attempt, {"input": batch}) as facts:
                     answer = await guarded.endpoint.embed(batch, timeout_seconds=guarded.timeout_seconds)
                     facts.model, facts.input_tokens = answer.model or facts.model, answer.input_tokens
                     return answer
@@ -309,7 +311,7 @@ class ModelClient:
         return {"messages": list(messages), **{key: value for key, value in optional.items() if value is not None}}
 
     def _routing_of(self, config: ModelsConfig) -> Routing:
-        endpoints = {name: self._guarded(name, endpoint) for name, endpoint in config.endpoints.items()}
+        endpoints = {name: self._guarded(name, endpoint, config) for name, endpoint in config.endpoints.items()}
         kept = self.routing.caches
         caches = {
             name: kept[name] if name in kept and kept[name].config == route.cache else AnswerCache(route.cache)
@@ -318,9 +320,10 @@ class ModelClient:
         }
         return Routing(config=config, endpoints=endpoints, caches=caches)
 
-    def _guarded(self, name: str, config: EndpointConfig) -> GuardedEndpoint:
+    def _guarded(self, name: str, config: EndpointConfig, models: ModelsConfig) -> GuardedEndpoint:
         known = self.routing.endpoints.get(name)
-        if known is not None and known.config == config:
+        price = self._prices.price_of(config, models)
+        if known is not None and known.config == config and known.listed_price == price:
             return known
         if config.serving_endpoint is not None:
             endpoint = self._endpoints.serving_endpoint(config.serving_endpoint)
@@ -329,7 +332,13 @@ class ModelClient:
             assert config.model is not None
             endpoint = self._endpoints.external_endpoint(config.base_url, model=config.model, api_key=config.api_key)
         return GuardedEndpoint(
-            name, config, endpoint=endpoint, tracer=self._tracer, on_use=self._on_use, captures=self._captures
+            name,
+            config,
+            endpoint=endpoint,
+            tracer=self._tracer,
+            on_use=self._on_use,
+            captures=self._captures,
+            price=price,
         )
 
 

@@ -1,7 +1,7 @@
 """The REST door: JSON in, `AgentInput` to the engine, JSON or server-sent events out."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
@@ -52,6 +52,7 @@ from lakemesh.services.sse import event_stream_response
 
 BATCH_CONCURRENCY = 16
 REPLAYED_HEADER = "Idempotency-Replayed"
+WARNING_HEADER = "X-Budget-Warning"
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"content": {"application/problem+json": {"schema": reference(Problem)}}, "description": title}
@@ -64,7 +65,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (413, "Body too large"),
         (415, "Not JSON"),
         (422, "Does not fit the schema"),
-        (429, "Over the rate limit"),
+        (429, "Over the rate limit, or a budget is used up"),
         (500, "The agent failed"),
         (503, "Overloaded, draining, or something behind the server is away"),
         (504, "Deadline passed"),
@@ -160,6 +161,8 @@ class RestApi:
             response: Response = BodyResponse(output.body, on_sent=self._router.unread.take(output))
         else:
             response = JsonBody(output.body)
+        if warned := output.metadata.get("budgets"):
+            response.headers[WARNING_HEADER] = ", ".join(map(warning_of, warned))
         if output.replayed:
             response.headers[REPLAYED_HEADER] = "true"
         return response
@@ -210,6 +213,12 @@ class RestApi:
             for _ in range(min(BATCH_CONCURRENCY, len(requests))):
                 group.create_task(work())
         return results
+
+
+def warning_of(told: Mapping[str, Any]) -> str:
+    """A budget that is nearly used up, as a header says it."""
+    renews = f"; renews={told['renews_at']}" if told["renews_at"] else ""
+    return f"{told['budget']}; unit={told['unit']}; limit={told['limit']:g}; left={told['left']:g}{renews}"
 
 
 def parse(model: type[ModelT], body: bytes) -> ModelT:

@@ -1,5 +1,6 @@
 """Agents that do what they are asked to with data, models and each other."""
 
+import asyncio
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -58,3 +59,17 @@ class Middleman(Agent[Chain, Any]):
             await context.call(step["agent"], step["data"])
         answer = await context.call(request.data.agent, request.data.data)
         return AgentOutput(agent_name=self.name, result=answer.result)
+
+
+class Looper(Agent[dict[str, Any], Any]):
+    """Does not stop by itself."""
+
+    async def process(self, request: AgentInput[dict[str, Any]], context: AgentContext) -> AgentOutput[Any]:
+        while True:
+            match request.data["what"]:
+                case "think":
+                    await context.models.chat([{"role": "user", "content": "hello"}])
+                case "call":
+                    await context.call("doer", {"do": "say"})
+                case "sleep":
+                    await asyncio.sleep(0.05)

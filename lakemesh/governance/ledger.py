@@ -1,0 +1,128 @@
+"""What was used of budgets, and what is set aside: the accounts, here those of one process."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from lakemesh.config.budgets import Unit
+
+PARTS: Mapping[Unit, int] = {
+    "usd": 1_000_000_000, "tokens": 1, "calls": 1, "steps": 1, "tool_calls": 1, "run_seconds": 1_000,
+}  # fmt: skip
+"""Amounts are kept as whole numbers of these parts of a unit: billionths of a dollar, milliseconds."""
+MAX_ACCOUNTS = 100_000
+"""Each about 300 bytes. Over it, those whose period is over go, then the oldest."""
+
+
+class Account(NamedTuple):
+    """One count: of a budget's unit, for a subject, in the period that began at `begins_at` (Unix seconds; 0 where
+    there are no periods)."""
+
+    budget: str
+    unit: Unit
+    subject: str
+    begins_at: int
+
+
+class Ask(NamedTuple):
+    """How much is to be set aside in an account, in parts. Where less than `amount` is left, that is given, unless it
+    is less than `least`; of asks of one unit that go together all are given the same. `ends_at` is the end of the
+    account's period (0: none)."""
+
+    account: Account
+    limit: int
+    amount: int
+    least: int
+    ends_at: int
+
+
+class Balance(NamedTuple):
+    """What was used, and what is set aside beside that, in parts."""
+
+    spent: int = 0
+    reserved: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Reservation:
+    """What became of asks: `granted` in parts, and the balances after it, in their order. Nothing is set aside when it
+    was refused; the balances then are those that stood against it."""
+
+    asks: Sequence[Ask]
+    granted: Sequence[int]
+    balances: Sequence[Balance]
+    refused: bool = False
+    id: UUID | None = None
+
+
+class Ledger(Protocol):
+    """Where accounts are kept."""
+
+    async def reserve(self, asks: Sequence[Ask]) -> Reservation:
+        """All of it or nothing, at once for everybody who spends from the same accounts. Raises
+        `DatabaseUnavailable`."""
+        ...
+
+    def settle(self, reservation: Reservation, used: Sequence[int]) -> None:
+        """What was used, in parts and in the order of the asks, in place of what was set aside."""
+        ...
+
+    async def balances(self, accounts: Sequence[Account]) -> list[Balance]:
+        """As they are now. Raises `DatabaseUnavailable`."""
+        ...
+
+    def health(self) -> Mapping[str, Any]: ...
+
+
+class LocalLedger:
+    """Accounts in memory: they are this process' own, and gone with it."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[Account, list[int]] = {}
+        """Spent, reserved, and when the period ends."""
+
+    async def reserve(self, asks: Sequence[Ask]) -> Reservation:
+        return self.reserve_now(asks)
+
+    def reserve_now(self, asks: Sequence[Ask]) -> Reservation:
+        accounts = self._accounts
+        given: dict[Unit, int] = {}
+        for ask in asks:
+            found = accounts.get(ask.account)
+            room = ask.limit if found is None else ask.limit - found[0] - found[1]
+            if room < ask.least:
+                return Reservation(asks=asks, granted=(), balances=self._balances(asks), refused=True)
+            unit = ask.account.unit
+            given[unit] = min(room, given.get(unit, ask.amount))
+        for ask in asks:
+            found = accounts.get(ask.account)
+            if found is None:
+                found = accounts[ask.account] = [0, 0, ask.ends_at]
+            found[1] += given[ask.account.unit]
+        if len(accounts) > MAX_ACCOUNTS:
+            self._prune(max(ask.account.begins_at for ask in asks))
+        granted = [given[ask.account.unit] for ask in asks]
+        return Reservation(asks=asks, granted=granted, balances=self._balances(asks))
+
+    def settle(self, reservation: Reservation, used: Sequence[int]) -> None:
+        for ask, granted, amount in zip(reservation.asks, reservation.granted, used, strict=True):
+            found = self._accounts.get(ask.account)
+            if found is not None:
+                found[0] += amount
+                found[1] -= granted
+
+    async def balances(self, accounts: Sequence[Account]) -> list[Balance]:
+        return [Balance(*self._accounts.get(account, (0, 0))[:2]) for account in accounts]
+
+    def health(self) -> Mapping[str, Any]:
+        return {"kept_in": "this process", "accounts": len(self._accounts)}
+
+    def _balances(self, asks: Sequence[Ask]) -> list[Balance]:
+        return [Balance(*self._accounts.get(ask.account, (0, 0))[:2]) for ask in asks]
+
+    def _prune(self, now: int) -> None:
+        kept = {account: one for account, one in self._accounts.items() if not 0 < one[2] <= now or one[1] > 0}
+        for account in list(kept)[: max(0, len(kept) - MAX_ACCOUNTS * 3 // 4)]:
+            del kept[account]
+        self._accounts = kept
