@@ -88,6 +88,9 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    from lakemesh.logs import configure_logging
+
+    configure_logging("warning")
 
 
 def main() -> None:

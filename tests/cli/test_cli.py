@@ -2,15 +2,23 @@
 
 import json
 import os
+import re
+import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests import commands
 from tests.server import MODELS
 
 REPOSITORY = Path(__file__).parents[2]
+TRANSACTION = json.dumps(
+    {"transaction_id": 1, "tx_datetime": "2018-06-05T12:00:00Z", "customer_id": 5, "terminal_id": 7, "amount": 250}
+)
 
 
 @pytest.fixture
@@ -91,24 +99,69 @@ def test_shipped_configuration_has_no_faults() -> None:
         assert result.returncode == 0, result.stderr
 
 
-def test_demo_runs_on_a_file_of_ones_own(home: Path) -> None:
+def small_transactions(file: Path) -> None:
     from pyarrow import parquet
 
     from lakemesh.jobs.card_transactions import Method, generate
     from lakemesh.jobs.transactions_io import label_rows, transaction_rows
 
     data = generate(days=70, seed=3, method=Method(customers=300, terminals=500))
-    rows = transaction_rows(data).append_column("is_fraud", label_rows(data).column("is_fraud"))
-    parquet.write_table(rows, home / "own.parquet")
-    for prompt in (REPOSITORY / "config/prompts").iterdir():
-        (home / "config/prompts").mkdir(exist_ok=True)
-        (home / "config/prompts" / prompt.name).write_text(prompt.read_text())
-    (home / "config/lakemesh.yaml").write_text((REPOSITORY / "config/lakemesh.yaml").read_text())
-    result = run(home, "demo", "--transactions", "own.parquet", "--requests", "300", "--home", "demo")
-    assert result.returncode == 0, result.stderr
-    assert "300" in result.stdout
-    assert "fraud_detector" in result.stdout
-    assert "main.agents.telemetry" in result.stdout
+    parquet.write_table(transaction_rows(data).append_column("is_fraud", label_rows(data).column("is_fraud")), file)
+
+
+def test_demo_on_a_file_of_ones_own_leaves_a_server_that_answers(tmp_path: Path) -> None:
+    """In an empty folder, as after `uvx lakemesh demo`; and what is served afterwards is what was trained."""
+    small_transactions(tmp_path / "own.parquet")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAKEMESH")}
+    demo = [sys.executable, "-m", "lakemesh.cli", "demo", "--transactions", "own.parquet", "--requests", "100"]
+    with subprocess.Popen(
+        [*demo, "--stay"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "Stop with Ctrl-C" in line:
+                break
+        address = re.search(r"The server is up: (http://[\d.:]+)/", said)
+        assert address is not None, said
+        assert httpx.get(f"{address[1]}/console/api/me").status_code == 200
+        trace = re.search(r"#traces/(\w{32})", said)
+        assert trace is not None, said
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+    assert "main.agents.telemetry" in said
+    (exported,) = re.findall(r"export (.*)", said)
+    variables = dict(pair.split("=") for pair in exported.split())
+    drawn = commands.run("traces", trace[1], cwd=tmp_path, environment={**environment, **variables})
+    assert "risk_scorer" in drawn.stdout
+    answer = commands.run("execute", "risk_scorer", TRANSACTION, cwd=tmp_path, environment={**environment, **variables})
+    assert 0 <= json.loads(answer.stdout)["result"]["score"] <= 1
+
+
+def test_demo_is_made_anew_in_ones_own_workspace(home: Path) -> None:
+    """With the agents in the folder's configuration `lakemesh serve` serves what was trained."""
+    small_transactions(home / "own.parquet")
+    shutil.copytree(REPOSITORY / "config", home / "config", dirs_exist_ok=True)
+    demo = ["demo", "--transactions", "own.parquet", "--requests", "20"]
+    for _ in range(2):
+        result = run(home, *demo)
+        assert result.returncode == 0, result.stderr
+        assert "lakemesh serve" in result.stdout
+    assert json.loads(run(home, "execute", "fraud_detector", TRANSACTION).stdout)["result"]["decision"]
+    (home / "home/made-by-lakemesh-demo").unlink()
+    assert "that the demo did not make" in run(home, *demo).stderr
+
+
+def test_the_configuration_of_the_demo_is_this_repositorys() -> None:
+    shipped = REPOSITORY / "lakemesh/jobs/fraud_demo"
+    for file in filter(Path.is_file, shipped.rglob("*")):
+        assert file.read_text() == (REPOSITORY / "config" / file.relative_to(shipped)).read_text()
 
 
 def test_demo_leaves_folders_that_are_not_its_own(home: Path) -> None:
