@@ -57,8 +57,8 @@ def named(files: list[Path], folder: Path) -> str:
 
 
 def start(port: int) -> "subprocess.Popen[bytes]":
-    """A server whose traces have what agents were asked and answered, where the configuration leaves it to that variable
-    as the scaffold's does: it is one's own machine."""
+    """A server whose traces have what agents were asked and answered, where the configuration leaves it to that
+    variable, as the scaffold's does: it is one's own machine."""
     command = [sys.executable, "-m", "lakemesh.cli", "serve", "--port", str(port)]
     path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     environment = {"LAKEMESH_CAPTURE_CONTENT": "true", **os.environ, "PYTHONPATH": path}
