@@ -4,6 +4,7 @@ Every reference leads to a component of the document, every path names its param
 under their own media type.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ MODELS: Sequence[type[BaseModel]] = (
     WebSocketEvent,
 )
 """What no route has as FastAPI's own body or answer."""
+PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 REFERENCE = "#/components/schemas/{model}"
 DESCRIPTION = """
 `POST /api/execute` answers in JSON, or with `Accept: text/event-stream` as server-sent events. Errors are problem
@@ -71,10 +73,20 @@ def make_document(api: FastAPI, schemes: Mapping[str, Mapping[str, Any]]) -> dic
     _, found = models_json_schema([(model, "validation") for model in MODELS], ref_template=REFERENCE)
     schemas = {**found["$defs"], **components.get("schemas", {})}
     components["schemas"] = {name: without_null_defaults(schema) for name, schema in schemas.items()}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            operation["parameters"] = [*path_parameters(path, operation), *operation.get("parameters", ())]
     if schemes:
         components["securitySchemes"] = dict(schemes)
         document["security"] = [{name: []} for name in schemes]
     return document
+
+
+def path_parameters(path: str, operation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Those that the path names and nothing declares: handlers that read the request themselves."""
+    declared = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
+    named = [name for name in PATH_PARAMETER.findall(path) if name not in declared]
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in named]
 
 
 def without_null_defaults(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -260,7 +260,7 @@ def documented_routes(api: RestApi) -> APIRouter:
         methods=["POST"],
         status_code=204,
         response_model=None,
-        openapi_extra={"requestBody": json_body(AnswerRequest), "parameters": [EXECUTION_ID]},
+        openapi_extra={"requestBody": json_body(AnswerRequest)},
     )
     routes.add_api_route("/api/agents", api.list_agents, response_model=None, responses={200: {"model": AgentList}})
     routes.add_api_route(
@@ -268,13 +268,8 @@ def documented_routes(api: RestApi) -> APIRouter:
         api.describe_agent,
         response_model=None,
         responses={200: {"model": AgentView}},
-        openapi_extra={"parameters": [AGENT_NAME]},
     )
     return routes
-
-
-EXECUTION_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
-AGENT_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """The OpenAPI document holds: requests made from it never meet a fault of the server's own."""
 
+import re
+
+import httpx
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import Case
@@ -21,6 +24,16 @@ def test_generated_requests_find_no_server_error(server: Server) -> None:
         check(operation, GenerationMode.POSITIVE)
         if len(operation.body):  # without a body there is nothing to get wrong
             check(operation, GenerationMode.NEGATIVE)
+
+
+def test_every_path_names_its_parameters(server: Server) -> None:
+    """Generators refuse a document where one is missing."""
+    paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        for operation in operations.values():
+            declared = [found["name"] for found in operation.get("parameters", ()) if found["in"] == "path"]
+            assert declared == re.findall(r"{(\w+)}", path), path
+    assert sum("{" in path for path in paths) >= 5
 
 
 def check(operation: schemathesis.APIOperation, mode: GenerationMode) -> None:

@@ -239,13 +239,12 @@ def responses_routes(api: ResponsesApi) -> APIRouter:
     for root in ("/api/responses", *ALIASES):
         add(root, api.create, "POST", "create_response", {"requestBody": body})
     for root in ("/api/responses", "/responses"):
-        following = {"parameters": [RESPONSE_ID, STREAM, STARTING_AFTER]}
+        following = {"parameters": [STREAM, STARTING_AFTER]}
         add(f"{root}/{{id}}", api.retrieve, "GET", "get_response", following)
-        add(f"{root}/{{id}}/cancel", api.cancel, "POST", "cancel_response", {"parameters": [RESPONSE_ID]})
+        add(f"{root}/{{id}}/cancel", api.cancel, "POST", "cancel_response", {})
     return routes
 
 
-RESPONSE_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 STREAM = {"name": "stream", "in": "query", "schema": {"type": "boolean"}, "description": "its events"}
 STARTING_AFTER = {
     "name": "starting_after",
