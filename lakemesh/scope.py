@@ -62,6 +62,15 @@ class Durable(Protocol):
         """What an earlier attempt saved last; None at first."""
         ...
 
+    @property
+    def run_id(self) -> str:
+        """What names it in all its attempts."""
+        ...
+
+    async def is_cancelled(self) -> bool:
+        """Whether it was cancelled, so that nothing will go on with it. Raises `Unavailable`."""
+        ...
+
     async def save(self, state: Any) -> None:
         """Keep JSON-ready state for the next attempt, should this one not end. Raises `Unavailable`."""
         ...

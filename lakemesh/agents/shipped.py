@@ -14,5 +14,8 @@ SHIPPED = {
     "search_memory": "lakemesh.agents.tools.lakehouse:SearchMemoryTool",
     "search_table": "lakemesh.agents.tools.search:SearchTableTool",
     "read_prompts": "lakemesh.agents.tools.lakehouse:PromptTool",
+    "run_job": "lakemesh.agents.tools.actions.jobs:JobTool",
+    "run_file": "lakemesh.agents.tools.actions.jobs:FileTool",
+    "update_pipeline": "lakemesh.agents.tools.actions.jobs:PipelineTool",
     "unity_catalog_function": "lakemesh.agents.tools.unity_catalog:UnityCatalogTool",
 }

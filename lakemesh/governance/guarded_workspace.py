@@ -7,7 +7,7 @@ from typing import Any
 
 from lakemesh.config.policies import ActionKind
 from lakemesh.governance.patterns import normalized
-from lakemesh.lakehouse.jobs import JobInfo, OneTimeTask
+from lakemesh.lakehouse.jobs import JobInfo, OneTimeTask, PipelineUpdate
 from lakemesh.lakehouse.sql_access import tables_accessed
 from lakemesh.lakehouse.warehouse import QueryResult
 from lakemesh.lakehouse.workspace import Workspace
@@ -57,8 +57,12 @@ async def job(guard: Guard, found: JobInfo, *_: Any, **__: Any) -> Subjects:
     return [("call", names[0])]
 
 
-async def one_time_task(guard: Guard, task: OneTimeTask, *_: Any, **__: Any) -> Subjects:
+async def one_time_task(guard: Guard, task: OneTimeTask | PipelineUpdate, *_: Any, **__: Any) -> Subjects:
     """Running a file is reading it, and a call."""
+    if isinstance(task, PipelineUpdate):
+        name = f"pipeline:{task.name}"
+        await guard.require("call", name, f"pipeline:{task.pipeline_id}")
+        return [("call", name)]
     await guard.require("read", task.path)
     name = f"{task.kind}:{normalized(task.path)}"
     await guard.require("call", name)

@@ -38,6 +38,13 @@ class DurableState:
         self._asked: Counter[str] = Counter()
         self.state: Any = claim.checkpoint
 
+    @property
+    def run_id(self) -> str:
+        return f"{self._claim.owner}/{self._claim.id.hex}"
+
+    async def is_cancelled(self) -> bool:
+        return await self._store.cancel_requested(self._claim.number)
+
     async def save(self, state: Any) -> None:
         if not await self._store.checkpoint(self._claim, self._worker, state):
             raise Unavailable("Another worker runs this invocation now; nothing was saved.")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-TaskKind = Literal["notebook", "python", "sql"]
+FileKind = Literal["notebook", "python", "sql"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +21,20 @@ class OneTimeTask:
     """A file of the workspace that is run without a job: a notebook or a file of SQL with named `parameters`, or Python
     with `arguments`."""
 
-    kind: TaskKind
+    kind: FileKind
     path: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     arguments: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineUpdate:
+    """An update of a pipeline, as a task: so it has an idempotency token. `datasets` alone, or all when empty."""
+
+    pipeline_id: str
+    name: str
+    datasets: Sequence[str] = ()
+    full_refresh: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +77,8 @@ class Jobs(Protocol):
         """Start the job; the run's id. The same token (64 characters at most) starts it once, also after a restart."""
         ...
 
-    async def submit(self, task: OneTimeTask, *, idempotency_token: str | None = None) -> int:
-        """Run a file once, without a job; the run's id. The token as for `run_now`."""
+    async def submit(self, task: OneTimeTask | PipelineUpdate, *, idempotency_token: str | None = None) -> int:
+        """Run a task once, without a job; the run's id. The token as for `run_now`."""
         ...
 
     async def status(self, run_id: int) -> JobRun: ...

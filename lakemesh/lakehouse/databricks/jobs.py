@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from lakemesh.errors import Conflict, DeadlineExceeded, NotFound
 from lakemesh.lakehouse.databricks.calls import SdkCalls
-from lakemesh.lakehouse.jobs import JobInfo, JobRun, OneTimeTask, TaskOutput
+from lakemesh.lakehouse.jobs import JobInfo, JobRun, OneTimeTask, PipelineUpdate, TaskOutput
 from lakemesh.scope import current_deadline
 
 if TYPE_CHECKING:
@@ -69,16 +69,17 @@ class WorkspaceJobs:
 
         return await self._run(start, repeatable=idempotency_token is not None)
 
-    async def submit(self, task: OneTimeTask, *, idempotency_token: str | None = None) -> int:
+    async def submit(self, task: OneTimeTask | PipelineUpdate, *, idempotency_token: str | None = None) -> int:
         def start() -> int:
             from databricks.sdk.service import compute, jobs
 
             spec = compute.Environment(environment_version=ENVIRONMENT_VERSION)
             environments = [jobs.JobEnvironment(environment_key=ENVIRONMENT, spec=spec)]
+            is_python = isinstance(task, OneTimeTask) and task.kind == "python"
             waiter = self._api.submit(
-                run_name=f"lakemesh: {task.path}"[:100],
+                run_name=f"lakemesh: {task.path if isinstance(task, OneTimeTask) else task.name}"[:100],
                 tasks=[task_of(task, self._warehouse_id)],
-                environments=environments if task.kind == "python" else None,
+                environments=environments if is_python else None,
                 idempotency_token=idempotency_token,
             )
             run: Any = waiter.response
@@ -139,9 +140,14 @@ def info_of(job_id: int, settings: "jobs.JobSettings | None") -> JobInfo:
     return JobInfo(job_id=job_id, name=str(settings.name if settings else ""), parameters=parameters)
 
 
-def task_of(task: OneTimeTask, warehouse_id: str) -> "jobs.SubmitTask":
+def task_of(task: OneTimeTask | PipelineUpdate, warehouse_id: str) -> "jobs.SubmitTask":
     from databricks.sdk.service import jobs
 
+    if isinstance(task, PipelineUpdate):
+        chosen = {"full_refresh_selection" if task.full_refresh else "refresh_selection": list(task.datasets)}
+        selection: dict[str, Any] = chosen if task.datasets else {"full_refresh": task.full_refresh}
+        update = jobs.PipelineTask(pipeline_id=task.pipeline_id, **selection)
+        return jobs.SubmitTask(task_key="task", pipeline_task=update)
     workspace, named = jobs.Source.WORKSPACE, dict(task.parameters)
     kinds: Mapping[str, Callable[[], dict[str, Any]]] = {
         "notebook": lambda: {

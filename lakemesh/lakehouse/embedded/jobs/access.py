@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakemesh.errors import InvalidRequest
+from lakemesh.errors import AgentFailed, InvalidRequest
 from lakemesh.lakehouse.embedded.jobs.sql import Run
 from lakemesh.lakehouse.warehouse import QueryResult
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STATEMENT_SECONDS = 3_600.0
 ROWS = 10_000
 POLL_SECONDS = 0.5
+ENDED = ("COMPLETED", "FAILED", "CANCELED")
 STATEMENTS = "/api/2.0/sql/statements"
 
 
@@ -62,6 +63,28 @@ async def asked(client: "httpx.AsyncClient", statement: str, parameters: Mapping
         types=[column["type_text"] for column in columns],
         rows=[tuple(row) for row in rows],
     )
+
+
+async def update_pipeline(api: tuple[str, str], asked_for: Mapping[str, Any]) -> None:
+    """By the Pipelines API, to its end. Raises `AgentFailed` for an update that did not complete."""
+    import httpx
+
+    host, token = api
+    selection = {name: value for name, value in asked_for.items() if name != "pipeline_id" and value}
+    place = f"/api/2.0/pipelines/{asked_for['pipeline_id']}"
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=host, headers=headers, timeout=60.0, trust_env=False) as client:
+        update = said(await client.post(f"{place}/updates", json=selection))["update_id"]
+        try:
+            state = ""
+            while state not in ENDED:
+                await asyncio.sleep(POLL_SECONDS)
+                state = said(await client.get(f"{place}/updates/{update}"))["update"]["state"]
+        except asyncio.CancelledError:
+            await asyncio.shield(client.post(f"{place}/stop"))
+            raise
+    if state != "COMPLETED":
+        raise AgentFailed(f"The update {update} is {state}; the pipeline's events say why.")
 
 
 def said(answer: "httpx.Response") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lakemesh.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound
 from lakemesh.lakehouse.embedded.jobs.runs import DEFAULT_SECONDS, ENDED, LocalRuns, Order
-from lakemesh.lakehouse.jobs import JobInfo, JobRun, OneTimeTask, TaskOutput
+from lakemesh.lakehouse.jobs import JobInfo, JobRun, OneTimeTask, PipelineUpdate, TaskOutput
 from lakemesh.scope import current_deadline
 
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.1, 2.0
@@ -46,7 +46,9 @@ class LocalJobs:
         most = int(settings.get("max_concurrent_runs") or 1)
         return await asyncio.to_thread(self._runs.start, order, token=idempotency_token, most_at_once=most)
 
-    async def submit(self, task: OneTimeTask, *, idempotency_token: str | None = None) -> int:
+    async def submit(self, task: OneTimeTask | PipelineUpdate, *, idempotency_token: str | None = None) -> int:
+        if isinstance(task, PipelineUpdate):
+            raise InvalidRequest("A laptop's jobs update no pipelines; its pipeline builder runs them.")
         settings = {"name": task.path, "tasks": [task_of(task)]}
         order = order_of(0, settings, {}, home=self._home)
         return await asyncio.to_thread(self._runs.start, order, token=idempotency_token)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import to_json, to_jsonable_python
 
 from lakemesh.errors import AgentFailed, DeadlineExceeded, InvalidRequest
-from lakemesh.lakehouse.embedded.jobs.access import open_sql
+from lakemesh.lakehouse.embedded.jobs.access import open_sql, update_pipeline
 from lakemesh.lakehouse.embedded.jobs.runs import bare_environment, write_json
 from lakemesh.lakehouse.embedded.jobs.sql import Script
 from lakemesh.lakehouse.embedded.workspace_files import FolderFiles
@@ -43,6 +43,7 @@ class TaskRunner:
             "sql_task": self._sql,
             "spark_python_task": self._python,
             "notebook_task": self._notebook,
+            "pipeline_task": self._pipeline,
         }
 
     async def run(self, task: Task) -> None:
@@ -86,6 +87,11 @@ class TaskRunner:
         widgets = {**self._order["parameters"], **self._filled(asked.get("base_parameters") or {}, task)}
         write_json(self._folder / f"{task['task_key']}.widgets.json", widgets)
         await self._process(["-m", NOTEBOOK, str(self._folder), str(task["task_key"])], task)
+
+    async def _pipeline(self, task: Task) -> None:
+        if self._order["api"] is None:
+            raise InvalidRequest("Pipelines are updated by the workspace's API, which a laptop's jobs do not have.")
+        await update_pipeline(self._order["api"], task["pipeline_task"])
 
     async def _read(self, file: Mapping[str, Any], *, endings: Sequence[str] = ("",)) -> bytes:
         if file.get("source") == "GIT":
