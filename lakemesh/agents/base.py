@@ -23,6 +23,8 @@ from lakemesh.sessions import Sessions
 from lakemesh.sessions.summaries import Summaries
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span, Tracer
+
     from lakemesh.memory.knowledge import Knowledge
 
 InputT = TypeVar("InputT", default=dict[str, Any])
@@ -37,7 +39,8 @@ class NoOptions(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentServices:
-    """The long-lived parts an agent is built with. `knowledge` of users is kept where there is a database."""
+    """The long-lived parts an agent is built with. `knowledge` of users is kept where there is a database; `tracer` is
+    OpenTelemetry's, for what `AgentContext.span` does not do."""
 
     workspace: Workspace
     models: ModelClient
@@ -46,6 +49,7 @@ class AgentServices:
     sessions: Sessions
     summaries: Summaries | None = None
     knowledge: "Knowledge | None" = None
+    tracer: "Tracer | None" = None
 
 
 class AgentCaller(Protocol):
@@ -114,6 +118,25 @@ class AgentContext:
     def degrade(self, reason: str) -> None:
         """Say that the answer is less than it could be; the reason goes out in `metadata.degraded`."""
         self.scope.degraded.append(reason)
+
+    @contextmanager
+    def span(self, name: str, attributes: Mapping[str, Any] | None = None) -> "Iterator[Span]":
+        """A step of your own in the trace; what happens inside belongs to it, and an exception marks it as failed."""
+        from opentelemetry.trace import INVALID_SPAN
+
+        if self.services.tracer is None:
+            yield INVALID_SPAN
+            return
+        with self.services.tracer.start_as_current_span(name, attributes=attributes) as span:
+            yield span
+
+    def begin_span(self, name: str, attributes: Mapping[str, Any] | None = None) -> "Span":
+        """A step that has no block of code of its own: whoever began it calls `end()`."""
+        from opentelemetry.trace import INVALID_SPAN
+
+        if self.services.tracer is None:
+            return INVALID_SPAN
+        return self.services.tracer.start_span(name, attributes=attributes)
 
     @contextmanager
     def within(self, share: float) -> Iterator[None]:

@@ -17,5 +17,8 @@ SHIPPED = {
     "run_job": "lakemesh.agents.tools.actions.jobs:JobTool",
     "run_file": "lakemesh.agents.tools.actions.jobs:FileTool",
     "update_pipeline": "lakemesh.agents.tools.actions.jobs:PipelineTool",
+    "openai_agent": "lakemesh.agents.frameworks.openai_agents:OpenAIAgent",
+    "pydantic_agent": "lakemesh.agents.frameworks.pydantic_ai:PydanticAgent",
+    "langgraph": "lakemesh.agents.frameworks.langgraph:GraphAgent",
     "unity_catalog_function": "lakemesh.agents.tools.unity_catalog:UnityCatalogTool",
 }

@@ -263,6 +263,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             sessions=sessions,
             summaries=summaries,
             knowledge=await open_knowledge(config.memory, workspace=workspace, models=models, closing=stack),
+            tracer=telemetry.tracer,
         )
         consolidation = open_consolidation(
             config.memory,
