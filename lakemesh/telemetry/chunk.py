@@ -70,7 +70,7 @@ def read_batch(content: bytes) -> Any:
     """The rows of an Arrow IPC stream. Raises `ValueError` for what is not one."""
     import pyarrow as pa
 
-    with pa.ipc.open_stream(content) as reader:
+    with pa.ipc.open_stream(content, options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
         return reader.read_all()
 
 
@@ -86,7 +86,9 @@ def write_batch(rows: Any) -> bytes:
     import pyarrow as pa
 
     output = pa.BufferOutputStream()
-    with pa.ipc.new_stream(output, rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+    with pa.ipc.new_stream(
+        output, rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    ) as writer:
         writer.write_table(rows)
     content: bytes = output.getvalue().to_pybytes()
     return content
