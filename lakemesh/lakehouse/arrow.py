@@ -56,16 +56,25 @@ def rows_to_arrow(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) 
     return pa.Table.from_pylist(list(rows), schema=arrow_schema(columns))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """A column that has the same value in every row."""
+    """A column that has the same value in every row. Its array is kept for the next batch."""
 
     value: Any
 
 
+NO_ITEMS = Constant([])
+"""An empty array in every row."""
+KEPT_ROWS = 1_024
+KEPT_CHARACTERS = 64
+
+
 def columns_to_arrow(columns: Sequence[Column], values: Mapping[str, Any], length: int) -> "pa.Table":
     """Columns of values, Arrow arrays or `Constant`s, as a table with exactly these columns; one that is left out is
-    null. Timestamps are given as Unix microseconds and dates as days, which costs no object per value."""
+    null. Timestamps are given as Unix microseconds and dates as days, which costs no object per value.
+
+    Arrow's functions let go of the interpreter's lock, and to get it back costs a busy server two switches of threads:
+    so columns are made without them where that is as quick."""
     import pyarrow as pa
 
     schema = arrow_schema(columns)
@@ -75,29 +84,46 @@ def columns_to_arrow(columns: Sequence[Column], values: Mapping[str, Any], lengt
 def _array(values: Any, kind: "pa.DataType", length: int) -> "pa.Array":
     import pyarrow as pa
 
-    if values is None:
-        return pa.nulls(length, kind)
-    if isinstance(values, Constant):
-        one = pa.array([values.value], kind)
-        if pa.types.is_list(kind):  # for which `repeat` is slow
-            return one.take(pa.nulls(length, pa.int32()).fill_null(0))
-        return pa.repeat(one[0], length)
     if isinstance(values, pa.Array):
-        return values.cast(kind, safe=False)
-    if not pa.types.is_nested(kind) and is_one_value(values):
-        values = values[:1]
+        return values
+    if values is None or isinstance(values, Constant):
+        return _repeated(values if pa.types.is_nested(kind) or values is None else values.value, kind, length)
+    if not pa.types.is_nested(kind) and _is_one_value(values):
+        return _repeated(values[0], kind, length)
+    return _made(values, kind)
+
+
+def _made(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array":
+    import pyarrow as pa
+
     if pa.types.is_timestamp(kind):
-        array = pa.array(values, pa.int64()).cast(kind)
-    elif pa.types.is_date32(kind):
-        array = pa.array(values, pa.int32()).cast(kind)
-    else:
-        array = pa.array(values, kind)
-    return array if len(array) == length else pa.repeat(array[0], length)
+        return pa.array(values, pa.int64()).view(kind)
+    if pa.types.is_date32(kind):
+        return pa.array(values, pa.int32()).view(kind)
+    return pa.array(values, kind)
 
 
-def is_one_value(values: Sequence[Any]) -> bool:
+def _is_one_value(values: Sequence[Any]) -> bool:
     """Whether a column says the same in every row, as many do."""
-    return len(values) > 1 and values[0] == values[-1] and values.count(values[0]) == len(values)
+    first = values[0]
+    is_short = not isinstance(first, str) or len(first) <= KEPT_CHARACTERS
+    return is_short and first == values[-1] and values.count(first) == len(values)
+
+
+def _repeated(value: Any, kind: "pa.DataType", length: int) -> "pa.Array":
+    return (_kept if length <= KEPT_ROWS else _rows_of)(value, kind, max(length, KEPT_ROWS)).slice(0, length)
+
+
+def _rows_of(value: Any, kind: "pa.DataType", length: int) -> "pa.Array":
+    import pyarrow as pa
+
+    if value is None:
+        return pa.nulls(length, kind)
+    one = _made([value.value if isinstance(value, Constant) else value], kind)
+    return one.take(pa.array([0] * length, pa.int32()))
+
+
+_kept = lru_cache(maxsize=256, typed=True)(_rows_of)
 
 
 def _convert(parsed: "exp.DataType") -> "pa.DataType":
@@ -183,6 +209,8 @@ def converted(column: Any, kind: "pa.DataType") -> Any:
     so they go through the widest."""
     import pyarrow as pa
 
+    if column.type == kind:
+        return column
     if pa.types.is_decimal(kind) and pa.types.is_integer(column.type) and kind.scale <= 18:
         column = column.cast(pa.decimal128(38, kind.scale))
     return column.cast(kind)

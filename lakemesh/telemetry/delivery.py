@@ -157,23 +157,24 @@ class Delivery:
         """The next batches, read. One that is damaged is buried on the way."""
         await self._resume()
         while True:
-            batches: list[SpooledBatch] = await self._in_thread(self._pending)
-            tables: list[Any] = []
-            for batch in batches:
-                try:
-                    tables.append(await self._in_thread(read_batch, batch.content))
-                except ValueError as error:
-                    if not tables:
-                        await self._bury_batch(batch, f"the batch is not readable: {error}")
-                    break
+            batches, tables, fault = await self._in_thread(self._read_pending)
             if tables:
                 taken = self._taken_of(batches[0])
                 return Chunk(batches[: len(tables)], concat(tables), taken=taken)
             if not batches:
                 return None
+            await self._bury_batch(batches[0], f"the batch is not readable: {fault}")
 
-    def _pending(self) -> list[SpooledBatch]:
-        return self._spool.pending(self._sink.name, self._target, max_records=self._sink.group_records)
+    def _read_pending(self) -> tuple[list[SpooledBatch], list[Any], str]:
+        """The next batches with their rows, up to the first that is not readable, and why it is not."""
+        batches = self._spool.pending(self._sink.name, self._target, max_records=self._sink.group_records)
+        tables: list[Any] = []
+        for batch in batches:
+            try:
+                tables.append(read_batch(batch.content))
+            except ValueError as error:
+                return batches, tables, str(error)
+        return batches, tables, ""
 
     def _taken_of(self, batch: SpooledBatch) -> int:
         at, self._resume_at = self._resume_at, None

@@ -23,7 +23,8 @@ __all__ = ["Redactor", "passes_luhn"]
 MAX_DEPTH = 64
 MAX_PARSED_CHARACTERS = 1024 * 1024
 """JSON up to this is read as such, longer JSON as text."""
-FEW = 64
+ID = re.compile(r"[0-9a-f]{32}")
+FEW = 128
 """Texts up to which one search after the other is quicker than to compile an expression of all of them."""
 
 
@@ -81,11 +82,12 @@ class Redactor:
         return suspects
 
     def _secrets(self, pairs: Sequence[tuple[str, Any]]) -> set[tuple[str, Any]]:
-        """The pairs of name and value that do not stay as they are. Names are few, and looked at once."""
-        values = [to_bytes(value) for _, value in pairs]
+        """The pairs of name and value that do not stay as they are. Names are few, and looked at once; ids of traces
+        and executions, which are many, are nothing to look at unless their name says otherwise."""
         names = list({name for name, _ in pairs})
-        hinted = self._hinted([name.encode(errors="replace") for name in names])
-        named = {names[index] for index in hinted}
+        named = {names[index] for index in self._hinted([name.encode(errors="replace") for name in names])}
+        pairs = [(name, value) for name, value in pairs if name in named or not is_id(value)]
+        values = [to_bytes(value) for _, value in pairs]
         candidates = self._hinted(values)
         if named:
             candidates |= {index for index, (name, _) in enumerate(pairs) if name in named}
@@ -109,10 +111,8 @@ class Redactor:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        column = pa.array(texts, pa.string())
-        hinted = pc.match_substring_regex(pc.ascii_lower(column), self._any_hint)
-        too_long = pc.greater(pc.binary_length(column), self._limit)
-        return set(pc.indices_nonzero(pc.or_(hinted, too_long)).to_pylist())
+        found = pc.match_substring_regex(pa.array(texts, pa.string()), self._any_hint, ignore_case=True).to_pylist()
+        return {index for index, text in enumerate(texts) if found[index] or len(text) > self._limit}
 
     def _is_suspicious(self, text: str) -> bool:
         plain = folded(text.encode(errors="replace"))
@@ -137,6 +137,10 @@ class Redactor:
         if self._finds_cards and isinstance(value, int | float) and is_card_number(value):
             return "[card number]"
         return value
+
+
+def is_id(value: Any) -> bool:
+    return isinstance(value, str) and ID.fullmatch(value) is not None
 
 
 def to_bytes(value: Any) -> bytes:

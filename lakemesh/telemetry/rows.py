@@ -6,12 +6,13 @@ It runs in the telemetry thread. Ids become lowercase hex, attribute bags JSON, 
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from lakemesh.config.telemetry import TelemetryConfig
-from lakemesh.lakehouse.arrow import Constant, columns_to_arrow
+from lakemesh.lakehouse.arrow import NO_ITEMS, Constant, columns_to_arrow
 from lakemesh.telemetry.audit_chain import AuditChain, AuditRecord
 from lakemesh.telemetry.records import ExecutionRecord, FeedbackRecord, LogRecord, MetricRecord, ModelRecord, SpanRecord
 from lakemesh.telemetry.redaction import Redactor
@@ -33,7 +34,8 @@ class RowMaker:
         self._columns = {kind: spec.columns for kind, spec in table_specs(config).items()}
         self._redactor = Redactor(config.redaction, limit=config.max_content_characters)
         self._service_name = str(resource.get("service.name", config.service_name))
-        self._resource = {"attributes": to_json(dict(resource), fallback=str).decode(), "dropped_attributes_count": 0}
+        attributes = to_json(dict(resource), fallback=str).decode()
+        self._resource = Constant({"attributes": attributes, "dropped_attributes_count": 0})
         self._makers: dict[Kind, Callable[[Sequence[Any]], Columns]] = {
             "spans": self._spans,
             "logs": self._logs,
@@ -67,16 +69,16 @@ class RowMaker:
             "end_time_unix_nano": ends,
             "attributes": self._redactor.json_column(attributes),
             "dropped_attributes_count": dropped,
-            "events": [[self._event(event) for event in some] for some in events] if any(events) else Constant([]),
+            "events": [[self._event(event) for event in some] for some in events] if any(events) else NO_ITEMS,
             "dropped_events_count": dropped_events,
-            "links": [[self._link(link) for link in some] for some in links] if any(links) else Constant([]),
+            "links": [[self._link(link) for link in some] for some in links] if any(links) else NO_ITEMS,
             "dropped_links_count": dropped_links,
             "status": [
                 {"code": code, "message": self._redactor.text(message)}
                 for code, message in zip(codes, messages, strict=True)
             ]
             if any(messages) or len(set(codes)) > 1
-            else Constant({"code": codes[0], "message": None}),
+            else constant_status(codes[0]),
         }
 
     def _event(self, event: Any) -> dict[str, Any]:
@@ -154,11 +156,11 @@ class RowMaker:
             **moments(told["timestamp_ns"], "timestamp"),
             "user_id": told["user"],
             **{name: list(map(redact, told[name])) for name, redact in texts.items() if any(told[name])},
-            "degraded": told["degraded"] if any(told["degraded"]) else Constant([]),
-            "models": [sorted({use.model for use in some}) for some in uses] if any(uses) else Constant([]),
+            "degraded": told["degraded"] if any(told["degraded"]) else NO_ITEMS,
+            "models": [sorted({use.model for use in some}) for some in uses] if any(uses) else NO_ITEMS,
             "prompts": [sorted({f"{use.name}_v{use.version}" for use in some}) for some in prompts]
             if any(prompts)
-            else Constant([]),
+            else NO_ITEMS,
             **{
                 name: [sum(getattr(use, name) for use in some) for some in uses] if any(uses) else Constant(0)
                 for name in sums
@@ -202,18 +204,14 @@ class RowMaker:
     def _source(self, scopes: Sequence[tuple[str, str | None]]) -> Columns:
         same = len(set(scopes)) == 1
         return {
-            "resource": Constant(self._resource),
-            "instrumentation_scope": Constant(scope_value(scopes[0])) if same else [scope_value(s) for s in scopes],
+            "resource": self._resource,
+            "instrumentation_scope": constant_scope(scopes[0]) if same else [scope_value(s) for s in scopes],
         }
 
 
 def moments(times: Sequence[int], column: str) -> Columns:
     """A timestamp column (microseconds) and the `date` (days) the tables are pruned by, from Unix nanoseconds."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    at = pa.array(times, pa.int64())
-    return {column: pc.divide(at, 1_000), "date": pc.divide(at, DAY_NS).cast(pa.int32())}
+    return {column: [at // 1_000 for at in times], "date": [at // DAY_NS for at in times]}
 
 
 def hex_column(numbers: Sequence[int], width: int) -> "pa.Array":
@@ -223,6 +221,16 @@ def hex_column(numbers: Sequence[int], width: int) -> "pa.Array":
     digits = b"".join([number.to_bytes(width) for number in numbers]).hex().encode()
     ends = pa.array(range(0, len(digits) + 1, 2 * width), pa.int32())
     return pa.StringArray.from_buffers(len(numbers), ends.buffers()[1], pa.py_buffer(digits))
+
+
+@lru_cache(maxsize=64)
+def constant_status(code: str) -> Constant:
+    return Constant({"code": code, "message": None})
+
+
+@lru_cache(maxsize=64)
+def constant_scope(scope: tuple[str, str | None]) -> Constant:
+    return Constant(scope_value(scope))
 
 
 def scope_value(scope: tuple[str, str | None]) -> dict[str, Any]:
