@@ -20,5 +20,7 @@ SHIPPED = {
     "openai_agent": "lakemesh.agents.frameworks.openai_agents:OpenAIAgent",
     "pydantic_agent": "lakemesh.agents.frameworks.pydantic_ai:PydanticAgent",
     "langgraph": "lakemesh.agents.frameworks.langgraph:GraphAgent",
+    "write_sql": "lakemesh.agents.tools.actions.sandbox:WriteTool",
+    "promote": "lakemesh.agents.tools.actions.sandbox:PromoteTool",
     "unity_catalog_function": "lakemesh.agents.tools.unity_catalog:UnityCatalogTool",
 }

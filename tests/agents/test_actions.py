@@ -60,7 +60,13 @@ AGENTS = """
     timeout_seconds: 60
     options: {job: slow, wait_seconds: 40, concurrent_per_user: 1, parameters: {place: {type: string}}}
   clerk: {class: tool_agent, options: {instructions: You refresh., tools: [refresh_totals]}}
-  query: {class: query, options: {schemas: [main.shop]}}
+  query: {class: query, options: {schemas: [main.shop, main.sandbox]}}
+  write: {class: write_sql, options: {sandboxes: [main.sandbox], schemas: [main.shop]}}
+  promote:
+    class: promote
+    options:
+      sandboxes: [main.sandbox]
+      targets: {main.shop.prices: {check: "SELECT * FROM source WHERE price < 0 OR price IS NULL", min_rows: 2}}
 """
 MORE = """
 auth:
@@ -72,7 +78,7 @@ POLICIES = """
 invocations: {lease_seconds: 2, retry_seconds: 0.1, park_seconds: 0.5}
 policies:
   rules:
-    tools: {call: [slow, refresh_totals, clerk, query]}
+    tools: {call: [slow, refresh_totals, clerk, query, write, promote]}
     jobs: {who: {users: [ann, bob]}, call: ["job:*"]}
 """
 MODELS = """
@@ -180,6 +186,49 @@ def test_a_bound_of_one_user_is_not_anothers(server: Server, ann: httpx.Client, 
         assert execute(bob, "slow", place=str(theirs)).json()["result"]["status"] == "succeeded"
     mine.with_suffix(".done").touch()
     until(lambda: execute(ann, "slow", place=str(mine), wait_seconds=5).status_code == 200)
+
+
+def rows(client: httpx.Client, statement: str) -> list:
+    answer = execute(client, "query", statement=statement)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["result"]["rows"]
+
+
+def write(client: httpx.Client, select: str) -> int:
+    statement = f"CREATE OR REPLACE TABLE main.sandbox.prices AS {select}"
+    answer = execute(client, "write", statement=statement)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["result"]["table"] == "main.sandbox.prices"
+    return answer.json()["result"]["version"]
+
+
+def test_a_sandbox_is_written_and_promoted_once_it_is_sound(ann: httpx.Client) -> None:
+    """In one commit of the target; what is wrong is shown and nothing changes."""
+    promotion = {"source": "main.sandbox.prices", "target": "main.shop.prices"}
+    assert execute(ann, "promote", **promotion).status_code == 404
+    write(ann, "SELECT 'a' AS item, 1 AS price UNION ALL SELECT 'b', 2")
+    first = execute(ann, "promote", **promotion).json()["result"]
+    assert (first["promoted"], first["rows"], first["former_version"]) == (True, 2, None), first
+    write(ann, "SELECT 'a' AS item, -1 AS price UNION ALL SELECT 'write to ann@example.com', NULL")
+    faulty = execute(ann, "promote", **promotion).json()["result"]
+    assert (faulty["promoted"], faulty["reason"]) == (False, "The check found faults.")
+    assert sorted(str(one["item"]) for one in faulty["faults"]) == ["a", "write to [e-mail]"]
+    write(ann, "SELECT 'a' AS item, 1 AS price")
+    assert "fewest" in execute(ann, "promote", **promotion).json()["result"]["reason"]
+    assert rows(ann, "SELECT item, price FROM main.shop.prices ORDER BY item") == [["a", 1], ["b", 2]]
+    write(ann, "SELECT 4 AS price, 'c' AS item UNION ALL SELECT 5, 'd'")
+    last = execute(ann, "promote", **promotion).json()["result"]
+    assert (last["promoted"], last["former_version"]) == (True, 0)
+    assert rows(ann, "SELECT item, price FROM main.shop.prices ORDER BY item") == [["c", 4], ["d", 5]]
+    assert rows(ann, "SELECT item FROM main.shop.prices VERSION AS OF 0 ORDER BY item") == [["a"], ["b"]]
+
+
+def test_nothing_else_is_written(ann: httpx.Client) -> None:
+    for statement in ("DROP TABLE IF EXISTS main.shop.prices", "INSERT INTO main.sandbox.prices SELECT 1, 'x'"):
+        refused = execute(ann, "write", statement=statement)
+        assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied"), refused.text
+    for source, target in (("main.shop.totals", "main.shop.prices"), ("main.sandbox.prices", "main.shop.totals")):
+        assert execute(ann, "promote", source=source, target=target).status_code == 403
 
 
 def test_a_cancelled_run_cancels_the_job(ann: httpx.Client, tmp_path: Path) -> None:
