@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from lakemesh.deadline import Deadline
 from lakemesh.schemas import Identity
@@ -42,6 +42,20 @@ class PromptUse:
     name: str
     version: int
     label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variation:
+    """Which version of its agent an execution was given by a rollout. `unit` is the digest of the user or session it
+    was drawn for, `prompts` and `routes` what the version has pinned and renamed. A `shadow` answers for nobody."""
+
+    rollout: str
+    stage: str
+    arm: Literal["baseline", "candidate", "shadow"]
+    unit: int
+    prompts: Mapping[str, int] = field(default_factory=dict)
+    routes: Mapping[str, str] = field(default_factory=dict)
+    is_shadowed: bool = False
 
 
 class Clock(Protocol):
@@ -131,7 +145,7 @@ class ExecutionScope:
     policies decided (action, effect, rule), `accesses` what data was read and written (kind, name, rows), `findings`
     what rules about content found and let pass. `meter` is None where no budget is in force; `warnings`, those of the
     whole run in its root, are of budgets that are nearly used up, by id and unit. `origins` says where texts came from
-    that any agent of the tree has taken in; all of them share it.
+    that any agent of the tree has taken in; all of them share it. `variation` is set where a rollout is under way.
     """
 
     execution_id: str
@@ -148,6 +162,7 @@ class ExecutionScope:
     meter: Meter | None = field(default=None, repr=False)
     warnings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     origins: set[str] = field(default_factory=set)
+    variation: Variation | None = None
     queue_ms: float = 0.0
     model_uses: list[ModelUse] = field(default_factory=list)
     prompt_uses: list[PromptUse] = field(default_factory=list)
@@ -167,6 +182,12 @@ class ExecutionScope:
         while scope.parent is not None:
             scope = scope.parent
         return scope
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether it answers beside another, for comparison: it may not act, and nobody is charged for it."""
+        variation = self.root.variation
+        return variation is not None and variation.arm == "shadow"
 
     def current_deadline(self) -> Deadline:
         """The execution's deadline, or the earlier one of the `narrowed` block the running code is in."""
@@ -206,6 +227,26 @@ def current_meter() -> Meter | None:
     """The budgets the running execution is held to; None outside of one, and where there are none."""
     scope = execution_scope.get()
     return scope.meter if scope is not None else None
+
+
+def varied_route(route: str) -> str:
+    """The model route in the place of this one, for the running execution: what a rollout gave it, or its caller."""
+    scope = execution_scope.get()
+    while scope is not None:
+        if scope.variation is not None and route in scope.variation.routes:
+            return scope.variation.routes[route]
+        scope = scope.parent
+    return route
+
+
+def varied_prompt(name: str) -> int | None:
+    """The version of a prompt that a rollout pinned for the running execution, or for its caller."""
+    scope = execution_scope.get()
+    while scope is not None:
+        if scope.variation is not None and name in scope.variation.prompts:
+            return scope.variation.prompts[name]
+        scope = scope.parent
+    return None
 
 
 def note_origin(origin: str) -> None:

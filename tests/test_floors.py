@@ -14,7 +14,7 @@ FLOORS: list[str] = [
     "__init__ client schemas errors scope deadline breaker http outgoing bounded event_stream suggestions attended "
     "file_lock spool redaction logs threads config",
     "lakehouse",
-    "telemetry models prompts memory sessions governance dashboards",
+    "telemetry models prompts memory sessions governance rollout dashboards",
     "agents pipelines",
     "engine invocations erasure",
     "edge services mcp a2a",

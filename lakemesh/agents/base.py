@@ -17,12 +17,14 @@ from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory import Memory
 from lakemesh.models import Message, ModelClient
 from lakemesh.prompts import PromptStore
+from lakemesh.rollout.flags import Flags
 from lakemesh.schemas import AgentInput, AgentOutput, Approval, Approvers, Event, Identity, Proposal
 from lakemesh.scope import ExecutionScope, narrowed
 from lakemesh.sessions import Sessions
 from lakemesh.sessions.summaries import Summaries
 
 if TYPE_CHECKING:
+    from openfeature.client import OpenFeatureClient
     from opentelemetry.trace import Span, Tracer
 
     from lakemesh.memory.knowledge import Knowledge
@@ -50,6 +52,7 @@ class AgentServices:
     summaries: Summaries | None = None
     knowledge: "Knowledge | None" = None
     tracer: "Tracer | None" = None
+    flags: Flags = field(default_factory=Flags)
 
 
 class AgentCaller(Protocol):
@@ -98,6 +101,12 @@ class AgentContext:
     @property
     def memory(self) -> Memory:
         return self.services.memory
+
+    @property
+    def flags(self) -> "OpenFeatureClient":
+        """OpenFeature's client, with this execution's user, session and version as its context:
+        `context.flags.get_boolean_value("new_ranking", False)`."""
+        return self.services.flags.client(self.scope)
 
     @property
     def identity(self) -> Identity:

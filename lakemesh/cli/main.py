@@ -30,6 +30,7 @@ from lakemesh.cli import (
     pipeline,
     policy,
     prompts,
+    rollout,
     serve,
     sql,
     telemetry,
@@ -78,6 +79,7 @@ app.add_typer(model.model, name="model")
 app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(pipeline.pipeline, name="pipeline")
 app.add_typer(policy.policy, name="policy")
+app.add_typer(rollout.rollout, name="rollout")
 app.add_typer(telemetry.telemetry, name="telemetry")
 app.add_typer(tokens.tokens, name="tokens")
 

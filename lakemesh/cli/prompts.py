@@ -2,7 +2,6 @@
 
 import asyncio
 import getpass
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from lakemesh.cli.option_groups import grouped
-from lakemesh.cli.server import DeployedOptions, Server, ServerOptions, deployment_of
-from lakemesh.errors import InvalidRequest, LakemeshError, Unavailable
+from lakemesh.cli.replicas import in_force
+from lakemesh.cli.server import DeployedOptions, ServerOptions, deployment_of
+from lakemesh.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from lakemesh.evaluation.promotion import Promotion
@@ -24,8 +24,6 @@ prompts = typer.Typer(no_args_is_help=True, help="Prompts: which versions there 
 Name = Annotated[str, typer.Argument(help="The prompt's name.")]
 Version = Annotated[int, typer.Argument(min=1, help="The version's number.")]
 Why = Annotated[str, typer.Option(help="The reason, for the audit line.")]
-ALONE = 3
-"""How often in a row the same replicas have to answer before they are taken for all."""
 
 
 @prompts.command("list")
@@ -227,30 +225,10 @@ def tell(name: str, chosen: ServerOptions) -> None:
     async def wanted(opened: Opened) -> Mapping[str, Any]:
         return opened.promotion.store.selection(name).model_dump(mode="json", exclude_defaults=True)
 
-    in_force(server, name, run(chosen, wanted), chosen.wait)
-
-
-def in_force(server: Server, name: str, selection: Mapping[str, Any], wait_seconds: float) -> None:
-    """Ask until as many answers in a row as `ALONE` come from replicas that all serve by `selection`. Raises
-    `Unavailable` past the wait."""
-    until = time.monotonic() + wait_seconds
-    agreeing = 0
-    seen: dict[str, bool] = {}
-    while agreeing < ALONE:
-        try:
-            answer = server.ask("POST", "/api/prompts/refresh", timeout_seconds=30.0)
-            new = answer["replica"] not in seen
-            seen[answer["replica"]] = answer["selections"].get(name) == selection
-            agreeing = 0 if new or not all(seen.values()) else agreeing + 1
-        except LakemeshError as error:
-            if not wait_seconds:
-                raise
-            agreeing = 0
-            problem = error.detail
-        else:
-            problem = "a replica does not serve by it yet"
-        if agreeing < ALONE and time.monotonic() > until and (wait_seconds or not all(seen.values())):
-            raise Unavailable(f"It is written, and not known to be in force: {problem}.")
-        if not all(seen.values()):
-            time.sleep(0.2)
-    typer.echo(f"in force on {len(seen)} replica{'' if len(seen) == 1 else 's'}")
+    selection = run(chosen, wanted)
+    in_force(
+        server,
+        "/api/prompts/refresh",
+        lambda answer: bool(answer["selections"].get(name) == selection),
+        chosen.wait,
+    )

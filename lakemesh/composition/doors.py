@@ -42,6 +42,7 @@ from lakemesh.services.openapi import security_schemes as openapi_security
 from lakemesh.services.prompts import PromptsApi, prompts_routes
 from lakemesh.services.responses.api import ResponsesApi, responses_routes
 from lakemesh.services.rest import HotPath, RestApi, documented_routes, hot_paths
+from lakemesh.services.rollouts import RolloutsApi, rollouts_routes
 from lakemesh.services.user_data import UserDataApi, user_data_routes
 from lakemesh.services.websocket import WebSocketApi
 
@@ -161,13 +162,14 @@ def documented_api(services: Services, invocations: "InvocationApi | None") -> F
         generate_unique_id_function=lambda route: route.name,
     )
     api.include_router(documented_routes(rest))
-    api.include_router(feedback_routes(FeedbackApi(services.telemetry)))
+    api.include_router(feedback_routes(FeedbackApi(services.telemetry, note=services.variants.rollouts.feedback)))
     if invocations is not None:
         from lakemesh.services.invocations import invocation_routes
 
         api.include_router(invocation_routes(invocations))
     api.include_router(responses_of(services))
     api.include_router(prompts_routes(PromptsApi(services.prompts)))
+    api.include_router(rollouts_routes(RolloutsApi(services.variants.rollouts)))
     api.include_router(user_data_routes(user_data_of(services)))
     api.include_router(health_routes(health_of(services)))
     bearer = services.authenticator.requires_token
@@ -347,6 +349,7 @@ def health_of(services: Services) -> Health:
     if services.budgets.active:
         checks["budgets"] = services.budgets.health
     checks["consolidation"] = services.consolidation.health
+    checks["rollouts"] = services.variants.health
     if services.parts.knowledge is not None:
         checks["knowledge"] = services.parts.knowledge.health
     if services.workspace.database is not None:

@@ -19,6 +19,7 @@ from lakemesh.agents.base import AgentServices
 from lakemesh.composition.jobs import local_jobs
 from lakemesh.composition.memory import open_consolidation, open_knowledge, open_sessions, open_summaries
 from lakemesh.composition.pipelines import with_pipelines
+from lakemesh.composition.rollouts import open_rollouts
 from lakemesh.composition.warmup import Parts, Warmup
 from lakemesh.config.a2a import PeerConfig
 from lakemesh.config.change import Change, Replacement
@@ -32,6 +33,7 @@ from lakemesh.engine.remotes import Remote, Remotes
 from lakemesh.engine.router import AgentRouter
 from lakemesh.engine.runners import Runners
 from lakemesh.engine.shared_idempotency import SharedIdempotency
+from lakemesh.engine.variants import Variants
 from lakemesh.errors import ConfigurationInvalid, NotFound
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.audit import Anchors, change_of, key_of
@@ -51,6 +53,7 @@ from lakemesh.memory import Memory
 from lakemesh.memory.consolidation import Consolidation
 from lakemesh.models import ModelClient
 from lakemesh.prompts import PromptStore
+from lakemesh.rollout.flags import Flags
 from lakemesh.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ class Services:
     consolidation: Consolidation
     warmup: Warmup
     budgets: Budgets
+    variants: Variants
     invocations: "Invocations | None" = None
 
     @property
@@ -101,6 +105,8 @@ class Services:
         register(lambda new: self.prompts.prepare(new.prompts))
         register(self._check_agents)
         register(lambda new: self.registry.prepare(new.agents))
+        register(lambda new: self.variants.prepare(new, self.prompts.list_versions()))
+        register(lambda new: self.parts.flags.prepare(new.flags))
         register(lambda new: self.remotes["tool_servers"].prepare(new.mcp.servers))
         register(lambda new: self.remotes["peers"].prepare(new.a2a.peers))
         if self.config.current.audit.enabled:
@@ -264,7 +270,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             summaries=summaries,
             knowledge=await open_knowledge(config.memory, workspace=workspace, models=models, closing=stack),
             tracer=telemetry.tracer,
+            flags=Flags(environment=settings.environment),
         )
+        stack.push_async_callback(parts.flags.close)
+        await parts.flags.start(config.flags)
         consolidation = open_consolidation(
             config.memory,
             workspace=workspace,
@@ -295,6 +304,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             stack.push_async_callback(share(database, router, rate_limiter).close)
         budgets = Budgets(config.budgets, LocalLedger(), telemetry.meter)
         router.account_in(budgets)
+        variants = await open_rollouts(
+            config,
+            settings=settings,
+            workspace=workspace,
+            parts=parts,
+            router=router,
+            telemetry=telemetry,
+            closing=stack,
+        )
         peers = open_peers(registry, parts)
         stack.push_async_callback(peers.close)
         await peers.configure(config.a2a.peers)
@@ -316,6 +334,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             consolidation=consolidation,
             warmup=Warmup(parts_to_warm(workspace, memory, invocations)),
             budgets=budgets,
+            variants=variants,
             invocations=invocations,
         )
         services.register()

@@ -18,6 +18,7 @@ from lakemesh.config.memory import MemoryConfig
 from lakemesh.config.models import ModelsConfig
 from lakemesh.config.policies import PoliciesConfig
 from lakemesh.config.prompts import PromptsConfig
+from lakemesh.config.rollouts import FlagsConfig, RolloutsConfig
 from lakemesh.config.server import ServerConfig
 from lakemesh.config.telemetry import TelemetryConfig
 
@@ -40,6 +41,8 @@ class Config(Section):
     policies: PoliciesConfig = PoliciesConfig()
     budgets: BudgetsConfig = BudgetsConfig()
     audit: AuditConfig = AuditConfig()
+    flags: FlagsConfig = FlagsConfig()
+    rollouts: RolloutsConfig = RolloutsConfig()
     console: ConsoleConfig = ConsoleConfig()
     invocations: InvocationsConfig = InvocationsConfig()
     mcp: McpConfig = McpConfig()

@@ -41,6 +41,7 @@ def details_of(record: ExecutionRecord, scope: ExecutionScope) -> dict[str, Any]
         "models": sorted({use.model for use in record.model_uses}),
         "prompts": sorted({f"{use.name}_v{use.version}" for use in record.prompt_uses}),
         "findings": list(scope.findings),
+        "rollout": [scope.variation.rollout, scope.variation.arm] if scope.variation is not None else None,
     }
 
 

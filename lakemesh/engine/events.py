@@ -4,11 +4,14 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import to_json, to_jsonable_python
 
 from lakemesh.agents.base import EventSink
+from lakemesh.errors import AgentFailed, Cancelled, LakemeshError
 from lakemesh.schemas import (
+    AgentOutput,
     ArtifactPart,
     Asked,
     Completed,
@@ -159,3 +162,22 @@ def nested_events(sink: EventSink, agent_name: str, execution_id: str) -> EventS
         sink(event)
 
     return put
+
+
+def as_arguments(data: Any) -> Any:
+    """What an agent is called with, as an event tells it; between agents it need not be JSON."""
+    try:
+        return to_jsonable_python(data, fallback=repr, inf_nan_mode="null")
+    except (ValueError, RecursionError):
+        return {}
+
+
+def last_event(task: asyncio.Future[AgentOutput[Any]]) -> Event:
+    if task.cancelled():
+        return Failed(error=Cancelled("The execution was cancelled.").to_problem())
+    error = task.exception()
+    if error is None:
+        return Completed(output=task.result())
+    if not isinstance(error, LakemeshError):
+        error = AgentFailed("The execution ended in an unexpected way.")
+    return Failed(error=error.to_problem())

@@ -12,6 +12,7 @@ from lakemesh.agents.base import Agent, Tool
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.engine.auditing import record_of_execution, record_of_refusal
 from lakemesh.engine.metrics import EngineMetrics
+from lakemesh.engine.variants import Variants
 from lakemesh.errors import LakemeshError
 from lakemesh.schemas import AgentInput, AgentOutput, Identity
 from lakemesh.scope import ExecutionScope
@@ -40,6 +41,7 @@ class Recorder:
     def __init__(self, telemetry: Telemetry, metrics: EngineMetrics, *, audits: bool = False) -> None:
         self.audits = audits
         self.metrics = metrics
+        self.variants: Variants | None = None
         self.observers: list[Callable[[ExecutionRecord], None]] = []
         self._telemetry = telemetry
         self._tracer = telemetry.tracer
@@ -59,6 +61,9 @@ class Recorder:
             "lakemesh.door": scope.door,
             "user.id": scope.identity.user,
         }
+        if scope.variation is not None:
+            attributes["lakemesh.rollout.name"] = scope.variation.rollout
+            attributes["lakemesh.rollout.arm"] = scope.variation.arm
         if scope.session_id is not None:
             attributes["session.id"] = attributes["gen_ai.conversation.id"] = scope.session_id
         kind = SpanKind.SERVER if scope.depth == 0 else SpanKind.INTERNAL
@@ -72,6 +77,8 @@ class Recorder:
         run.span.end()
         self.metrics.executed(record.agent_id, record.error_code or "ok", record.latency_ms / 1_000)
         self._keep(record)
+        if run.scope.variation is not None and self.variants is not None:
+            self.variants.ended(run)
         if self.audits:
             self._telemetry.record_audit(record_of_execution(record, run.scope))
 

@@ -149,6 +149,10 @@ class AgentRegistry:
     def forget_remote(self, server: str) -> None:
         del self._remote[server]
 
+    def find(self, name: str) -> RegisteredAgent | None:
+        """One of configuration's."""
+        return self._agents.get(name)
+
     def get(self, name: str) -> RegisteredAgent:
         """Raises `UnknownAgent` with the names that exist, or `Unavailable` for one of a server never seen."""
         registered = self._find(name)

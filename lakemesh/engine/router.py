@@ -13,14 +13,13 @@ from typing import Any
 
 from opentelemetry.context import Context
 from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
 
 from lakemesh.agents.base import AgentContext, AgentServices, EventSink
 from lakemesh.config.schema import Config
 from lakemesh.deadline import Deadline
 from lakemesh.engine.asks import Asks
 from lakemesh.engine.drive import GRACE_SECONDS
-from lakemesh.engine.events import EventBuffer, OwnEvents, discard, nested_events
+from lakemesh.engine.events import EventBuffer, OwnEvents, as_arguments, discard, last_event, nested_events
 from lakemesh.engine.idempotency import (
     IdempotencyStore,
     KeptAnswer,
@@ -33,13 +32,16 @@ from lakemesh.engine.recorder import Recorder
 from lakemesh.engine.registry import AgentRegistry, RegisteredAgent
 from lakemesh.engine.run import Run, RunParts
 from lakemesh.engine.runners import Runners
+from lakemesh.engine.shadows import Shadows
 from lakemesh.engine.unread import UnreadAnswers
-from lakemesh.errors import AgentFailed, Cancelled, LakemeshError
+from lakemesh.engine.variants import Variants
+from lakemesh.errors import AgentFailed, LakemeshError
 from lakemesh.governance.access import may_call, require_may_call
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.budgets import Budgets
 from lakemesh.governance.guard import Approvals, NobodyApproves, ScopeGuard, actor_of, note_decision
 from lakemesh.governance.rate_limit import RateLimiter
+from lakemesh.governance.shadow_guard import ShadowGuard
 from lakemesh.schemas import (
     SERVER_SEPARATOR,
     AgentInput,
@@ -85,6 +87,8 @@ class AgentRouter:
         self._asks = Asks(admission)
         self._approvals: Approvals = NobodyApproves()
         self._budgets: Budgets | None = None
+        self._variants: Variants | None = None
+        self._shadows: Shadows | None = None
         self.unread = UnreadAnswers()
         self.configure(config)
 
@@ -102,6 +106,12 @@ class AgentRouter:
         self.unread.max_bytes = config.limits.max_unread_bytes
         self.admission.configure(config.limits)
         self._rate_limiter.configure(config.limits.rate)
+
+    def roll_out(self, variants: Variants, shadows: Callable[[Callable[..., Run]], Shadows]) -> Shadows:
+        """Give executions the versions that rollouts say, and have them judged; the shadows, to be closed."""
+        self._variants = self._recorder.variants = variants
+        self._shadows = shadows(self._shadow_run)
+        return self._shadows
 
     def keep_answers_in(self, answers: IdempotencyStore) -> None:
         """Where answers by idempotency key are kept, in place of this process: where other replicas find them."""
@@ -192,8 +202,9 @@ class AgentRouter:
         caller = context.scope
         require_may_call(self.registry.policies, actor_of(caller), agent_name, registered.config)
         if isinstance(caller.guard, ScopeGuard):
-            await caller.guard.require_call(agent_name)
+            await caller.guard.require_call(agent_name, registered.config)
         scope = self._guarded(nested_scope(caller, registered))
+        registered = self._varied(registered, scope)
         request = AgentInput(agent_name=agent_name, data=data, session_id=scope.session_id)
         sink = nested_events(context.emit, agent_name, scope.execution_id)
         run = Run(self._parts, registered, request, scope, emit=OwnEvents(sink))
@@ -279,11 +290,29 @@ class AgentRouter:
             session_id=request.session_id,
             door=door,
         )
+        registered = self._varied(registered, scope)
         return Run(self._parts, registered, request, self._guarded(scope), emit=emit, parent=parent)
+
+    def _varied(self, registered: RegisteredAgent, scope: ExecutionScope) -> RegisteredAgent:
+        """The version that a rollout gives this execution, within that one's time."""
+        if self._variants is None or not self._variants.rollouts.active:
+            return registered
+        chosen = self._variants.choose(registered, scope)
+        if chosen is not registered:
+            scope.deadline = scope.deadline.sooner(chosen.config.timeout_seconds)
+        return chosen
+
+    def _shadow_run(self, registered: RegisteredAgent, request: AgentInput[Any], scope: ExecutionScope) -> Run:
+        policies = self.registry.policies
+        scope.guard = ShadowGuard(policies, scope, approvals=NobodyApproves(), observe=note_decision)
+        return Run(self._parts, registered, request, scope, emit=discard)
 
     def _guarded(self, scope: ExecutionScope) -> ExecutionScope:
         """Held to the policies in force now, for as long as it runs, and to the budgets."""
         policies = self.registry.policies
+        if scope.parent is not None and isinstance(scope.parent.guard, ShadowGuard):
+            scope.guard = ShadowGuard(policies, scope, approvals=self._approvals, observe=note_decision)
+            return scope
         if policies.governs_anything or self._recorder.audits:
             scope.guard = ScopeGuard(policies, scope, approvals=self._approvals, observe=note_decision)
         if self._budgets is not None and self._budgets.active:
@@ -311,11 +340,17 @@ class AgentRouter:
             self._recorder.refused(error, run.request, (run.scope.identity, run.scope.door), run.parent_trace)
             raise
         run.holds_slot = True
+        shadowed = None
         try:
             if run.registered.is_retired:  # while it waited
-                run.registered = self.registry.get_for(run.request.agent_name, run.scope.identity, run.scope.door)
+                found = self.registry.get_for(run.request.agent_name, run.scope.identity, run.scope.door)
+                run.registered = self._varied(found, run.scope)
+            if run.scope.variation is not None and run.scope.variation.is_shadowed and self._shadows is not None:
+                shadowed = self._shadows.begin(run)
             return await run.execute()
         finally:
+            if shadowed is not None:
+                shadowed.set()
             if run.holds_slot:
                 self.admission.leave()
 
@@ -374,22 +409,3 @@ def nested_scope(caller: ExecutionScope, registered: RegisteredAgent) -> Executi
         depth=caller.depth + 1,
         origins=caller.origins,
     )
-
-
-def as_arguments(data: Any) -> Any:
-    """What an agent is called with, as an event tells it; between agents it need not be JSON."""
-    try:
-        return to_jsonable_python(data, fallback=repr, inf_nan_mode="null")
-    except (ValueError, RecursionError):
-        return {}
-
-
-def last_event(task: asyncio.Future[AgentOutput[Any]]) -> Event:
-    if task.cancelled():
-        return Failed(error=Cancelled("The execution was cancelled.").to_problem())
-    error = task.exception()
-    if error is None:
-        return Completed(output=task.result())
-    if not isinstance(error, LakemeshError):
-        error = AgentFailed("The execution ended in an unexpected way.")
-    return Failed(error=error.to_problem())

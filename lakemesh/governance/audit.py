@@ -82,13 +82,15 @@ def anchor_of(head: Head, key: bytes) -> dict[str, Any]:
     return {**said, "signature": signature_of(key, f"anchor {head.chain} {head.sequence} {head.hash}")}
 
 
-def change_of(what: str, subject: str, outcome: str, **details: Any) -> AuditRecord:
-    """A change of the server itself: configuration, prompts, deployments, erasures."""
+def change_of(
+    what: str, subject: str, outcome: str, *, actor: str = "server", action: str = "", **details: Any
+) -> AuditRecord:
+    """A change of the server itself: configuration, prompts, rollouts, deployments, erasures."""
     return AuditRecord(
         time_ns=time.time_ns(),
         kind=what,
-        actor="server",
-        action=what,
+        actor=actor,
+        action=action or what,
         subject=subject,
         outcome=outcome,
         details=details,

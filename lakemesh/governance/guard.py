@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from opentelemetry import trace
 
+from lakemesh.config.agents import AgentConfig
 from lakemesh.config.policies import ActionKind, PolicyRule
 from lakemesh.errors import ApprovalRequired
 from lakemesh.governance.access import decisions, denied
@@ -63,8 +64,8 @@ class ScopeGuard:
             action = action_of(kind, names)
             await self._enforce(action, self._decide(self.actor, action))
 
-    async def require_call(self, name: str) -> None:
-        """For the call of an agent by this execution's."""
+    async def require_call(self, name: str, config: AgentConfig) -> None:
+        """For the call of an agent, configured so, by this execution's."""
         for action, decision in decisions(self._policies, self.actor, name):
             self._observe(self._scope, action, decision)
             await self._enforce(action, decision)

@@ -22,7 +22,7 @@ from lakemesh.models.prices import PriceList
 from lakemesh.models.rules import choose_route
 from lakemesh.models.streaming import stream_chunks
 from lakemesh.models.structured import reflect
-from lakemesh.scope import ExecutionScope, ModelUse, current_deadline, current_guard
+from lakemesh.scope import ExecutionScope, ModelUse, current_deadline, current_guard, varied_route
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -251,7 +251,7 @@ class ModelClient:
 
     async def predict(self, columns: Sequence[str], rows: Sequence[Sequence[float]], *, route: str) -> list[float]:
         """One number for each row, of a model of one's own behind the route. Retries and falls back as `chat` does."""
-        deadline = current_deadline(DEFAULT_SECONDS)
+        deadline, route = current_deadline(DEFAULT_SECONDS), varied_route(route)
         self._choose(route, (), None, "normal", deadline)
 
         async def ask(attempt: Attempt) -> list[float]:
@@ -293,7 +293,7 @@ class ModelClient:
         priority: Priority,
         deadline: Deadline,
     ) -> str:
-        config = self.routing.config
+        config, route = self.routing.config, varied_route(route)
         return choose_route(config, route, messages=messages, tools=tools, priority=priority, deadline=deadline)
 
     def _request(

@@ -16,7 +16,7 @@ from lakemesh.lakehouse.volumes import Volumes
 from lakemesh.prompts.library import Library
 from lakemesh.prompts.templates import Prompt, render
 from lakemesh.prompts.versions import DEFAULT, choose_version
-from lakemesh.scope import PromptUse, current_scope
+from lakemesh.scope import PromptUse, current_scope, varied_prompt
 from lakemesh.suggestions import did_you_mean
 
 logger = structlog.get_logger(__name__)
@@ -184,6 +184,8 @@ class PromptStore:
             raise NotFound(f"There is no prompt {name!r:.60}; there are: {known}.")
         if name in self._candidates:
             return self._candidates[name], "candidate"
+        if (pinned := varied_prompt(name)) is not None and pinned in versions:
+            return versions[pinned], "rollout"
         version, label = choose_version(name, versions, self.selection(name, config), sticky_key)
         return versions[version], label
 

@@ -1,6 +1,7 @@
 """What people say of answers: `POST /api/feedback`, kept in the table `feedback` beside the executions."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -19,8 +20,11 @@ MAX_FEEDBACK_BYTES = 262_144
 
 
 class FeedbackApi:
-    def __init__(self, telemetry: Telemetry) -> None:
+    """`note` is told the execution and the value."""
+
+    def __init__(self, telemetry: Telemetry, *, note: Callable[[str, float], None]) -> None:
         self._telemetry = telemetry
+        self._note = note
 
     async def give(self, request: Request) -> Response:
         """Say what an answer was worth. Every one is kept, with who gave it; the last of a user is what that user
@@ -37,6 +41,7 @@ class FeedbackApi:
                 correction=None if body.correction is None else to_json(body.correction, inf_nan_mode="null").decode(),
             )
         )
+        self._note(body.execution_id, body.value)
         return Response(status_code=204)
 
 

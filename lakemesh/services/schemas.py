@@ -157,6 +157,16 @@ class WebSocketEvent(BaseModel):
     data: dict[str, Any]
 
 
+class RolloutsView(BaseModel):
+    """How rollouts stand on the server that answers, by name. `aborts_are_for` says which replicas an abort holds for,
+    `degraded` what was taken back, and what could not be read."""
+
+    replica: str
+    aborts_are_for: str
+    rollouts: dict[str, dict[str, Any]]
+    degraded: str | None
+
+
 class PromptsView(BaseModel):
     """What a server serves: by prompt, its selection as in the configuration. `degraded` names what could not be
     read."""

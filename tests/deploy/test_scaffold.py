@@ -118,6 +118,16 @@ def test_manifests_keep_the_schema_and_two_replicas_warm(app: Path) -> None:
     documents = list(yaml.safe_load_all((app / "kubernetes/app.yaml").read_text()))
     for document in documents:
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+    canary = list(yaml.safe_load_all((app / "kubernetes/canary/canary.yaml").read_text()))
+    for document in canary[:2]:
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+    next_labels = canary[0]["spec"]["template"]["metadata"]["labels"]
+    assert canary[1]["spec"]["selector"] == next_labels != documents[1]["spec"]["selector"]
+    (rule,) = canary[2]["spec"]["rules"]  # the Gateway API is no part of those schemas
+    assert [backend["name"] for backend in rule["backendRefs"]] == [
+        documents[1]["metadata"]["name"],
+        canary[1]["metadata"]["name"],
+    ]
     kinds = {document["kind"]: document["spec"] for document in documents}
     pod = kinds["StatefulSet"]["template"]["spec"]
     (container,) = pod["containers"]
