@@ -51,6 +51,19 @@ class Approvers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRequest:
+    """A proposal as it is kept: `proposal` is JSON-ready and says what, by whom and why; who may decide, whether who
+    asked may be one of them, and in how long a time."""
+
+    agent_name: str
+    execution_id: str
+    proposal: Mapping[str, Any]
+    approvers: Approvers
+    four_eyes: bool
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
     """That a person approved, who it was and what they said of it."""
 

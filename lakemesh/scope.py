@@ -5,14 +5,14 @@ from it and note what they used, so that agents need not thread either through e
 nested execution cannot outlive the one that called it. It holds facts, no behaviour.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from lakemesh.deadline import Deadline
-from lakemesh.schemas import Identity
+from lakemesh.schemas import ApprovalRequest, Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,11 @@ class Durable(Protocol):
     async def ask(self, agent_name: str, message: str, schema: Mapping[str, Any], *, timeout_seconds: float) -> Any:
         """The caller's answer as it was sent, when it comes or when an earlier attempt got it already; None declines.
         The execution may end meanwhile and run again. Raises `DeadlineExceeded`."""
+        ...
+
+    async def approve(self, request: ApprovalRequest, on_new: Callable[[str], None]) -> Mapping[str, Any]:
+        """What a person decided: `id`, `approved`, `by` and `comment`, in the way that `ask` has its answer. `on_new`
+        is given the id when nobody had been asked before. Raises `DeadlineExceeded`."""
         ...
 
 

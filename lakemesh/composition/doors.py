@@ -167,6 +167,10 @@ def documented_api(services: Services, invocations: "InvocationApi | None") -> F
         from lakemesh.services.invocations import invocation_routes
 
         api.include_router(invocation_routes(invocations))
+    if services.invocations is not None:
+        from lakemesh.services.approvals import ApprovalsApi, approval_routes
+
+        api.include_router(approval_routes(ApprovalsApi(services.invocations)))
     api.include_router(responses_of(services))
     api.include_router(prompts_routes(PromptsApi(services.prompts)))
     api.include_router(rollouts_routes(RolloutsApi(services.variants.rollouts)))

@@ -41,9 +41,10 @@ from lakemesh.governance.budgets import Budgets
 from lakemesh.governance.groups import GroupLookup
 from lakemesh.governance.guarded_workspace import guard_workspace
 from lakemesh.governance.identity import Authenticator
-from lakemesh.governance.ledger import LocalLedger
+from lakemesh.governance.ledger import Ledger, LocalLedger
 from lakemesh.governance.policies import Policies
 from lakemesh.governance.rate_limit import RateLimiter
+from lakemesh.governance.shared_ledger import SharedLedger
 from lakemesh.governance.shared_rate_limit import RateExchange
 from lakemesh.lakehouse.database import Database
 from lakemesh.lakehouse.mounted_volumes import MountedVolumes
@@ -302,7 +303,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         if database is not None:
             stack.push_async_callback(share(database, router, rate_limiter).close)
-        budgets = Budgets(config.budgets, LocalLedger(), telemetry.meter)
+        budgets = Budgets(config.budgets, open_ledger(database, stack), telemetry.meter)
         router.account_in(budgets)
         variants = await open_rollouts(
             config,
@@ -351,6 +352,16 @@ def parts_to_warm(workspace: Workspace, memory: Memory, invocations: "Invocation
     if invocations is not None:
         parts["invocations"] = invocations.start
     return parts
+
+
+def open_ledger(database: Database | None, closing: AsyncExitStack) -> Ledger:
+    """Where what is used of budgets is counted: over all replicas of the database, or in this process."""
+    if database is None:
+        return LocalLedger()
+    ledger = SharedLedger(database)
+    ledger.begin()
+    closing.push_async_callback(ledger.close)
+    return ledger
 
 
 def share(database: Database, router: AgentRouter, rate_limiter: RateLimiter) -> RateExchange:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from lakemesh.config.a2a import A2aConfig
 from lakemesh.config.agents import AgentConfig
+from lakemesh.config.approvals import ApprovalsConfig
 from lakemesh.config.audit import AuditConfig
 from lakemesh.config.base import Section
 from lakemesh.config.budgets import BudgetsConfig
@@ -40,6 +41,7 @@ class Config(Section):
     auth: AuthConfig = AuthConfig()
     policies: PoliciesConfig = PoliciesConfig()
     budgets: BudgetsConfig = BudgetsConfig()
+    approvals: ApprovalsConfig = ApprovalsConfig()
     audit: AuditConfig = AuditConfig()
     flags: FlagsConfig = FlagsConfig()
     rollouts: RolloutsConfig = RolloutsConfig()
@@ -72,7 +74,8 @@ class Config(Section):
         policies = [one.allowed_groups for one in self.agents.values()]
         policies += [one.allowed_groups for one in (*self.mcp.servers.values(), *self.a2a.peers.values())]
         by_groups = any(policy is not None for policy in policies) or self.policies.names_groups
-        return by_groups or self.budgets.names_groups or bool(self.server.operator_groups)
+        by_groups = by_groups or self.budgets.names_groups or self.approvals.names_groups
+        return by_groups or bool(self.server.operator_groups)
 
     @model_validator(mode="after")
     def _names_are_plain(self) -> Self:

@@ -2,9 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,6 +16,8 @@ from lakemesh.errors import InputRequired, NotFound, Overloaded, ValidationFaile
 from lakemesh.governance.admission import Admission
 from lakemesh.schemas import Asked, Identity
 from lakemesh.scope import ExecutionScope
+
+T = TypeVar("T")
 
 MAX_QUESTIONS = 16
 
@@ -70,7 +72,10 @@ class Asks:
         question_id, question = secrets.token_hex(8), _Question(schema, asyncio.get_running_loop().create_future())
         listener.questions[question_id] = question
         if root.durable is not None:
-            return await self._ask_durably(question, listener, context, message, json_schema, timeout_seconds)
+            try:
+                return await self._ask_durably(question, listener, context, message, json_schema, timeout_seconds)
+            finally:
+                listener.questions.pop(question_id, None)
         context.emit(
             Asked(
                 execution_id=root.execution_id,
@@ -100,17 +105,33 @@ class Asks:
         """The durable run has the answer, tells the caller of the question, and sees to its time."""
         durable = context.scope.root.durable
         assert durable is not None
-        asking = asyncio.ensure_future(
-            durable.ask(context.scope.agent_name, message, schema, timeout_seconds=timeout_seconds)
-        )
-        asking.add_done_callback(lambda done: pass_on(done, question.answer))
-        try:
-            value = await self._wait(question, listener, context.scope, Deadline.after(timeout_seconds))
-        finally:
-            asking.cancel()
+        asking = durable.ask(context.scope.agent_name, message, schema, timeout_seconds=timeout_seconds)
+        value = await self._outlast(asking, question, listener, context.scope, timeout_seconds)
         if value is None:
             raise InputRequired(f"The caller declined to answer: {message}")
         return fitting(value, question.schema)
+
+    async def outlast(self, asking: Coroutine[Any, Any, T], scope: ExecutionScope, timeout_seconds: float) -> T:
+        """What a durable run waits for, in no slot and in nobody's time. Raises `DeadlineExceeded`."""
+        question = _Question({}, asyncio.get_running_loop().create_future())
+        listener = self._listening[scope.root.execution_id]
+        found: T = await self._outlast(asking, question, listener, scope, timeout_seconds)
+        return found
+
+    async def _outlast(
+        self,
+        asking: Coroutine[Any, Any, Any],
+        question: _Question,
+        listener: _Listener,
+        scope: ExecutionScope,
+        timeout_seconds: float,
+    ) -> Any:
+        task = asyncio.ensure_future(asking)
+        task.add_done_callback(lambda done: pass_on(done, question.answer))
+        try:
+            return await self._wait(question, listener, scope, Deadline.after(timeout_seconds))
+        finally:
+            task.cancel()
 
     def answer(self, execution_id: str, question_id: str, value: Any, identity: Identity) -> None:
         """Give the caller's answer; None declines. Raises `NotFound` for questions nobody asked this user (or that were

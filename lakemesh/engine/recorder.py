@@ -17,6 +17,7 @@ from lakemesh.errors import LakemeshError
 from lakemesh.schemas import AgentInput, AgentOutput, Identity
 from lakemesh.scope import ExecutionScope
 from lakemesh.telemetry import ExecutionRecord, Telemetry
+from lakemesh.telemetry.audit_chain import AuditRecord
 
 REPLAYED = "replayed"
 
@@ -103,6 +104,11 @@ class Recorder:
         )
         if self.audits and record is not None:
             self._telemetry.record_audit(record_of_refusal(error, record, identity))
+
+    def audit(self, record: AuditRecord) -> None:
+        """Keep a record of something else than an execution."""
+        if self.audits:
+            self._telemetry.record_audit(record)
 
     async def before_answer(self) -> None:
         """An answer is about to go; wait for its row if configuration wants that."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from lakemesh.agents.base import AgentContext, AgentServices, EventSink
 from lakemesh.config.schema import Config
 from lakemesh.deadline import Deadline
+from lakemesh.engine.approvals import RunApprovals
 from lakemesh.engine.asks import Asks
 from lakemesh.engine.drive import GRACE_SECONDS
 from lakemesh.engine.events import EventBuffer, OwnEvents, as_arguments, discard, last_event, nested_events
@@ -39,7 +40,7 @@ from lakemesh.errors import AgentFailed, LakemeshError
 from lakemesh.governance.access import may_call, require_may_call
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.budgets import Budgets
-from lakemesh.governance.guard import Approvals, NobodyApproves, ScopeGuard, actor_of, note_decision
+from lakemesh.governance.guard import ScopeGuard, actor_of, note_decision
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.governance.shadow_guard import ShadowGuard
 from lakemesh.schemas import (
@@ -58,6 +59,7 @@ from lakemesh.schemas import (
 )
 from lakemesh.scope import Durable, ExecutionScope
 from lakemesh.telemetry import ExecutionRecord, Telemetry
+from lakemesh.telemetry.audit_chain import AuditRecord
 
 MAX_NESTED_CALLS = 16
 
@@ -85,7 +87,7 @@ class AgentRouter:
         self._recorder = Recorder(telemetry, metrics, audits=config.audit.enabled)
         self._answers: IdempotencyStore = MemoryIdempotency()
         self._asks = Asks(admission)
-        self._approvals: Approvals = NobodyApproves()
+        self._approvals = RunApprovals(self._asks, config.approvals, self.audit)
         self._budgets: Budgets | None = None
         self._variants: Variants | None = None
         self._shadows: Shadows | None = None
@@ -96,6 +98,7 @@ class AgentRouter:
         """Take new limits while running."""
         self._max_timeout_seconds = config.limits.max_timeout_seconds
         self._recorder.configure(config.telemetry)
+        self._approvals.configure(config.approvals)
         self._parts = RunParts(
             services=self._services,
             caller=self,
@@ -257,6 +260,10 @@ class AgentRouter:
     def note_request(self, identity: Identity) -> None:
         """Count a request of a door that runs no agent. Raises `RateLimited`."""
         self._rate_limiter.check(identity.user)
+
+    def audit(self, record: AuditRecord) -> None:
+        """Keep a record in the audit trail, where there is one."""
+        self._recorder.audit(record)
 
     async def drain(self, grace_seconds: float) -> bool:
         """Take no new work and wait for what runs; False when something was still running at the end."""

@@ -97,6 +97,24 @@ def change_of(
     )
 
 
+def approval_record(
+    *, actor: str, subject: str, outcome: str, door: str, execution_id: str, details: Mapping[str, Any]
+) -> AuditRecord:
+    """A step of an approval: requested, approved, refused or expired. `actor` is who took it."""
+    return AuditRecord(
+        time_ns=time.time_ns(),
+        kind="approval",
+        actor=actor,
+        action="approve",
+        subject=subject,
+        outcome=outcome,
+        door=door,
+        execution_id=execution_id,
+        rule=str(details.get("rule") or ""),
+        details=details,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What is wrong at one place of a chain."""

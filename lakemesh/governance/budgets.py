@@ -13,7 +13,7 @@ from lakemesh.config.budgets import BudgetConfig, BudgetsConfig, Unit
 from lakemesh.errors import BudgetExceeded
 from lakemesh.governance.calendar import Calendar
 from lakemesh.governance.guard import agents_of
-from lakemesh.governance.ledger import PARTS, Account, Ask, Balance, Ledger, LocalLedger, Reservation
+from lakemesh.governance.ledger import OF_SESSION, PARTS, Account, Ask, Balance, Ledger, LocalLedger, Reservation
 from lakemesh.governance.patterns import matcher
 from lakemesh.schemas import Identity
 from lakemesh.scope import ExecutionScope
@@ -241,7 +241,7 @@ class ScopeMeter:
 
     def _ask(self, line: Line, subject: str, amount: int, least: int) -> Ask:
         if line.config.per == "session":
-            subject = f"{self._scope.identity.user} {self._scope.session_id}"
+            subject = f"{self._scope.identity.user}{OF_SESSION}{self._scope.session_id}"
         begins_at, ends_at = self._budgets.calendar.period(line.config.period)
         return Ask(Account(line.name, line.unit, subject, begins_at), line.limit, amount, least, ends_at)
 

@@ -15,6 +15,10 @@ MAX_ACCOUNTS = 100_000
 """Each about 300 bytes. Over it, those whose period is over go, then the oldest."""
 
 
+OF_SESSION = "\x1f"
+"""Between user and session, in the subject of an account that is a session's."""
+
+
 class Account(NamedTuple):
     """One count: of a budget's unit, for a subject, in the period that began at `begins_at` (Unix seconds; 0 where
     there are no periods)."""

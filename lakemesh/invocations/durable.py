@@ -3,16 +3,28 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pydantic_core import to_json
 
 from lakemesh.errors import DeadlineExceeded, Unavailable
 from lakemesh.invocations.schemas import Claim, Question
 from lakemesh.invocations.store import InvocationStore
-from lakemesh.schemas import Asked
+from lakemesh.schemas import ApprovalRequest, Asked
+
+Asking = Callable[[], Awaitable[tuple[Question, bool]]]
+APPROVAL_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "title": "Decision",
+    "properties": {
+        "approved": {"type": "boolean", "title": "Approve"},
+        "comment": {"type": "string", "title": "Comment", "maxLength": 2_000},
+    },
+    "required": ["approved"],
+}
 
 
 class DurableState:
@@ -52,10 +64,35 @@ class DurableState:
 
     async def ask(self, agent_name: str, message: str, schema: Mapping[str, Any], *, timeout_seconds: float) -> Any:
         key = self._key(agent_name, message, schema)
+        ask = partial(self._store.ask, self._claim, self._worker, key, message, schema, timeout_seconds=timeout_seconds)
+        return await self._answer_to(ask, timeout_seconds, self._on_asked)
+
+    async def approve(self, request: ApprovalRequest, on_new: Callable[[str], None]) -> Mapping[str, Any]:
+        """The same proposal is put to people once for a run, in whatever attempt."""
+        id_ = uuid4()
+        asking = partial(
+            self._store.ask,
+            self._claim,
+            self._worker,
+            approval_key(request),
+            message_of(request, id_),
+            APPROVAL_SCHEMA,
+            timeout_seconds=request.timeout_seconds,
+            approval=(id_, request),
+        )
+
+        def tell(asked: Asked) -> None:
+            self._on_asked(asked)
+            on_new(str(id_))
+
+        verdict: Mapping[str, Any] = await self._answer_to(asking, request.timeout_seconds, tell)
+        return verdict
+
+    async def _answer_to(self, asking: Asking, timeout_seconds: float, tell: Callable[[Asked], None]) -> Any:
         with self._store.database.notifications.subscribe(f"answer/{self._claim.number}") as woken:
-            question, is_new = await self._ask(key, message, schema, timeout_seconds)
+            question, is_new = await asking()
             if is_new:
-                self._on_asked(asked_event(self._claim, question, timeout_seconds))
+                tell(asked_event(self._claim, question, timeout_seconds))
             parking = asyncio.get_running_loop().call_later(self._park_seconds, self._on_long_wait)
             try:
                 while not question.answered:
@@ -63,21 +100,26 @@ class DurableState:
                         raise DeadlineExceeded("The caller did not answer in time.")
                     await woken.wait()
                     woken.clear()
-                    question, _ = await self._ask(key, message, schema, timeout_seconds)
+                    question, _ = await asking()
             finally:
                 parking.cancel()
         return question.answer
-
-    async def _ask(
-        self, key: str, message: str, schema: Mapping[str, Any], timeout_seconds: float
-    ) -> tuple[Question, bool]:
-        return await self._store.ask(self._claim, self._worker, key, message, schema, timeout_seconds=timeout_seconds)
 
     def _key(self, agent_name: str, message: str, schema: Mapping[str, Any]) -> str:
         """The same question at the same place has the same key in every attempt, however branches interleave."""
         digest = hashlib.sha256(to_json([agent_name, message, schema])).hexdigest()[:32]
         self._asked[digest] += 1
         return f"{digest}-{self._asked[digest]}"
+
+
+def approval_key(request: ApprovalRequest) -> str:
+    """One proposal has one key in every attempt: what is done, with which details, and which rule wants it."""
+    said = [request.proposal.get(name) for name in ("action", "details", "diff", "rule")]
+    return f"approval-{hashlib.sha256(to_json([request.agent_name, said])).hexdigest()[:32]}"
+
+
+def message_of(request: ApprovalRequest, id_: UUID) -> str:
+    return f"Waits for an approval: {request.proposal['action']} (/api/approvals/{id_})"
 
 
 def asked_event(claim: Claim, question: Question, timeout_seconds: float) -> Asked:

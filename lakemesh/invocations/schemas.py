@@ -131,7 +131,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a run asked of its caller. `answer` is JSON-ready and None both before it came and when it declines."""
+    """What a run asked of its caller. `answer` is JSON-ready and None both before it came and when it declines. It is
+    not `answerable` when another person than the caller has to approve."""
 
     question_id: str
     message: str
@@ -139,6 +140,7 @@ class Question:
     answer: Any
     answered: bool
     expired: bool
+    answerable: bool = True
 
 
 def identity_to_json(identity: Identity) -> dict[str, Any]:

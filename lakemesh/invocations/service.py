@@ -15,6 +15,7 @@ from lakemesh.deadline import Deadline
 from lakemesh.engine.asks import fitting
 from lakemesh.engine.router import AgentRouter
 from lakemesh.errors import Conflict, InvalidRequest, LakemeshError, NotFound, Overloaded
+from lakemesh.invocations.approvals import ApprovalDesk
 from lakemesh.invocations.attempt import CANCELLED
 from lakemesh.invocations.schemas import (
     INVOCATION,
@@ -50,6 +51,7 @@ class Invocations:
         self._config = config
         self._max_wait_seconds = max_wait_seconds
         self.worker = Worker(self.store, router, config)
+        self.approvals = ApprovalDesk(database, router.audit)
         self._prepared = False
         self._ready = asyncio.Event()
         self._preparing = asyncio.Lock()
@@ -199,6 +201,10 @@ class Invocations:
         """What it waits for."""
         return [] if invocation.ended else await self.store.open_questions(invocation.number)
 
+    async def asked_of_caller(self, invocation: Invocation) -> list[Question]:
+        """What of that its caller may answer."""
+        return [one for one in await self.questions(invocation) if one.answerable]
+
     async def answer(
         self, invocation_id: UUID, question_id: str, value: Any, identity: Identity, *, said: Any = None
     ) -> Invocation:
@@ -207,6 +213,8 @@ class Invocations:
         its schema."""
         invocation = await self.find(invocation_id, identity)
         question = next((one for one in await self.questions(invocation) if one.question_id == question_id), None)
+        if question is not None and await self._decided(invocation, question, value, identity):
+            return await self.find(invocation_id, identity)
         if question is not None and value is not None:
             fitting(value, question.schema)
         if question is None or not await self.store.answer(
@@ -214,6 +222,23 @@ class Invocations:
         ):
             raise NotFound("This question is not open: it was answered, its time is over, or it was never asked.")
         return await self.find(invocation_id, identity)
+
+    async def _decided(self, invocation: Invocation, question: Question, value: Any, identity: Identity) -> bool:
+        """Whether the question is an approval, on which the answer decides: who asked may, as far as four eyes let
+        them. Raises `PermissionDenied` and `ValidationFailed`."""
+        approval = await self.approvals.of_question(invocation.number, question.question_id)
+        if approval is None:
+            return False
+        value = {"approved": False} if value is None else fitting(value, question.schema)
+        await self.approvals.decide(
+            approval.id,
+            identity,
+            approved=value["approved"] is True,
+            comment=str(value.get("comment") or ""),
+            is_operator=False,
+            door=invocation.door,
+        )
+        return True
 
     async def resume(
         self,

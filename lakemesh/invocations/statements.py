@@ -103,19 +103,19 @@ WHERE number = %(number)s AND attempt = %(attempt)s AND worker = %(worker)s AND 
 ON CONFLICT (invocation, key) DO NOTHING RETURNING key
 """
 QUESTION = """
-SELECT question_id, message, schema, answer, answered_at IS NOT NULL AS answered, expires_at <= now() AS expired
-FROM lakemesh.invocation_questions
+SELECT question_id, message, schema, answer, answered_at IS NOT NULL AS answered, expires_at <= now() AS expired,
+    NOT EXISTS (
+        SELECT FROM lakemesh.approvals
+        WHERE approvals.invocation = question.invocation AND approvals.question_id = question.question_id AND four_eyes
+    ) AS answerable
+FROM lakemesh.invocation_questions AS question
 """
 QUESTION_OF_RUN = f"{QUESTION} WHERE invocation = %s AND key = %s"
 OPEN_QUESTIONS = f"{QUESTION} WHERE invocation = %s AND answered_at IS NULL AND expires_at > now() ORDER BY asked_at"
 # The run's row is locked too, so that one that is just leaving memory is not left there; of a run that has ended
 # nothing is answered.
-ANSWER = """
-WITH answered AS (
-    UPDATE lakemesh.invocation_questions SET answer = %(answer)s, answered_at = now(), answered_by = %(user)s
-    WHERE invocation = %(number)s AND question_id = %(question_id)s AND answered_at IS NULL AND expires_at > now()
-    RETURNING invocation
-), woken AS (
+WAKE_ANSWERED = """
+woken AS (
     UPDATE lakemesh.invocations SET events = events + 1,
         status = CASE status WHEN 'waiting' THEN 'queued' ELSE status END,
         available_at = CASE status WHEN 'waiting' THEN now() ELSE available_at END
@@ -128,6 +128,65 @@ WITH answered AS (
 SELECT pg_notify('lakemesh', 'answer/' || number), pg_notify('lakemesh', 'invocation/' || number),
     pg_notify('lakemesh', 'invocations') FROM woken
 """
+# What waits for an approval is answered by who decides.
+ANSWER = f"""
+WITH answered AS (
+    UPDATE lakemesh.invocation_questions AS question SET answer = %(answer)s, answered_at = now(),
+        answered_by = %(user)s
+    WHERE invocation = %(number)s AND question_id = %(question_id)s AND answered_at IS NULL AND expires_at > now()
+        AND NOT EXISTS (
+            SELECT FROM lakemesh.approvals
+            WHERE approvals.invocation = question.invocation AND approvals.question_id = question.question_id)
+    RETURNING invocation
+), {WAKE_ANSWERED}
+"""  # noqa: S608 - no value in it
+APPROVAL_COLUMNS = """approval.id, approval.question_id, approval.agent_name, approval.execution_id, approval.proposal,
+    approval.approver_users, approval.approver_groups, approval.four_eyes, approval.asked_at, approval.expires_at,
+    approval.decision, approval.decided_by, approval.decided_at, approval.comment, run.id AS invocation_id,
+    run.owner AS asked_by, run.identity->>'email' AS asked_by_email, run.input,
+    coalesce(approval.decision, CASE WHEN run.status NOT IN ('queued', 'running', 'waiting') THEN 'withdrawn'
+        WHEN approval.expires_at <= now() THEN 'expired' ELSE 'pending' END) AS status"""
+APPROVALS = f"""
+SELECT {APPROVAL_COLUMNS} FROM lakemesh.approvals AS approval
+JOIN lakemesh.invocations AS run ON run.number = approval.invocation
+"""  # noqa: S608
+ADD_APPROVAL = """
+INSERT INTO lakemesh.approvals (id, invocation, question_id, agent_name, execution_id, proposal, approver_users,
+    approver_groups, four_eyes, expires_at)
+SELECT %(id)s, invocation, question_id, %(agent_name)s, %(execution_id)s, %(proposal)s, %(users)s, %(groups)s,
+    %(four_eyes)s, expires_at
+FROM lakemesh.invocation_questions WHERE invocation = %(number)s AND question_id = %(question_id)s
+"""
+DECIDE = f"""
+WITH decided AS (
+    UPDATE lakemesh.approvals SET decision = %(decision)s, decided_by = %(user)s, decided_at = now(),
+        comment = %(comment)s
+    WHERE id = %(id)s AND decision IS NULL AND expires_at > now() AND EXISTS (
+        SELECT FROM lakemesh.invocations WHERE number = invocation AND status IN ('queued', 'running', 'waiting'))
+    RETURNING invocation, question_id
+), answered AS (
+    UPDATE lakemesh.invocation_questions AS question SET answer = %(answer)s, answered_at = now(),
+        answered_by = %(user)s
+    FROM decided
+    WHERE question.invocation = decided.invocation AND question.question_id = decided.question_id
+        AND answered_at IS NULL
+    RETURNING question.invocation
+), {WAKE_ANSWERED}
+"""  # noqa: S608
+# To be told to others: claimed for a minute by who tells it, so that one that dies meanwhile leaves it to the next.
+CLAIM_UNTOLD = f"""
+WITH due AS (
+    SELECT id FROM lakemesh.approvals
+    WHERE told_at IS NULL AND tell_after <= now() AND decision IS NULL AND expires_at > now()
+    ORDER BY asked_at LIMIT 10 FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE lakemesh.approvals AS approval SET tell_after = now() + interval '1 minute' FROM due
+    WHERE approval.id = due.id RETURNING approval.*
+)
+SELECT {APPROVAL_COLUMNS} FROM claimed AS approval
+JOIN lakemesh.invocations AS run ON run.number = approval.invocation
+"""  # noqa: S608
+TOLD = "UPDATE lakemesh.approvals SET told_at = now() WHERE id = %s"
 # One that failed runs again, with another input and by the rights of who asks for it now.
 RESUME = f"""
 WITH resumed AS (

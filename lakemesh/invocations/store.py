@@ -26,6 +26,7 @@ from lakemesh.invocations.schemas import (
 )
 from lakemesh.invocations.statements import (
     ACCEPT,
+    ADD_APPROVAL,
     ANSWER,
     ASK,
     CANCEL,
@@ -50,7 +51,7 @@ from lakemesh.invocations.statements import (
 )
 from lakemesh.lakehouse.batches import Batches
 from lakemesh.lakehouse.database import Database, migrations_in
-from lakemesh.schemas import Identity
+from lakemesh.schemas import ApprovalRequest, Identity
 
 EVENTS_PER_READ = 500
 EVENTS_OF = """
@@ -270,9 +271,18 @@ class InvocationStore:
         return [ended.get(one.claim.number) for one in batch]
 
     async def ask(
-        self, claim: Claim, worker: UUID, key: str, message: str, schema: Mapping[str, Any], *, timeout_seconds: float
+        self,
+        claim: Claim,
+        worker: UUID,
+        key: str,
+        message: str,
+        schema: Mapping[str, Any],
+        *,
+        timeout_seconds: float,
+        approval: tuple[UUID, ApprovalRequest] | None = None,
     ) -> tuple[Question, bool]:
-        """The run's question with this key, and whether it is new. Raises `NotFound` when the claim is void."""
+        """The run's question with this key, and whether it is new; of an approval, where it is one. Raises `NotFound`
+        when the claim is void."""
         values = {
             "key": key,
             "question_id": secrets.token_hex(8),
@@ -288,6 +298,8 @@ class InvocationStore:
             connection.cursor(row_factory=class_row(Question)) as rows,
         ):
             is_new = await (await connection.execute(ASK.encode(), values)).fetchone() is not None
+            if is_new and approval is not None:
+                await connection.execute(ADD_APPROVAL.encode(), {**values, **adding(approval)})
             question = await (await rows.execute(QUESTION_OF_RUN.encode(), (claim.number, key))).fetchone()
         if question is None:
             raise NotFound("The run is another worker's now.")
@@ -395,6 +407,20 @@ def accepting(new: NewInvocation, identity: Identity, worker: UUID | None) -> di
         "door": new.door,
         "request": None if new.request is None else text(new.request),
         "worker": worker,
+    }
+
+
+def adding(approval: tuple[UUID, ApprovalRequest]) -> dict[str, Any]:
+    """A row of `ADD_APPROVAL`."""
+    id_, request = approval
+    return {
+        "id": id_,
+        "agent_name": request.agent_name,
+        "execution_id": request.execution_id,
+        "proposal": text(request.proposal),
+        "users": list(request.approvers.users),
+        "groups": list(request.approvers.groups),
+        "four_eyes": request.four_eyes,
     }
 
 

@@ -125,7 +125,7 @@ class LongCalls:
 
     async def _question(self, invocation: "Invocation", asked: Asked) -> Mapping[str, Any] | None:
         """What is still open; who cannot be asked has declined."""
-        if asked.question_id not in {one.question_id for one in await self._invocations.questions(invocation)}:
+        if asked.question_id not in {one.question_id for one in await self._invocations.asked_of_caller(invocation)}:
             return None
         if not (invocation.request or {}).get("can_be_asked"):
             await self._tasks.answer(invocation, asked.question_id, None)

@@ -78,7 +78,7 @@ class Tasks:
         if not call.modern:
             return task
         if task["status"] == "input_required":
-            questions = await self._invocations.questions(invocation)
+            questions = await self._invocations.asked_of_caller(invocation)
             task["inputRequests"] = {one.question_id: request_of(one) for one in questions}
         elif task["status"] == "completed":
             task["result"] = {"resultType": "complete", **await self.result_of(invocation)}
@@ -152,7 +152,8 @@ class Tasks:
 
     async def _view(self, call: Call, invocation: "Invocation") -> Described:
         """A task in the words of the call's revision. Who cannot be asked has declined."""
-        questions = await self._invocations.questions(invocation)
+        waits_for = await self._invocations.questions(invocation)
+        questions = [one for one in waits_for if one.answerable]
         if questions and not (invocation.request or {}).get("can_be_asked"):
             for question in questions:
                 await self.answer(invocation, question.question_id, None)
@@ -164,7 +165,7 @@ class Tasks:
             "createdAt": timestamp(invocation.created_at),
             "lastUpdatedAt": timestamp(changed),
         }
-        if message := message_of(invocation, questions):
+        if message := message_of(invocation, [*questions, *(one for one in waits_for if not one.answerable)]):
             task["statusMessage"] = message
         names = ("ttlMs", "pollIntervalMs") if call.modern else ("ttl", "pollInterval")
         return {**task, names[0]: self._invocations.retention_ms, names[1]: POLL_MS}
@@ -184,7 +185,7 @@ class Tasks:
 
     async def _ask(self, invocation: "Invocation", question: Asked, exchange: Exchange) -> None:
         """Ask the client that waits for the result, unless somebody answered already."""
-        if question.question_id not in {one.question_id for one in await self._invocations.questions(invocation)}:
+        if question.question_id not in {one.question_id for one in await self._invocations.asked_of_caller(invocation)}:
             return
         params = {**elicitation(question), "_meta": {RELATED: {"taskId": invocation.id.hex}}}
         try:

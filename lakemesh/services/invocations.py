@@ -79,6 +79,7 @@ class QuestionView(BaseModel):
     question_id: str
     message: str
     json_schema: dict[str, Any] = Field(alias="schema")
+    answerable: bool = Field(description="false: another person has to approve, see /api/approvals")
 
 
 class InvocationPage(BaseModel):
@@ -145,7 +146,12 @@ class InvocationApi:
         """One invocation as it stands, with the questions that wait for an answer."""
         invocation = await self._found(request)
         questions = [
-            {"question_id": one.question_id, "message": one.message, "schema": one.schema}
+            {
+                "question_id": one.question_id,
+                "message": one.message,
+                "schema": one.schema,
+                "answerable": one.answerable,
+            }
             for one in await self._invocations.questions(invocation)
         ]
         return json_response(invocation.to_dict() | ({"questions": questions} if questions else {}))

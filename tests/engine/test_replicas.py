@@ -84,7 +84,9 @@ def test_a_limit_is_one_for_both(replicas: tuple[Server, ...]) -> None:
 
 def test_without_the_database_keys_are_refused_and_everything_else_is_answered(tmp_path: Path) -> None:
     """Nobody knows whether a request with that key ran: running it again could double what it does."""
-    config = write_config(tmp_path / "config", "  echo: {class: echo}")
+    agents = "  echo: {class: echo}\n  counted: {class: echo}"
+    budgets = "budgets: {limits: {counted: {per: all, period: day, agents: [counted], calls: 5}}}"
+    config = write_config(tmp_path / "config", agents, budgets)
     body = {"agent": "echo", "data": {"message": "x"}}
     with running_server(tmp_path / "home", config, database="postgresql://nobody@127.0.0.1:1/none") as away:
         url = f"{away.url}/api/execute"
@@ -92,6 +94,8 @@ def test_without_the_database_keys_are_refused_and_everything_else_is_answered(t
         refused = httpx.post(url, json=body, headers={"idempotency-key": "k"}, timeout=30)
         assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
         assert refused.headers["retry-after"]
+        spends = httpx.post(url, json=body | {"agent": "counted"}, timeout=30)
+        assert spends.json()["code"] == "database_unavailable", "a budget that nobody counts is none"
         while (ready := httpx.get(f"{away.url}/health/ready", timeout=30)).json()["status"] == "warming":
             assert ready.status_code == 503
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")

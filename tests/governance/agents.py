@@ -1,6 +1,7 @@
 """Agents that do what they are asked to with data, models and each other."""
 
 import asyncio
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -73,3 +74,33 @@ class Looper(Agent[dict[str, Any], Any]):
                     await context.call("doer", {"do": "say"})
                 case "sleep":
                     await asyncio.sleep(0.05)
+
+
+class Deletion(BaseModel):
+    what: str
+    ledger: str | None = None
+    timeout_seconds: float | None = None
+
+
+def begun(ledger: Path) -> None:
+    with ledger.open("a") as lines:
+        lines.write("began\n")
+
+
+class Careful(Agent[Deletion, Any]):
+    """Deletes nothing without a person who approves."""
+
+    input_model = Deletion
+
+    async def process(self, request: AgentInput[Deletion], context: AgentContext) -> AgentOutput[Any]:
+        asked = request.data
+        if asked.ledger is not None:
+            begun(Path(asked.ledger))
+        approval = await context.require_approval(
+            f"delete {asked.what}",
+            details={"table": asked.what, "rows": 3},
+            diff="- 3 rows\n+ 0 rows",
+            cost_usd=0.25,
+            timeout_seconds=asked.timeout_seconds,
+        )
+        return AgentOutput(agent_name=self.name, result={"approved_by": approval.approved_by, "said": approval.comment})

@@ -24,6 +24,10 @@ def scripted_model(*script: Reply) -> Iterator[ScriptedServer]:
             found.append(server)
             ready.set()
             await stop.wait()
+        stalled = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in stalled:
+            task.cancel()
+        await asyncio.gather(*stalled, return_exceptions=True)
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
     thread.start()

@@ -71,7 +71,7 @@ class DurableSource:
         events = ResponseEvents(running.head, status=running.status)
         if running.status in ("queued", "in_progress"):
             invocation = await self._find(response_id, identity)
-            questions = await self._invocations.questions(invocation)
+            questions = await self._invocations.asked_of_caller(invocation)
             asked = [
                 {
                     "question_id": one.question_id,

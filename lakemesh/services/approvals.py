@@ -1,0 +1,153 @@
+"""The door of those who approve: `/api/approvals`."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lakemesh.edge import identity_of
+from lakemesh.edge.caller import is_operator
+from lakemesh.engine.validation import field_errors
+from lakemesh.errors import NotFound, ValidationFailed
+from lakemesh.http import json_response, read_json_body
+from lakemesh.invocations import Invocations
+from lakemesh.invocations.approvals import MAX_COMMENT, ApprovalStatus
+from lakemesh.services.rest import PROBLEMS, DirectRoute, json_body, parse
+
+ROOT = "/api/approvals"
+MAX_BODY_BYTES = 65_536
+
+
+class ApproversView(BaseModel):
+    """Who may decide; nobody named means the server's operators."""
+
+    users: list[str]
+    groups: list[str]
+
+
+class ApprovalView(BaseModel):
+    """What a person is asked to approve, and what became of it."""
+
+    id: UUID
+    status: ApprovalStatus
+    action: str = Field(description="what will happen, in a line")
+    details: dict[str, Any]
+    diff: str | None
+    cost_usd: float | None
+    rule: str | None = Field(description="of the policy that wants it; null when the agent does")
+    agents: list[str] = Field(description="the agent that acts, then who called it")
+    origins: list[str] = Field(description="where text came from that the run has taken in")
+    door: str
+    agent_name: str
+    asked_by: str
+    input: Any = Field(description="what the run was asked")
+    approvers: ApproversView
+    four_eyes: bool
+    invocation_id: UUID
+    execution_id: str
+    asked_at: str
+    expires_at: str
+    decided_by: str | None
+    decided_at: str | None
+    comment: str
+
+
+class ApprovalPage(BaseModel):
+    """Those you may decide on or asked for: open ones first, then the newest."""
+
+    approvals: list[ApprovalView]
+
+
+class DecisionRequest(BaseModel):
+    """How it is decided."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    decision: Literal["approve", "refuse"]
+    comment: str = Field(default="", max_length=MAX_COMMENT)
+
+
+class ApprovalQuery(BaseModel):
+    """The filters of a listing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: ApprovalStatus | None = None
+
+
+class ApprovalsApi:
+    """The handlers."""
+
+    def __init__(self, invocations: Invocations) -> None:
+        self._invocations = invocations
+
+    async def list(self, request: Request) -> Response:
+        """What you may decide on, and what you asked for."""
+        await self._invocations.start()
+        try:
+            query = ApprovalQuery.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            raise ValidationFailed("The query does not fit; see 'errors'.", field_errors(error)) from None
+        operator = is_operator(request.scope)
+        desk = self._invocations.approvals
+        found = await desk.page(identity_of(request.scope), is_operator=operator, status=query.status)
+        return json_response({"approvals": [one.to_dict() for one in found]})
+
+    async def get(self, request: Request) -> Response:
+        """One of them."""
+        await self._invocations.start()
+        operator = is_operator(request.scope)
+        desk = self._invocations.approvals
+        found = await desk.find(approval_id(request), identity_of(request.scope), is_operator=operator)
+        return json_response(found.to_dict())
+
+    async def decide(self, request: Request) -> Response:
+        """Approve or refuse it; the run that waits goes on, wherever it is. It is decided once."""
+        await self._invocations.start()
+        body = parse(DecisionRequest, await read_json_body(request, MAX_BODY_BYTES))
+        decided = await self._invocations.approvals.decide(
+            approval_id(request),
+            identity_of(request.scope),
+            approved=body.decision == "approve",
+            comment=body.comment,
+            is_operator=is_operator(request.scope),
+            door="api",
+        )
+        return json_response(decided.to_dict())
+
+
+def approval_id(request: Request) -> UUID:
+    try:
+        return UUID(request.path_params["id"])
+    except ValueError:
+        raise NotFound("An approval's id is a UUID.") from None
+
+
+def approval_routes(api: ApprovalsApi) -> APIRouter:
+    routes = APIRouter(prefix=ROOT, route_class=DirectRoute, responses=PROBLEMS, tags=["approvals"])
+    routes.add_api_route(
+        "", api.list, name="list_approvals", response_model=None, responses={200: {"model": ApprovalPage}}
+    )
+    view: dict[int | str, dict[str, Any]] = {200: {"model": ApprovalView}}
+    parameter = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+    routes.add_api_route(
+        "/{id}",
+        api.get,
+        name="get_approval",
+        response_model=None,
+        responses=view,
+        openapi_extra={"parameters": [parameter]},
+    )
+    routes.add_api_route(
+        "/{id}/decision",
+        api.decide,
+        methods=["POST"],
+        name="decide_approval",
+        response_model=None,
+        responses=view,
+        openapi_extra={"requestBody": json_body(DecisionRequest), "parameters": [parameter]},
+    )
+    return routes
