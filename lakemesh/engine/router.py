@@ -40,7 +40,7 @@ from lakemesh.errors import AgentFailed, LakemeshError
 from lakemesh.governance.access import may_call, require_may_call
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.budgets import Budgets
-from lakemesh.governance.guard import ScopeGuard, actor_of, note_decision
+from lakemesh.governance.guard import NobodyApproves, ScopeGuard, actor_of, note_decision
 from lakemesh.governance.rate_limit import RateLimiter
 from lakemesh.governance.shadow_guard import ShadowGuard
 from lakemesh.schemas import (
@@ -312,16 +312,18 @@ class AgentRouter:
     def _shadow_run(self, registered: RegisteredAgent, request: AgentInput[Any], scope: ExecutionScope) -> Run:
         policies = self.registry.policies
         scope.guard = ShadowGuard(policies, scope, approvals=NobodyApproves(), observe=note_decision)
-        return Run(self._parts, registered, request, scope, emit=discard)
+        return Run(self._parts, registered, request, self._metered(scope), emit=discard)
 
     def _guarded(self, scope: ExecutionScope) -> ExecutionScope:
         """Held to the policies in force now, for as long as it runs, and to the budgets."""
         policies = self.registry.policies
         if scope.parent is not None and isinstance(scope.parent.guard, ShadowGuard):
             scope.guard = ShadowGuard(policies, scope, approvals=self._approvals, observe=note_decision)
-            return scope
-        if policies.governs_anything or self._recorder.audits:
+        elif policies.governs_anything or self._recorder.audits:
             scope.guard = ScopeGuard(policies, scope, approvals=self._approvals, observe=note_decision)
+        return self._metered(scope)
+
+    def _metered(self, scope: ExecutionScope) -> ExecutionScope:
         if self._budgets is not None and self._budgets.active:
             scope.meter = self._budgets.meter(scope)
         return scope
