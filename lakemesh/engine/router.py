@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry.context import Context
@@ -21,6 +22,7 @@ from lakemesh.engine.approvals import RunApprovals
 from lakemesh.engine.asks import Asks
 from lakemesh.engine.drive import GRACE_SECONDS
 from lakemesh.engine.events import EventBuffer, OwnEvents, as_arguments, discard, last_event, nested_events
+from lakemesh.engine.held_back import held_back
 from lakemesh.engine.idempotency import (
     IdempotencyStore,
     KeptAnswer,
@@ -210,7 +212,7 @@ class AgentRouter:
         registered = self._varied(registered, scope)
         request = AgentInput(agent_name=agent_name, data=data, session_id=scope.session_id)
         sink = nested_events(context.emit, agent_name, scope.execution_id)
-        run = Run(self._parts, registered, request, scope, emit=OwnEvents(sink))
+        run = Run(self._parts_for(scope), registered, request, scope, emit=OwnEvents(sink))
         context.emit(ToolCalled(call_id=scope.execution_id, name=agent_name, arguments=as_arguments(data)))
         try:
             return await run.execute()
@@ -312,7 +314,12 @@ class AgentRouter:
     def _shadow_run(self, registered: RegisteredAgent, request: AgentInput[Any], scope: ExecutionScope) -> Run:
         policies = self.registry.policies
         scope.guard = ShadowGuard(policies, scope, approvals=NobodyApproves(), observe=note_decision)
-        return Run(self._parts, registered, request, self._metered(scope), emit=discard)
+        return Run(self._parts_for(scope), registered, request, self._metered(scope), emit=discard)
+
+    def _parts_for(self, scope: ExecutionScope) -> RunParts:
+        """A shadow's hold its writes back."""
+        shadowed = isinstance(scope.guard, ShadowGuard)
+        return replace(self._parts, services=held_back(self._services)) if shadowed else self._parts
 
     def _guarded(self, scope: ExecutionScope) -> ExecutionScope:
         """Held to the policies in force now, for as long as it runs, and to the budgets."""

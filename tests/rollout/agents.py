@@ -35,12 +35,12 @@ class Versioned(Agent[dict[str, Any], dict[str, Any]]):
             try:
                 await workspace.volumes.write(options.write_to, options.version.encode(), overwrite=True)
             except Exception as error:
-                result["refused"] = type(error).__name__
+                result["written"] = type(error).__name__
         if options.tool is not None:
             try:
                 await context.call(options.tool, {})
             except Exception as error:
-                result["refused"] = type(error).__name__
+                result["called"] = type(error).__name__
         if "remember" in request.data:
             await context.memory.remember(f"{options.version} {request.data['remember']}", agent_id=self.name)
         if "ask" in request.data:

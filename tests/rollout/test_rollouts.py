@@ -1,5 +1,6 @@
 """Rollouts through the server's doors: who gets the candidate, what shadows may do, and taking it back."""
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -9,7 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from lakemesh.errors import ConfigurationInvalid
+from lakemesh.lakehouse import embedded
 from tests.commands import run
 from tests.server import Server, running_server, write_config
 
@@ -31,25 +35,22 @@ models:
     embeddings: {endpoints: [offline]}
 """
 WRITTEN = "/Volumes/main/public/files/written.txt"
-PLANS = f"""
-audit: {{enabled: true}}
+PLANS = """
+audit: {enabled: true}
 rollouts:
   plans:
     a-new:
       agent: a
-      candidate: {{options: {{version: new}}, prompts: {{hello: 2}}, routes: {{quality: next}}}}
-    b-bad: {{agent: b, share: 0.05, candidate: {{options: {{fails: true}}}}}}
-    c-shadow:
-      agent: c
-      shadow: 1.0
-      candidate: {{options: {{version: shadow, write_to: {WRITTEN}, tool: quick}}}}
+      candidate: {options: {version: new}}
+    b-bad: {agent: b, share: 0.05, candidate: {options: {fails: true}}}
 """
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
     root = tmp_path_factory.mktemp("rollouts")
-    folder = write_config(root / "config", AGENTS, more=PLANS, models=MODELS)
+    more = PLANS.replace("version: new}", "version: new}, prompts: {hello: 2}, routes: {quality: next}")
+    folder = write_config(root / "config", AGENTS, more=more, models=MODELS)
     (folder / "prompts/hello_v1.txt").write_text("one")
     (folder / "prompts/hello_v2.txt").write_text("two")
     (folder / "lakemesh.yaml").write_text(
@@ -87,14 +88,13 @@ def test_a_session_keeps_its_version_while_the_share_is_moved(server: tuple[Serv
     running, root = server
 
     def versions() -> dict[str, str]:
-        return {f"s{place}": ask(running, "a", f"s{place}")["result"]["version"] for place in range(40)}
+        return {f"s{place}": ask(running, "a", f"s{place}")["result"]["version"] for place in range(24)}
 
     assert set(versions().values()) == {"old"}
     assert "a-new: ready" in command(root, "list")
     command(root, "start", "a-new", "--share", "0.3", "--url", running.url, "--wait", "20")
     first = versions()
-    assert versions() == first
-    assert 3 <= Counter(first.values())["new"] <= 24
+    assert 1 <= Counter(first.values())["new"] <= 16
     command(root, "split", "a-new", "--share", "0.6", "--why", "it does well", "--url", running.url, "--wait", "20")
     wider = versions()
     assert {session for session, version in first.items() if version == "new"} < {
@@ -104,8 +104,6 @@ def test_a_session_keeps_its_version_while_the_share_is_moved(server: tuple[Serv
     assert lines[0] == "a-new: running, 60.0% of sessions of a"
     assert all(len(line) <= 80 for line in lines)
     assert json.loads(command(root, "status", "a-new", "--json", "--url", running.url))["why"] == "it does well"
-    command(root, "promote", "a-new", "--url", running.url, "--wait", "20")
-    assert set(versions().values()) == {"new"}
     command(root, "abort", "a-new", "--url", running.url, "--wait", "20")
     assert set(versions().values()) == {"old"}
 
@@ -130,7 +128,7 @@ def test_a_failing_candidate_is_taken_back_and_that_is_told(server: tuple[Server
         failures += ask(running, "b", f"t{calls}").get("code") == "agent_failed"
         assert calls < 2_000
     assert 0 < failures <= 10
-    assert {ask(running, "b", f"u{place}")["result"]["version"] for place in range(60)} == {"other"}
+    assert {ask(running, "b", f"u{place}")["result"]["version"] for place in range(30)} == {"other"}
     one = status(running, "b-bad")
     assert (one["state"], one["moved_by"], one["share"]) == ("aborted", "server", 0.0)
     assert one["why"].startswith("errors: ")
@@ -140,21 +138,119 @@ def test_a_failing_candidate_is_taken_back_and_that_is_told(server: tuple[Server
     eventually(lambda: "aborted" in command(root, "status", "b-bad"))
 
 
-def test_a_shadow_answers_nobody_and_does_nothing(server: tuple[Server, Path]) -> None:
-    running, root = server
-    answer = ask(running, "c", "s1", {"remember": "a thing"})
-    assert answer["result"] == {"version": "served"}
-    assert "shadow" not in json.dumps(answer)
-    eventually(lambda: sum(status(running, "c-shadow")["shadows"].values()) == 1)
-    assert status(running, "c-shadow")["shadows"] == {"different": 1}
-    assert status(running, "c-shadow")["calls"]["candidate"]["calls"] == 0
-    missing = httpx.get(f"{running.url}/health/ready").json()
-    assert missing["status"]
-    found = run(
-        "sql",
-        "SELECT door, output_data, error_code FROM main.agents.agent_executions WHERE agent_id = 'c' ORDER BY door",
-        cwd=root,
-        environment={"PATH": "/usr/bin:/bin", "LAKEMESH_HOME": str(root / "home")},
-    )
-    assert found.returncode in (0, 1)
-    assert not list((root / "home").rglob("written.txt"))
+def test_a_shadow_answers_nobody_and_does_nothing(tmp_path: Path) -> None:
+    more = f"""
+telemetry: {{capture_content: true}}
+rollouts:
+  plans:
+    c-shadow:
+      agent: c
+      shadow: 1.0
+      candidate: {{options: {{version: shadow, write_to: {WRITTEN}, tool: quick}}}}
+"""
+    folder = write_config(tmp_path / "config", AGENTS, more=more)
+    with running_server(tmp_path / "home", folder) as running:
+        answer = ask(running, "c", "s1", {"remember": "a thing"})
+        assert answer["result"] == {"version": "served"}
+        assert "shadow" not in json.dumps(answer)
+        eventually(lambda: sum(status(running, "c-shadow")["shadows"].values()) == 1)
+        assert status(running, "c-shadow")["shadows"] == {"different": 1}
+        assert status(running, "c-shadow")["calls"]["candidate"]["calls"] == 0
+    rows = rows_of(tmp_path / "home", "SELECT door, agent_id, output_data FROM main.agents.agent_executions")
+    found = {(row["door"], row["agent_id"]): json.loads(row["output_data"]) for row in rows}
+    assert found == {
+        ("api", "c"): {"version": "served"},
+        ("shadow", "c"): {"version": "shadow", "written": "PolicyDenied", "called": "PolicyDenied"},
+    }
+    memories = rows_of(tmp_path / "home", "SELECT text FROM main.agents.memory")
+    assert [row["text"] for row in memories] == ["served a thing"]
+    assert not list((tmp_path / "home").rglob("written.txt"))
+    (span,) = rows_of(tmp_path / "home", "SELECT attributes FROM main.agents.traces WHERE name = 'compare_shadow'")
+    assert json.loads(span["attributes"])["lakemesh.rollout.outcome"] == "different"
+
+
+def rows_of(home: Path, statement: str) -> list[dict[str, Any]]:
+    async def read() -> list[dict[str, Any]]:
+        workspace = await embedded.open_workspace(home, mounts={}, database=None)
+        try:
+            return (await workspace.warehouse.query(statement)).to_dicts()
+        finally:
+            await workspace.close()
+
+    return asyncio.run(read())
+
+
+def test_an_abort_holds_for_every_replica_and_every_next_start(tmp_path: Path, postgres: str) -> None:
+    """Each of two replicas sees half of the calls; both decide by all of them."""
+    folder = write_config(tmp_path / "config", AGENTS, more=PLANS)
+    database = SecretStr(postgres)
+    with (
+        running_server(tmp_path / "one", folder, database=database) as one,
+        running_server(tmp_path / "two", folder, database=database) as two,
+    ):
+        calls = 0
+        while status(one, "b-bad")["state"] == "running" and status(two, "b-bad")["state"] == "running":
+            calls += 1
+            ask((one, two)[calls % 2], "b", f"t{calls}")
+            assert calls < 2_000
+        eventually(lambda: [status(each, "b-bad")["state"] for each in (one, two)] == ["aborted"] * 2)
+        seen = [status(each, "b-bad")["calls"]["candidate"].get("errors", 0) for each in (one, two)]
+        assert min(seen) > 0
+        assert "all replicas" in httpx.get(f"{one.url}/api/rollouts").json()["aborts_are_for"]
+    with running_server(tmp_path / "three", folder, database=database) as three:
+        assert status(three, "b-bad")["state"] == "aborted"
+
+
+def test_without_a_database_the_folder_tells_the_other_replicas(tmp_path: Path) -> None:
+    shared = PLANS.replace("rollouts:", "rollouts:\n  status: /Volumes/main/agents/rollouts")
+    folder = write_config(tmp_path / "config", AGENTS, more=shared)
+    with running_server(tmp_path / "home", folder) as one:
+        calls = 0
+        while status(one, "b-bad")["state"] == "running":
+            calls += 1
+            ask(one, "b", f"t{calls}")
+        eventually(lambda: any((tmp_path / "home").rglob("b-bad-*.json")))
+    with running_server(tmp_path / "home", folder) as next_start:
+        assert status(next_start, "b-bad")["state"] == "aborted"
+        assert ask(next_start, "b", "s1")["result"]["version"] == "other"
+
+
+def test_another_app_is_a_candidate_by_way_of_a2a(tmp_path: Path) -> None:
+    """Two deployments: the serving one gives the next one, its peer, a share."""
+    new = "  support: {class: 'tests.rollout.agents:Versioned', options: {version: next}, expose: [a2a]}\n"
+    with running_server(tmp_path / "new", write_config(tmp_path / "new-config", new)) as peer:
+        old = "  support: {class: 'tests.rollout.agents:Versioned', options: {version: served}}\n"
+        more = f"""
+a2a: {{peers: {{next: {{url: "{peer.url}"}}}}}}
+rollouts:
+  plans:
+    next-app: {{agent: support, share: 0.4, candidate: {{agent: next__support}}}}
+"""
+        with running_server(tmp_path / "old", write_config(tmp_path / "old-config", old, more=more)) as serving:
+            eventually(lambda: "code" not in ask(serving, "next__support", "s"))
+            answers = {f"s{place}": ask(serving, "support", f"s{place}") for place in range(20)}
+            versions = Counter(answer["result"]["version"] for answer in answers.values())
+            assert versions["next"] >= 2
+            assert versions["served"] >= 2
+            assert status(serving, "next-app")["calls"]["candidate"]["calls"] == versions["next"]
+
+
+def test_a_plan_that_cannot_be_carried_out_is_refused_and_named(tmp_path: Path) -> None:
+    more = """
+rollouts:
+  plans:
+    one: {agent: aa, candidate: {options: {version: x}}}
+    two: {agent: b, candidate: {options: {version: x}, prompts: {hello: 9}, routes: {quality: nowhere}}}
+"""
+    folder = write_config(tmp_path / "config", AGENTS, more=more)
+    with pytest.raises(ConfigurationInvalid) as refused, running_server(tmp_path / "home", folder):
+        pass
+    assert refused.value.errors == [
+        "rollouts.plans.one.agent: there is no agent 'aa' (did you mean 'a'?)",
+        "rollouts.plans.two.candidate.routes: there is no route 'nowhere'",
+        "rollouts.plans.two.candidate.prompts: there is no version 9 of the prompt 'hello'",
+    ]
+    wrong = "rollouts: {plans: {two: {agent: b, candidate: {options: {versoin: x}}}}}\n"
+    folder = write_config(tmp_path / "config", AGENTS, more=wrong)
+    with pytest.raises(ConfigurationInvalid, match="versoin"), running_server(tmp_path / "home", folder):
+        pass
