@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -42,7 +43,7 @@ from lakemesh.cli import (
 )
 from lakemesh.errors import ConfigurationInvalid, LakemeshError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command("init")(init.init)
 app.command("serve")(serve.serve)
 app.command("dev")(dev.dev)
@@ -85,14 +86,30 @@ app.add_typer(tokens.tokens, name="tokens")
 
 
 @app.callback(invoke_without_command=True)
-def root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
-    """An agent server that lives on a lakehouse."""
+def root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    """An agent server that lives on a lakehouse. Begin with `lakemesh demo`, or with `lakemesh init` for an app of your
+    own."""
     if version:
         typer.echo(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        begin(context)
         raise typer.Exit
     from lakemesh.logs import configure_logging
 
     configure_logging("warning")
+
+
+def begin(context: typer.Context) -> None:
+    """What there is; and in a folder without an app, for who sits at a terminal, the offer to make one."""
+    typer.echo(context.get_help())
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or Path("config/lakemesh.yaml").exists():
+        return
+    if typer.confirm("There is no app in this folder. Make one now?", default=True):
+        init.make(*init.ask(None), Path())
 
 
 def main() -> None:

@@ -4,23 +4,25 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
-import lakemesh.deploy
+from lakemesh.deploy.scaffold import render
 from tests.agents.test_tool_agent import TOKENS
 from tests.server import running_server, write_config
 
-TEMPLATE = Path(lakemesh.deploy.__file__).parent / "template"
 AGENTS = """
-  assistant: {class: "lakemesh.deploy.template.PACKAGE.assistant:Assistant"}
+  assistant: {class: "private_shop_agents.assistant:Assistant"}
   remember: {class: search_memory}
 """
 
 
-def test_what_one_user_said_is_not_told_to_another(tmp_path: Path) -> None:
+def test_what_one_user_said_is_not_told_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_config(
         tmp_path / "config", AGENTS, more=f"auth: {{tokens: [{TOKENS}]}}\nmemory: {{flush_seconds: 0.1}}\n"
     )
-    prompt = TEMPLATE / "config/prompts/answer_v1.jinja"
+    render(tmp_path / "app", {"app_name": "private-shop"})
+    monkeypatch.syspath_prepend(tmp_path / "app")
+    prompt = tmp_path / "app/config/prompts/answer_v1.jinja"
     (folder / "prompts" / prompt.name).write_text(prompt.read_text())
     with running_server(tmp_path / "home", folder) as server:
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -100,3 +101,37 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.1)
+
+
+def test_without_a_folder_one_is_offered(tmp_path: Path) -> None:
+    said = typed(tmp_path, [], ["", "Shop 1", "shop", "2"])
+    assert "There is no app in this folder. Make one now? [Y/n]" in said
+    assert "is not a name for an app" in said
+    assert "2  tools" in said
+    assert "lakemesh dev" in said
+    assert (tmp_path / "shop/shop_agents/tools.py").is_file()
+    assert "Make one now" not in typed(tmp_path / "shop", [], [])
+    piped = run(tmp_path, *[])
+    assert (piped.returncode, "Make one now" in piped.stdout, "init" in piped.stdout) == (0, False, True)
+
+
+def typed(folder: Path, arguments: list[str], lines: list[str]) -> str:
+    """What a terminal shows after these lines were typed, each once it is asked for."""
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "lakemesh.cli", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"}
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=child, stdout=child, stderr=child)
+    os.close(child)
+    os.write(parent, "".join(f"{line}\n" for line in lines).encode())
+    shown = b""
+    while True:
+        try:
+            read = os.read(parent, 65_536)
+        except OSError:  # how Linux says that the other side is closed
+            break
+        if not read:
+            break
+        shown += read
+    os.close(parent)
+    assert process.wait(timeout=60) == 0, shown.decode()
+    return shown.decode()

@@ -10,7 +10,7 @@ import yaml
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.dashboards import dashboards
 from lakemesh.deploy.lakeview import FILE, columns_of, lakeview, statement
-from lakemesh.deploy.scaffold import rendered
+from lakemesh.deploy.scaffold import render
 from lakemesh.evaluation.production_tables import drift_table, precision_table, scores_table
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.memory.tables import index_spec
@@ -23,6 +23,14 @@ REPOSITORY = Path(__file__).parents[2]
 BUNDLE_FILES = [REPOSITORY / "databricks.yml", *sorted((REPOSITORY / "resources").glob("*.yml"))]
 VARIABLES = {"catalog": "main", "schema": "agents", "spend_limit_usd": "50"}
 OF_THE_TEMPLATE = ("resources/", "kubernetes/", "jobs/", "dashboards/", "app.yaml", "config/lakemesh.prod.yaml")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `lakemesh init` would make of this repository."""
+    folder = tmp_path_factory.mktemp("template")
+    render(folder, {"app_name": "lakemesh", "catalog": "main"})
+    return folder
 
 
 def load(file: Path) -> dict:
@@ -41,9 +49,9 @@ def test_app_is_started_the_same_way_by_bundle_and_by_file() -> None:
     assert [entry["name"] for entry in app["config"]["env"]] == [entry["name"] for entry in alone["env"]]
 
 
-def test_this_repository_is_an_app_as_init_makes_them() -> None:
+def test_this_repository_is_an_app_as_init_makes_them(template: Path) -> None:
     """What both have is one source: the template."""
-    made = rendered("lakemesh", catalog="main")
+    made = {file.relative_to(template).as_posix(): file.read_text() for file in template.rglob("*") if file.is_file()}
     shared = [path for path in made if path.startswith(OF_THE_TEMPLATE)]
     assert len(shared) >= 8
     for path in shared:
@@ -95,16 +103,16 @@ async def test_every_statement_of_the_bundle_runs(workspace: Workspace, tmp_path
             assert len(result.rows) == 1
 
 
-def test_upkeep_names_its_tables_as_every_warehouse_reads_them() -> None:
+def test_upkeep_names_its_tables_as_every_warehouse_reads_them(template: Path) -> None:
     """The clause IDENTIFIER is not taken by OPTIMIZE and VACUUM before runtime 18."""
-    for folder in (REPOSITORY, REPOSITORY / "lakemesh/deploy/template"):
+    for folder in (REPOSITORY, template):
         text = (folder / "jobs/upkeep.sql").read_text()
         assert "OPTIMIZE" in text
         assert not re.search(r"\b(OPTIMIZE|VACUUM)\s+IDENTIFIER", text, re.IGNORECASE)
 
 
-def test_alerts_tell_somebody_and_production_lies_where_only_its_principal_writes() -> None:
-    for folder in (REPOSITORY, REPOSITORY / "lakemesh/deploy/template"):
+def test_alerts_tell_somebody_and_production_lies_where_only_its_principal_writes(template: Path) -> None:
+    for folder in (REPOSITORY, template):
         alerts = load(folder / "resources/observability.yml")["resources"]["alerts"]
         for alert in alerts.values():
             assert alert["evaluation"]["notification"]["subscriptions"], alert["display_name"]
@@ -114,7 +122,7 @@ def test_alerts_tell_somebody_and_production_lies_where_only_its_principal_write
         assert "root_path" in targets["prod"]["workspace"]
 
 
-def test_nothing_is_provisioned_that_bills_while_idle() -> None:
-    for folder in (REPOSITORY, REPOSITORY / "lakemesh/deploy/template"):
+def test_nothing_is_provisioned_that_bills_while_idle(template: Path) -> None:
+    for folder in (REPOSITORY, template):
         for file in sorted((folder / "resources").glob("*.yml")):
             assert "provisioned_throughput" not in file.read_text()

@@ -17,7 +17,7 @@ import pytest
 
 from tests.deploy.shell import REPOSITORY, Shell
 from tests.emulator.served import Emulator, serve_by_command
-from tests.judge import JUDGE
+from tests.judge import JUDGE, judged
 
 COMMAND = """command: ["python", "-m", "lakemesh.cli", "serve", "--host", "0.0.0.0"]"""
 BROKEN = """command: ["python", "-c", "raise SystemExit('no such luck')"]"""
@@ -277,3 +277,15 @@ def test_a_catalog_that_cannot_be_made_says_what_to_give(shell: Shell, deployed:
 )
 def test_faults_are_one_sentence(shell: Shell, arguments: list[str], said: str) -> None:
     assert said in " ".join(shell.run(*arguments, code=1).split())
+
+
+@judged
+@pytest.mark.parametrize("kind", ["tools", "analyst", "pipelines", "protocols"])
+def test_every_other_kind_of_app_is_deployed_as_it_is_made(emulator: Emulator, tmp_path: Path, kind: str) -> None:
+    emulator.clear()
+    made = Shell(emulator, tmp_path).run("init", f"new-{kind}", "--kind", kind)
+    assert "is made" in made
+    shell = Shell(emulator, tmp_path / f"new-{kind}")
+    assert " made, 0 changed" in shell.run("apply", "-e", "staging")
+    assert "ready       ready" in shell.run("verify", "-e", "staging")
+    shell.run("destroy", "-e", "staging", "--yes")

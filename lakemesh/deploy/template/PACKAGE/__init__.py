@@ -1,1 +1,0 @@
-"""The agents of APP_NAME."""
