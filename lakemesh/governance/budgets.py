@@ -64,6 +64,10 @@ class Line:
             yield identity.user if self.config.per == "user" else ""
 
 
+SHADOWS = Identity(user="shadow", kind="service")
+"""Whom shadow runs are charged to: they are not what the caller asked for."""
+
+
 class Budgets:
     """The budgets in force, over the ledger that holds what was used. `warned` counts by budget and unit."""
 
@@ -180,17 +184,18 @@ class ScopeCharge:
 class ScopeMeter:
     """A `lakemesh.scope.Meter`, of one execution. What is limited per run is kept with the run."""
 
-    __slots__ = ("_budgets", "_scope", "run")
+    __slots__ = ("_budgets", "_payer", "_scope", "run")
 
     def __init__(self, budgets: Budgets, scope: ExecutionScope) -> None:
         self._budgets = budgets
         self._scope = scope
+        self._payer = SHADOWS if scope.is_shadow else scope.identity
         caller = scope.parent.meter if scope.parent is not None else None
         self.run: LocalLedger = caller.run if isinstance(caller, ScopeMeter) else LocalLedger()
 
     @property
     def counts_money(self) -> bool:
-        return bool(self._budgets.lines("usd", self._scope.identity, tuple(agents_of(self._scope))))
+        return bool(self._budgets.lines("usd", self._payer, tuple(agents_of(self._scope))))
 
     @property
     def output_tokens(self) -> int:
@@ -216,7 +221,7 @@ class ScopeMeter:
         in_run: list[Ask] = []
         shared: list[Ask] = []
         for unit, amount, least, agents in wanted:
-            for line, subject in self._budgets.lines(unit, self._scope.identity, agents):
+            for line, subject in self._budgets.lines(unit, self._payer, agents):
                 if line.config.per == "session" and self._scope.session_id is None:
                     continue
                 ask = self._ask(line, subject, parts_of(unit, amount), parts_of(unit, least))
@@ -241,7 +246,7 @@ class ScopeMeter:
 
     def _ask(self, line: Line, subject: str, amount: int, least: int) -> Ask:
         if line.config.per == "session":
-            subject = f"{self._scope.identity.user}{OF_SESSION}{self._scope.session_id}"
+            subject = f"{self._payer.user}{OF_SESSION}{self._scope.session_id}"
         begins_at, ends_at = self._budgets.calendar.period(line.config.period)
         return Ask(Account(line.name, line.unit, subject, begins_at), line.limit, amount, least, ends_at)
 

@@ -141,6 +141,7 @@ def test_a_failing_candidate_is_taken_back_and_that_is_told(server: tuple[Server
 def test_a_shadow_answers_nobody_and_does_nothing(tmp_path: Path) -> None:
     more = f"""
 telemetry: {{capture_content: true}}
+budgets: {{limits: {{each: {{per: user, calls: 1}}}}}}
 rollouts:
   plans:
     c-shadow:
@@ -156,7 +157,10 @@ rollouts:
         eventually(lambda: sum(status(running, "c-shadow")["shadows"].values()) == 1)
         assert status(running, "c-shadow")["shadows"] == {"different": 1}
         assert status(running, "c-shadow")["calls"]["candidate"]["calls"] == 0
-    rows = rows_of(tmp_path / "home", "SELECT door, agent_id, output_data FROM main.agents.agent_executions")
+        assert ask(running, "quick", "s1")["code"] == "budget_exceeded"  # the caller's one call, not two
+    rows = rows_of(
+        tmp_path / "home", "SELECT door, agent_id, output_data FROM main.agents.agent_executions WHERE success"
+    )
     found = {(row["door"], row["agent_id"]): json.loads(row["output_data"]) for row in rows}
     assert found == {
         ("api", "c"): {"version": "served"},
