@@ -49,6 +49,7 @@ from lakemesh.services.websocket import WebSocketApi
 if TYPE_CHECKING:
     from lakemesh.a2a.push import Push
     from lakemesh.a2a.tasks import Tasks as A2aTasks
+    from lakemesh.invocations import Invocations
     from lakemesh.services.invocations import InvocationApi
 
 from lakemesh.composition.services import Services
@@ -59,6 +60,7 @@ PUBLIC = re.compile(
     r"/|/console|/console/(?!api/).*"  # the pages, not what they ask
     r"|/docs|/docs/.*|/openapi\.json"
     r"|/health|/health/live|/health/ready|/metrics"  # details are for operators
+    r"|/api/approvals/callback"  # signed
     r"|/\.well-known/.*|/a2a/discover"  # how to sign in, and what there is for everybody
 )
 """Paths that are served without a caller; every other one is refused at the edge."""
@@ -168,9 +170,7 @@ def documented_api(services: Services, invocations: "InvocationApi | None") -> F
 
         api.include_router(invocation_routes(invocations))
     if services.invocations is not None:
-        from lakemesh.services.approvals import ApprovalsApi, approval_routes
-
-        api.include_router(approval_routes(ApprovalsApi(services.invocations)))
+        api.include_router(approvals_of(services, services.invocations))
     api.include_router(responses_of(services))
     api.include_router(prompts_routes(PromptsApi(services.prompts)))
     api.include_router(rollouts_routes(RolloutsApi(services.variants.rollouts)))
@@ -179,6 +179,15 @@ def documented_api(services: Services, invocations: "InvocationApi | None") -> F
     bearer = services.authenticator.requires_token
     publish(api, openapi_security(bearer=bearer, issuers=issuers_of(services)))
     return api
+
+
+def approvals_of(services: Services, invocations: "Invocations") -> APIRouter:
+    from lakemesh.services.approvals import ApprovalsApi, approval_routes
+
+    named = services.authenticator.named
+    api = ApprovalsApi(invocations, services.config.current.approvals, identity_of_user=named)
+    services.config.subscribe(lambda new: api.configure(new.approvals))
+    return approval_routes(api)
 
 
 def user_data_of(services: Services) -> UserDataApi:

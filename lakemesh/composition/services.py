@@ -59,6 +59,7 @@ from lakemesh.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from lakemesh.invocations import Invocations
+    from lakemesh.invocations.approval_webhook import ApprovalWebhook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,6 +325,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         if invocations is not None:
             stack.push_async_callback(invocations.close)
             invocations.begin()
+            stack.push_async_callback(open_webhook(invocations, workspace, config_store).close)
         services = Services(
             settings=settings,
             config=config_store,
@@ -380,6 +382,17 @@ def open_invocations(workspace: Workspace, router: AgentRouter, config: Config) 
 
     wait = config.limits.max_timeout_seconds
     return Invocations(workspace.database, router, config.invocations, max_wait_seconds=wait)
+
+
+def open_webhook(invocations: "Invocations", workspace: Workspace, config: ConfigStore) -> "ApprovalWebhook":
+    """Tells persons that something waits for them."""
+    from lakemesh.invocations.approval_webhook import ApprovalWebhook
+
+    assert workspace.database is not None
+    webhook = ApprovalWebhook(invocations, workspace.database.notifications, config.current)
+    config.subscribe(webhook.configure)
+    webhook.begin()
+    return webhook
 
 
 def require_sound(config: Config, prompts: PromptStore) -> None:

@@ -19,6 +19,7 @@ from lakemesh.telemetry.audit_chain import AuditRecord
 
 ApprovalStatus = Literal["pending", "approved", "refused", "expired", "withdrawn"]
 PAGE = 200
+APPROVALS_TOPIC = "approvals"
 MAX_COMMENT = 2_000
 
 

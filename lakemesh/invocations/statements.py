@@ -151,11 +151,15 @@ SELECT {APPROVAL_COLUMNS} FROM lakemesh.approvals AS approval
 JOIN lakemesh.invocations AS run ON run.number = approval.invocation
 """  # noqa: S608
 ADD_APPROVAL = """
-INSERT INTO lakemesh.approvals (id, invocation, question_id, agent_name, execution_id, proposal, approver_users,
-    approver_groups, four_eyes, expires_at)
-SELECT %(id)s, invocation, question_id, %(agent_name)s, %(execution_id)s, %(proposal)s, %(users)s, %(groups)s,
-    %(four_eyes)s, expires_at
-FROM lakemesh.invocation_questions WHERE invocation = %(number)s AND question_id = %(question_id)s
+WITH asked AS (
+    INSERT INTO lakemesh.approvals (id, invocation, question_id, agent_name, execution_id, proposal, approver_users,
+        approver_groups, four_eyes, expires_at)
+    SELECT %(id)s, invocation, question_id, %(agent_name)s, %(execution_id)s, %(proposal)s, %(users)s, %(groups)s,
+        %(four_eyes)s, expires_at
+    FROM lakemesh.invocation_questions WHERE invocation = %(number)s AND question_id = %(question_id)s
+    RETURNING id
+)
+SELECT pg_notify('lakemesh', 'approvals') FROM asked
 """
 DECIDE = f"""
 WITH decided AS (

@@ -1,5 +1,6 @@
 """The door of those who approve: `/api/approvals`."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 from uuid import UUID
 
@@ -8,13 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lakemesh.config.approvals import ApprovalsConfig
 from lakemesh.edge import identity_of
-from lakemesh.edge.caller import is_operator
+from lakemesh.edge.caller import OPERATOR, is_operator
 from lakemesh.engine.validation import field_errors
-from lakemesh.errors import NotFound, ValidationFailed
-from lakemesh.http import json_response, read_json_body
+from lakemesh.errors import InvalidRequest, NotFound, PermissionDenied, ValidationFailed
+from lakemesh.governance.approval_messages import read_decision, read_pressed, require_signed
+from lakemesh.http import headers_of, json_response, read_json_body
 from lakemesh.invocations import Invocations
 from lakemesh.invocations.approvals import MAX_COMMENT, ApprovalStatus
+from lakemesh.schemas import Identity
 from lakemesh.services.rest import PROBLEMS, DirectRoute, json_body, parse
 
 ROOT = "/api/approvals"
@@ -66,7 +70,8 @@ class DecisionRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    decision: Literal["approve", "refuse"]
+    decision: Literal["approve", "refuse"] | None = None
+    token: str | None = Field(default=None, max_length=512, description="of a link that a webhook sent, instead")
     comment: str = Field(default="", max_length=MAX_COMMENT)
 
 
@@ -81,8 +86,19 @@ class ApprovalQuery(BaseModel):
 class ApprovalsApi:
     """The handlers."""
 
-    def __init__(self, invocations: Invocations) -> None:
+    def __init__(
+        self,
+        invocations: Invocations,
+        config: ApprovalsConfig,
+        *,
+        identity_of_user: Callable[[str], Awaitable[Identity]],
+    ) -> None:
         self._invocations = invocations
+        self._identity_of_user = identity_of_user
+        self.configure(config)
+
+    def configure(self, config: ApprovalsConfig) -> None:
+        self._webhook = config.webhook
 
     async def list(self, request: Request) -> Response:
         """What you may decide on, and what you asked for."""
@@ -111,12 +127,49 @@ class ApprovalsApi:
         decided = await self._invocations.approvals.decide(
             approval_id(request),
             identity_of(request.scope),
-            approved=body.decision == "approve",
+            approved=self._verb(body, approval_id(request)) == "approve",
             comment=body.comment,
             is_operator=is_operator(request.scope),
             door="api",
         )
         return json_response(decided.to_dict())
+
+    async def callback(self, request: Request) -> Response:
+        """A button of a webhook's message was pressed. Nobody is signed in here: the signature vouches for the message,
+        and configuration says who its user is."""
+        body = await request.body()
+        if self._webhook is None:
+            raise NotFound("There is no webhook that this could be an answer to.")
+        secret = self._webhook.secret.get_secret_value()
+        require_signed(secret, headers_of(request.scope), body)
+        pressed = read_pressed(secret, body)
+        user = self._webhook.users.get(pressed.user)
+        if user is None:
+            raise PermissionDenied("Nobody here is known by this user's id; see approvals.webhook.users.")
+        identity = await self._identity_of_user(user)
+        await self._invocations.start()
+        decided = await self._invocations.approvals.decide(
+            pressed.approval_id,
+            identity,
+            approved=pressed.verb == "approve",
+            comment="",
+            is_operator=bool(request.scope[OPERATOR](identity)),
+            door="webhook",
+        )
+        return json_response({"text": f"{decided.status} by {identity.user}: {decided.proposal['action']}"})
+
+    def _verb(self, body: DecisionRequest, approval: UUID) -> str:
+        """What is decided, said outright or by a link's token. Raises `InvalidRequest` and `PermissionDenied`."""
+        if (body.decision is None) == (body.token is None):
+            raise InvalidRequest("Say how you decide: 'decision', or the 'token' of a link.")
+        if body.token is None:
+            return str(body.decision)
+        if self._webhook is None:
+            raise PermissionDenied("The link is not one of this server's.")
+        of, verb = read_decision(self._webhook.secret.get_secret_value(), body.token)
+        if of != approval:
+            raise PermissionDenied("The link is for another approval.")
+        return verb
 
 
 def approval_id(request: Request) -> UUID:
@@ -133,6 +186,7 @@ def approval_routes(api: ApprovalsApi) -> APIRouter:
     )
     view: dict[int | str, dict[str, Any]] = {200: {"model": ApprovalView}}
     parameter = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+    routes.add_api_route("/callback", api.callback, methods=["POST"], response_model=None, include_in_schema=False)
     routes.add_api_route(
         "/{id}",
         api.get,

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import hmac
 import json
 import time
 import uuid
@@ -11,12 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlencode
 
 import httpx
+import psycopg
 import pytest
 
 from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse import embedded
+from tests.a2a.test_push import Receiver, receiving
 from tests.governance.doors import by_rest, headers_of
 from tests.server import Server, running_server, write_config
 
@@ -27,6 +31,7 @@ AGENTS = "".join(
 )
 TOKENS = {"ann": [], "bob": ["owners"], "cyd": ["owners"], "eve": [], "opa": []}
 KEY = "a key of sixteen or more"
+SECRET = "a secret of sixteen or more"
 DATA = "/Volumes/main/data/files"
 POLICIES = f"""
 policies:
@@ -36,9 +41,13 @@ policies:
     tainted: {{effect: approve, write: ["{DATA}/**"], origins: ["path:{DATA}/inbox/**"]}}
 """
 MORE = f"""
-server: {{operators: [opa]}}
+server: {{operators: [opa], public_url: "http://mesh.example"}}
 audit: {{enabled: true, key: "{KEY}"}}
-approvals: {{approvers: {{groups: [owners]}}, timeout_seconds: 600}}
+approvals:
+  approvers: {{groups: [owners]}}
+  timeout_seconds: 600
+  webhook: {{url: "HOOK", secret: "{SECRET}", to_private: true, users: {{U1: bob, U2: ann, U3: eve}}}}
+telemetry: {{flush_seconds: 0.5}}
 invocations: {{lease_seconds: 2, park_seconds: 0.2}}
 mcp: {{key: {"k" * 32}}}
 a2a: {{enabled: true}}
@@ -60,8 +69,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def replicas(root: Path, postgres: str) -> Iterator[tuple[Server, ...]]:
-    config = write_config(root / "config", AGENTS, more=tokens() + MORE)
+def hook() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def replicas(root: Path, postgres: str, hook: Receiver) -> Iterator[tuple[Server, ...]]:
+    config = write_config(root / "config", AGENTS, more=tokens() + MORE.replace("HOOK", hook.url))
     for folder in ("guarded", "inbox", "out"):
         path = root / "one" / "volumes" / "main" / "data" / "files" / folder
         path.mkdir(parents=True, exist_ok=True)
@@ -267,6 +282,87 @@ def test_an_mcp_task_waits_for_it_and_its_client_is_not_asked(replicas: tuple[Se
     assert until(result)["structuredContent"] == {"approved_by": "bob", "said": "Go."}
 
 
+def told(hook: Receiver, approval: str) -> tuple[dict[str, str], Any]:
+    """The message about it; those about others are passed by."""
+    while True:
+        headers, message = hook.next()
+        if approval in headers["body"]:
+            return headers, message
+
+
+def press(server: Server, value: str, user: str, *, secret: str = SECRET, seconds_ago: int = 0) -> httpx.Response:
+    """A button of the message is pressed, as Slack tells of it."""
+    payload = {"type": "block_actions", "user": {"id": user}, "actions": [{"action_id": "approve", "value": value}]}
+    body = urlencode({"payload": json.dumps(payload)}).encode()
+    timestamp = str(int(time.time()) - seconds_ago)
+    signed = hmac.new(secret.encode(), b"v0:%s:%s" % (timestamp.encode(), body), hashlib.sha256).hexdigest()
+    headers = {
+        "content-type": "application/x-www-form-urlencoded",
+        "x-slack-request-timestamp": timestamp,
+        "x-slack-signature": f"v0={signed}",
+    }
+    return httpx.post(f"{server.url}/api/approvals/callback", content=body, headers=headers, timeout=30)
+
+
+def test_a_signed_message_tells_of_it_and_its_buttons_decide(replicas: tuple[Server, ...], hook: Receiver) -> None:
+    one, two = replicas
+    invocation = begin(one, "ann", "careful", what="main.sales.told")
+    shown = asked(one, "bob", invocation)
+    headers, message = told(hook, shown["id"])
+    said = f"v0:{headers['x-lakemesh-request-timestamp']}:{headers['body']}".encode()
+    expected = hmac.new(SECRET.encode(), said, hashlib.sha256).hexdigest()
+    assert headers["x-lakemesh-signature"] == f"v0={expected}"
+    assert message["text"] == "ann asks for an approval: delete main.sales.told"
+    text = json.dumps(message)
+    assert all(fact in text for fact in ("0.25 USD", "- 3 rows", "Asked by: ann", "Agent: careful"))
+    value = elements_of(message)["approve"]["value"]
+    assert press(two, value, "U1", secret="another secret of mine").status_code == 401
+    assert press(two, value, "U1", seconds_ago=600).status_code == 401
+    assert press(two, value, "U9").status_code == 403, "nobody knows who that is"
+    assert press(two, value, "U2").status_code == 403, "four eyes"
+    assert press(two, value, "U3").status_code == 404, "Eve may not decide on it"
+    assert press(two, value.replace("approve", "refuse"), "U1").status_code == 403
+    assert press(two, value, "U1").status_code == 200
+    assert ended(one, "ann", invocation)["output"]["approved_by"] == "bob"
+    assert press(one, value, "U1").status_code == 409
+    while not hook.received.empty():
+        assert shown["id"] not in hook.received.get()[0]["body"], "it was told once, by two replicas"
+
+
+def elements_of(message: Any) -> dict[str, Any]:
+    return {element["action_id"]: element for element in message["blocks"][-1]["elements"]}
+
+
+def test_a_link_of_the_message_decides_for_who_is_signed_in(replicas: tuple[Server, ...], hook: Receiver) -> None:
+    one, two = replicas
+    first, second = (begin(one, "ann", "careful", what=f"linked {number}") for number in range(2))
+    shown, other = asked(one, "bob", first), asked(one, "bob", second)
+    url = elements_of(told(hook, shown["id"])[1])["open_approve"]["url"]
+    assert url.startswith(f"http://mesh.example/#approvals/{shown['id']}?token=")
+    token = {"token": unquote(url.partition("token=")[2])}
+    path = f"/api/approvals/{shown['id']}/decision"
+    assert post(two, f"/api/approvals/{other['id']}/decision", "bob", token).status_code == 403
+    assert post(two, path, "bob", {"token": f"{token['token']}0"}).status_code == 403
+    assert post(two, path, "bob", {}).status_code == 400
+    assert post(two, path, "ann", token).status_code == 403, "four eyes"
+    assert post(two, path, "bob", token).status_code == 200
+    assert ended(one, "ann", first)["status"] == "completed"
+    decide(one, "bob", other["id"], "refuse")
+
+
+def test_a_message_that_was_not_taken_is_sent_again(
+    replicas: tuple[Server, ...], hook: Receiver, postgres: str
+) -> None:
+    hook.failures = 1
+    shown = asked(replicas[0], "bob", begin(replicas[0], "ann", "careful", what="told late"))
+    until(lambda: hook.failures == 0)
+    with psycopg.connect(postgres) as connection:  # as if a minute had gone by
+        connection.execute("UPDATE lakemesh.approvals SET tell_after = now() WHERE told_at IS NULL")
+        connection.execute("SELECT pg_notify('lakemesh', 'approvals')")
+    told(hook, shown["id"])
+    decide(replicas[0], "bob", shown["id"], "refuse")
+
+
 def test_every_step_is_in_the_audit_trail(replicas: tuple[Server, ...], root: Path) -> None:
     invocation = begin(replicas[0], "ann", "careful", what="audited")
     shown = asked(replicas[1], "bob", invocation)
@@ -283,5 +379,7 @@ def test_every_step_is_in_the_audit_trail(replicas: tuple[Server, ...], root: Pa
         await workspace.close()
         return [(row["actor"], row["outcome"]) for row in rows]
 
-    until(lambda: asyncio.run(steps("one")) == [("ann", "requested")])
-    until(lambda: asyncio.run(steps("two")) == [("bob", "refused")])
+    def both() -> list[tuple[str, str]]:  # it ran at either of them
+        return sorted(asyncio.run(steps("one")) + asyncio.run(steps("two")))
+
+    until(lambda: both() == [("ann", "requested"), ("bob", "refused")])
