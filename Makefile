@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: demo serve test lint bench lock clean spark judge judge-clients judge-spark judge-evaluation judge-faults judge-dependencies mutants
+.PHONY: demo serve test lint bench docs pictures javascript lock clean spark judge judge-clients judge-spark judge-evaluation judge-faults judge-dependencies mutants
 
 $(BIN)/lakemesh: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -76,6 +76,25 @@ mutants: $(BIN)/lakemesh
 
 bench: $(BIN)/lakemesh
 	$(BIN)/python -m benchmarks
+
+# The documentation as a site, in `.cache/documentation/site`, by mkdocs in an environment of its own. Nothing is loaded
+# from elsewhere when it is built or read.
+SITE ?= .cache/site
+
+$(SITE)/installed: website/requirements.txt
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/pip install --quiet --disable-pip-version-check -r website/requirements.txt
+	@touch $@
+
+docs: $(BIN)/lakemesh $(SITE)/installed
+	$(BIN)/python -m website.build .cache/documentation
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict -f .cache/documentation/mkdocs.yml
+	@echo "the site is .cache/documentation/site/index.html"
+
+# The diagrams, and the console as a browser shows it.
+pictures: $(BIN)/lakemesh
+	$(BIN)/python -m website.diagrams
+	$(BIN)/python -m website.pictures
 
 lock: $(BIN)/lakemesh
 	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra databricks --extra train --extra instrumentation --extra postgres -o requirements.txt pyproject.toml

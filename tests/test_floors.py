@@ -11,8 +11,8 @@ import lakemesh
 PACKAGE = Path(lakemesh.__file__).parent
 
 FLOORS: list[str] = [
-    "__init__ client schemas errors scope deadline breaker http outgoing bounded event_stream suggestions attended "
-    "file_lock spool redaction logs threads config",
+    "__init__ client deprecation schemas errors scope deadline breaker http outgoing bounded event_stream suggestions "
+    "attended file_lock spool redaction logs threads config",
     "lakehouse",
     "telemetry models prompts memory sessions governance rollout dashboards",
     "agents pipelines",
@@ -21,7 +21,11 @@ FLOORS: list[str] = [
     "composition app cli jobs evaluation deploy emulator model_serving testing",
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "template" not in path.relative_to(PACKAGE).parts)
+FRONT = PACKAGE / "__init__.py"
+"""Names what is public, from every floor, and imports it when it is asked for."""
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if "template" not in path.relative_to(PACKAGE).parts and path != FRONT
+)
 
 
 def room_of(path: Path) -> str:
