@@ -283,8 +283,10 @@ async def found_table(workspace: Workspace, name: str) -> TableInfo:
             rows = (await workspace.warehouse.query(f"DESCRIBE TABLE {parts}")).rows
             return TableInfo(name=name, columns=[Column(column, kind) for column, kind, _ in rows])
 
+    except NotFound:
+        raise ApiError(404, f"Table {name!r} does not exist.") from None
     except LakemeshError as error:
-        raise ApiError(error.status, f"Table {name!r} does not exist.") from None
+        raise ApiError(error.status, f"Table {name!r} cannot be read: {error.detail}") from None
 
 
 async def view_definition(workspace: Workspace, name: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ the calls that were read. Imported where it is used, since sqlglot takes a tenth
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from lakemesh.errors import InvalidRequest
 
 MAX_STATEMENT_LENGTH = 1_000_000
+MAX_REMEMBERED_LENGTH = 10_000
 SYNTAX_OF_ITS_OWN = frozenset(
     {"CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "OVERLAY", "SUBSTRING", "SUBSTR", "STRUCT"}
 )
@@ -70,6 +72,12 @@ def parse_statement(text: str) -> exp.Expr:
     """The one statement of `text`. Raises `InvalidRequest` with the place of the fault and what stands there."""
     if len(text) > MAX_STATEMENT_LENGTH:
         raise InvalidRequest(f"A statement has at most {MAX_STATEMENT_LENGTH} characters.")
+    if len(text) > MAX_REMEMBERED_LENGTH:
+        return _parsed(text)
+    return _remembered(text).copy()
+
+
+def _parsed(text: str) -> exp.Expr:
     try:
         with silence():
             statements = [statement for statement in parse(text, dialect=SparkSql) if statement is not None]
@@ -80,6 +88,10 @@ def parse_statement(text: str) -> exp.Expr:
     if len(statements) != 1:
         raise InvalidRequest("Send exactly one statement.")
     return statements[0]
+
+
+_remembered = lru_cache(maxsize=256)(_parsed)
+"""Statements come again and again with other parameters, and a copy costs a tenth of what reading does."""
 
 
 def render(statement: exp.Expr) -> str:

@@ -246,7 +246,7 @@ def table_specs(config: TelemetryConfig) -> dict[Kind, TableSpec]:
 VIEWS: Mapping[str, tuple[Kind, str]] = {
     "traces": ("spans", "*"),
     # A VARIANT cannot be compared with text; nearly every body is text.
-    "logs": ("logs", "* EXCEPT (body), variant_get(body, '$', 'string') AS body"),
+    "logs": ("logs", "* EXCEPT (body), CAST(body AS STRING) AS body"),
     "metrics": ("metrics", "*"),
     "telemetry": ("executions", "*"),
 }

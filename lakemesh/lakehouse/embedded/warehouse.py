@@ -152,7 +152,7 @@ class DuckDBWarehouse:
             # A parameter that is a path or a format is compiled in, and DuckDB takes none that its text does not name.
             named = cursor.extract_statements(text)[0].named_parameters if compiler.used_parameters else ()
             used = {name: parameters[name] for name in named}
-            return fetch(cursor.sql(text, params=used).to_arrow_reader(100_000), found, run)
+            return fetch(cursor.execute(text, used).to_arrow_reader(100_000), found, run)
         except RecursionError:
             raise InvalidRequest("The statement is nested too deeply.") from None
         except duckdb.InterruptException:

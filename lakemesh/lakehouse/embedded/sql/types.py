@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlglot import exp
 
@@ -145,6 +146,7 @@ def interval(first: str, last: str | None = None) -> Type:
     return Type("INTERVAL", unit=first if last in (None, first) else f"{first} TO {last}")
 
 
+@lru_cache(maxsize=4_096)
 def type_of(text: str) -> Type:
     """Raises `InvalidRequest` for a type that is none."""
     return convert(parse_type(text))
