@@ -4,6 +4,7 @@ SHIPPED = {
     "echo": "lakemesh.agents.echo:EchoAgent",
     "tool_agent": "lakemesh.agents.tool_agent:ToolAgent",
     "supervisor": "lakemesh.agents.supervisor:Supervisor",
+    "anomaly": "lakemesh.agents.anomaly:AnomalyAgent",
     "analyst": "lakemesh.agents.analyst:Analyst",
     "fraud_detector": "lakemesh.agents.fraud.fraud_detector:FraudDetector",
     "risk_scorer": "lakemesh.agents.fraud.risk_scorer:RiskScorer",
