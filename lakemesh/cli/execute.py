@@ -35,19 +35,25 @@ def read_json(argument: str) -> Any:
     try:
         text = Path(argument[1:]).read_text() if argument.startswith("@") else argument
         return json.loads(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InvalidRequest(f"The data's file {argument[1:]} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
         raise InvalidRequest(f"The data is not JSON: {error}") from None
 
 
 async def execute_here(agent: str, data: Any, timeout_seconds: float | None) -> Any:
     from pydantic_core import to_jsonable_python
 
+    from lakemesh.cli.opened import keep_content, say_where
     from lakemesh.composition.services import open_services
     from lakemesh.config.settings import Settings
     from lakemesh.governance.identity import LOCAL
     from lakemesh.schemas import AgentInput
 
-    async with open_services(Settings()) as services:
+    settings = Settings()
+    say_where(settings)
+    keep_content(settings)
+    async with open_services(settings) as services:
         request = AgentInput(agent_name=agent, data=data, timeout_seconds=timeout_seconds)
         output = await services.router.execute(request, identity=LOCAL, door="cli")
         return to_jsonable_python(output.to_dict())

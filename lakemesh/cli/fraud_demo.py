@@ -47,6 +47,9 @@ def demo_fraud(
     home: Path | None, transactions: Path | None, requests: int | None, seed: int, *, stay: bool, console: Console
 ) -> None:
     """All of it. Raises `InvalidRequest` before any work when the place has tables of somebody's own."""
+    from lakemesh.jobs.risk_training import require_scikit_learn
+
+    require_scikit_learn()
     place = place_of(home)
     asyncio.run(claim(place))
     table, source = load(transactions, seed, console)

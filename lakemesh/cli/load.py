@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lakemesh.cli.option_groups import grouped
+from lakemesh.cli.server import DeployedOptions
 from lakemesh.errors import InvalidRequest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
+@grouped
 def load(
     file: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines, by its ending.")],
     table: Annotated[str, typer.Argument(help="catalog.schema.table; it is made if it is not there.")],
+    *,
+    chosen: DeployedOptions,
 ) -> None:
     """Add a file's rows to a table of the workspace, with the columns and types that the file has."""
     rows = read_rows(file)
-    asyncio.run(append(rows, table))
+    asyncio.run(append(rows, table, chosen))
     columns = ", ".join(f"{field.name} {kind}" for field, kind in zip(rows.schema, sql_types(rows), strict=True))
     typer.echo(f"{rows.num_rows} rows added to {table} ({columns})")
 
@@ -51,15 +56,11 @@ def sql_types(rows: "pa.Table") -> list[str]:
     return [sql_type(field.type) for field in rows.schema]
 
 
-async def append(rows: "pa.Table", table: str) -> None:
-    from lakemesh.composition.services import open_workspace
-    from lakemesh.config.settings import Settings
+async def append(rows: "pa.Table", table: str, chosen: DeployedOptions) -> None:
+    from lakemesh.cli.opened import opened_workspace
     from lakemesh.lakehouse.tables import Column, TableSpec
 
     columns = tuple(Column(name, kind) for name, kind in zip(rows.schema.names, sql_types(rows), strict=True))
-    workspace = await open_workspace(Settings())
-    try:
+    async with opened_workspace(chosen.deployment()) as workspace:
         await workspace.tables.create(TableSpec(name=table, columns=columns))
         await workspace.tables.append(table, rows)
-    finally:
-        await workspace.close()

@@ -12,6 +12,7 @@ from rich.console import Console
 from lakemesh import __version__
 from lakemesh.cli import (
     audit,
+    chat,
     config,
     demo,
     deploy,
@@ -33,6 +34,7 @@ from lakemesh.cli import (
     prompts,
     rollout,
     serve,
+    sessions,
     sql,
     telemetry,
     tokens,
@@ -49,6 +51,7 @@ app.command("serve")(serve.serve)
 app.command("dev")(dev.dev)
 app.command("load")(load.load)
 app.command("execute")(execute.execute)
+app.command("chat")(chat.chat)
 app.command("evaluate")(evaluate.evaluate)
 app.command("optimize")(optimize.optimize)
 app.command("monitor")(monitor.monitor)
@@ -81,6 +84,7 @@ app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(pipeline.pipeline, name="pipeline")
 app.add_typer(policy.policy, name="policy")
 app.add_typer(rollout.rollout, name="rollout")
+app.add_typer(sessions.sessions, name="sessions")
 app.add_typer(telemetry.telemetry, name="telemetry")
 app.add_typer(tokens.tokens, name="tokens")
 

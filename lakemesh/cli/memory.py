@@ -1,12 +1,16 @@
 """`lakemesh memory`: what agents remember, by hand."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from lakemesh.cli.option_groups import grouped
+from lakemesh.cli.server import DeployedOptions
 
 if TYPE_CHECKING:
     from lakemesh.memory import Memory, MemoryMatch
@@ -21,40 +25,49 @@ Session = Annotated[str | None, typer.Option(help="Only of this session.")]
 
 
 @memory.command("list")
+@grouped
 def list_memories(
     user: User = None,
     agent: Agent = None,
     session: Session = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="The most to print.")] = 50,
     after: Annotated[str | None, typer.Option(help="Go on where an earlier page ended.")] = None,
+    *,
+    chosen: DeployedOptions,
 ) -> None:
     """Print memories, the newest first."""
-    page = run(lambda opened: opened.list(user=user, agent_id=agent, session_id=session, limit=limit, after=after))
+    page = run(
+        lambda opened: opened.list(user=user, agent_id=agent, session_id=session, limit=limit, after=after), chosen
+    )
     show(list(page.memories))
     if page.next is not None:
         typer.echo(f"More with --after {page.next}", err=True)
 
 
 @memory.command("search")
+@grouped
 def search(
     query: Annotated[str, typer.Argument(help="What to look for, in words.")],
     user: User = None,
     agent: Agent = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="The most to print.")] = 10,
+    *,
+    chosen: DeployedOptions,
 ) -> None:
     """Print the memories nearest in meaning."""
-    show(run(lambda opened: opened.retrieve(query, user=user, agent_id=agent, top_k=limit)))
+    show(run(lambda opened: opened.retrieve(query, user=user, agent_id=agent, top_k=limit), chosen))
 
 
 @memory.command("export")
-def export(user: User = None, agent: Agent = None, session: Session = None) -> None:
+@grouped
+def export(user: User = None, agent: Agent = None, session: Session = None, *, chosen: DeployedOptions) -> None:
     """Print all of them, one JSON object a line."""
 
     async def write(opened: "Memory") -> None:
         async for match in opened.export(user=user, agent_id=agent, session_id=session):
             typer.echo(as_json(match))
 
-    run(write)
+    run(write, chosen)
 
 
 @memory.command("forget")
@@ -130,36 +143,37 @@ def reconcile(
     typer.echo(f"{done.added} added, {done.removed} removed, {done.refused} refused.")
 
 
-def run(work: "Callable[[Memory], Awaitable[T]]") -> T:
+def run(work: "Callable[[Memory], Awaitable[T]]", chosen: DeployedOptions | None = None) -> T:
     async def opened() -> T:
-        async with open_memory() as found:
+        async with open_memory(chosen or DeployedOptions()) as found:
             return await work(found)
 
     return asyncio.run(opened())
 
 
 @asynccontextmanager
-async def open_memory() -> "AsyncIterator[Memory]":
-    """The memory of this home or workspace, beside a server that may be running."""
+async def open_memory(chosen: DeployedOptions) -> "AsyncIterator[Memory]":
+    """The memory of this home or workspace, beside a server that may be running; or a deployed app's, without what
+    this machine has still to deliver to its own."""
     from lakemesh.cli.opened import opened_configuration
     from lakemesh.cli.remembering import memory_of
 
-    async with opened_configuration() as (workspace, config):
-        found, _ = memory_of(workspace, config)
-        try:
-            yield found
-        finally:
-            await found.close()
+    deployed = chosen.deployment()
+    async with opened_configuration(deployed) as (workspace, config):
+        with tempfile.TemporaryDirectory(prefix="lakemesh-") as empty:
+            found, _ = memory_of(workspace, config, folder=Path(empty) if deployed else None)
+            try:
+                yield found
+            finally:
+                await found.close()
 
 
 def show(found: "list[MemoryMatch]") -> None:
-    from lakemesh.cli.sql import print_table
-    from lakemesh.lakehouse.warehouse import QueryResult
+    from lakemesh.cli.tables import print_cells
 
     if not found:
         typer.echo("Nothing.")
         return
-    columns = ["id", "created", "agent", "user", "session", "text"]
     rows: list[tuple[Any, ...]] = [
         (
             m.memory_id,
@@ -171,7 +185,7 @@ def show(found: "list[MemoryMatch]") -> None:
         )
         for m in found
     ]
-    print_table(QueryResult(columns=columns, types=["STRING"] * len(columns), rows=rows))
+    print_cells(["id", "created", "agent", "user", "session", "text"], rows)
 
 
 def as_json(match: "MemoryMatch") -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import NoOpMeter
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from lakemesh.memory.facts import Fact
 
 
-def memory_of(workspace: Workspace, config: Config) -> tuple[Memory, ModelClient]:
-    """The memory of this home or workspace, and the models it embeds with; close the memory."""
+def memory_of(workspace: Workspace, config: Config, *, folder: Path | None = None) -> tuple[Memory, ModelClient]:
+    """The memory of this home or workspace, and the models it embeds with; close the memory. `folder` is where what is
+    not delivered yet waits, the home's unless given."""
     tracer = NoOpTracerProvider().get_tracer("lakemesh")
     models = ModelClient(config.models, endpoints=workspace.endpoints, tracer=tracer, on_use=lambda use: None)
     memory = Memory(
@@ -34,7 +36,7 @@ def memory_of(workspace: Workspace, config: Config) -> tuple[Memory, ModelClient
         embed=partial(models.embed, route=config.memory.embedding_route),
         dimension=models.embedding_dimension,
         embedding_model=models.embedding_model(config.memory.embedding_route),
-        folder=Settings().home / "memory",
+        folder=folder or Settings().home / "memory",
         tracer=tracer,
     )
     return memory, models

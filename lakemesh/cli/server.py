@@ -1,18 +1,23 @@
 """Which server a command asks: one at a URL, or the app deployed to a target of this folder's bundle."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
-from lakemesh.cli.target import CURRENT, open_target
+from lakemesh.cli.target import CURRENT, connect, default_host, open_target
 from lakemesh.errors import InvalidRequest, LakemeshError, Unavailable
 
 if TYPE_CHECKING:
     import httpx
 
     from lakemesh.cli.opened import Deployment
+
+APP_HOST = re.compile(r"^https://[^/]+\.databricksapps\.com$")
+"""Where the platform serves apps (Databricks Apps documentation)."""
 
 Url = Annotated[str | None, typer.Option(help="A server to ask, such as http://127.0.0.1:8000.")]
 Token = Annotated[
@@ -29,19 +34,30 @@ class DeployedOptions:
     environment: Deployed = None
     profile: Profile = None
 
+    def deployment(self) -> "Deployment | None":
+        """None for this machine."""
+        return deployment_of(self.environment, self.profile) if self.environment else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOptions(DeployedOptions):
-    """With the server that is told of a change, and waited for."""
+class AskedOptions(DeployedOptions):
+    """The server that is asked: this folder's own, one at a URL, or a deployed one."""
 
     url: Url = None
     token: Token = None
+
+    def server(self) -> "Server | None":
+        """None for this folder's own."""
+        return server_of(self.url, self.token, self.environment, self.profile)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions(AskedOptions):
+    """With the server that is told of a change, and waited for."""
+
     wait: Annotated[
         float, typer.Option("--wait", min=0, help="With --url or -e: seconds to wait until the server serves by it.")
     ] = 0
-
-    def server(self) -> "Server | None":
-        return server_of(self.url, self.token, self.environment, self.profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +92,28 @@ def server_of(url: str | None, token: str | None, environment: str | None, profi
         return Server(app_url(target), dict(target.client.config.authenticate()))
     if url is None:
         return None
-    return Server(url.rstrip("/"), {"Authorization": f"Bearer {token}"} if token else {})
+    url = url.rstrip("/")
+    if token is None and (headers := own_app_headers(url, profile)):
+        return Server(url, headers)
+    return Server(url, {"Authorization": f"Bearer {token}"} if token else {})
+
+
+def own_app_headers(url: str, profile: str | None) -> dict[str, str]:
+    """The workspace's credentials, where the URL is that of one of its own apps, which the workspace says; else none.
+    Nothing is asked for a URL that could not be an app's."""
+    host = os.environ.get("DATABRICKS_HOST") or default_host()
+    if host is None or not (same_origin(url, host) or APP_HOST.search(url)):
+        return {}
+    client, user = connect(profile)
+    if not any((app.url or "").rstrip("/") == url for app in client.apps.list()):
+        return {}
+    typer.echo(f"{url} as {user}", err=True)
+    return dict(client.config.authenticate())
+
+
+def same_origin(url: str, host: str) -> bool:
+    one, other = (urlsplit(text if "://" in text else f"https://{text}") for text in (url, host))
+    return (one.scheme, one.netloc) == (other.scheme, other.netloc)
 
 
 def deployment_of(environment: str, profile: str | None) -> "Deployment":

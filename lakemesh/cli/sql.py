@@ -9,20 +9,26 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from lakemesh.cli.option_groups import grouped
+from lakemesh.cli.server import DeployedOptions
 from lakemesh.errors import InvalidRequest
 from lakemesh.lakehouse.warehouse import QueryResult
 
 
+@grouped
 def sql(
     statement: Annotated[str, typer.Argument(help="One Databricks SQL statement, or @FILE.")],
     param: Annotated[list[str] | None, typer.Option(help="A named parameter, NAME=VALUE; may be repeated.")] = None,
     output: Annotated[Literal["table", "json", "csv"], typer.Option("--format", help="How to print.")] = "table",
     limit: Annotated[int, typer.Option(min=1, help="The most rows to print.")] = 1_000,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds the statement may take.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    *,
+    chosen: DeployedOptions,
 ) -> None:
-    """Run one read-only statement and print its rows."""
-    result = asyncio.run(query(read_statement(statement), parse_parameters(param or []), limit, timeout))
-    print_result(result, output)
+    """Run one read-only statement and print its rows; those that are too wide for the terminal one below the other."""
+    asked = query(read_statement(statement), parse_parameters(param or []), limit, timeout, chosen)
+    print_result(asyncio.run(asked), "json" if as_json else output)
 
 
 def read_statement(argument: str) -> str:
@@ -55,15 +61,13 @@ def scalar(text: str) -> Any:
     return text if isinstance(value, str | list | dict) else value
 
 
-async def query(statement: str, parameters: dict[str, Any], limit: int, timeout_seconds: float) -> QueryResult:
-    from lakemesh.composition.services import open_workspace
-    from lakemesh.config.settings import Settings
+async def query(
+    statement: str, parameters: dict[str, Any], limit: int, timeout_seconds: float, chosen: DeployedOptions
+) -> QueryResult:
+    from lakemesh.cli.opened import opened_workspace
 
-    workspace = await open_workspace(Settings())
-    try:
+    async with opened_workspace(chosen.deployment()) as workspace:
         return await workspace.warehouse.query(statement, parameters, row_limit=limit, timeout_seconds=timeout_seconds)
-    finally:
-        await workspace.close()
 
 
 def print_result(result: QueryResult, output: Literal["table", "json", "csv"]) -> None:
@@ -78,16 +82,8 @@ def print_result(result: QueryResult, output: Literal["table", "json", "csv"]) -
         writer.writerows(result.rows)
         typer.echo(text.getvalue(), nl=False)
     else:
-        print_table(result)
+        from lakemesh.cli.tables import print_cells
+
+        print_cells(result.columns, result.rows)
     if result.truncated:
         typer.echo(f"Only the first {len(result.rows)} rows; ask for more with --limit.", err=True)
-
-
-def print_table(result: QueryResult) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*result.columns)
-    for row in result.rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)

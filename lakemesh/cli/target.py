@@ -5,6 +5,7 @@ Credentials are found as every Databricks tool finds them: `DATABRICKS_HOST` and
 
 import configparser
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ RETRY_SECONDS = 60
 REACH_SECONDS = 10.0
 
 CURRENT = Path()
+NO_CREDENTIALS = (
+    "Set DATABRICKS_HOST and DATABRICKS_TOKEN, or sign in with `databricks auth login` and name the --profile; "
+    "`lakemesh workspace` emulates a workspace without an account."
+)
 WAIT_SECONDS = 120.0
 
 
@@ -102,11 +107,18 @@ def connect(profile: str | None) -> tuple["WorkspaceClient", str]:
         client = WorkspaceClient(config=config)
         return client, str(client.current_user.me().user_name)
     except ValueError as error:  # the SDK's way to say that it found no credentials
-        raise ConfigurationInvalid([f"Databricks credentials: {str(error).splitlines()[0]}"]) from None
+        raise ConfigurationInvalid([f"Databricks credentials: {first_sentence(error)}. {NO_CREDENTIALS}"]) from None
     except TimeoutError:
         raise WorkspaceUnavailable("The workspace does not answer.") from None
     except Exception as error:  # a boundary: what the SDK raises becomes what we raise
         raise translate(error) from error
+
+
+def first_sentence(error: ValueError) -> str:
+    """Of the SDK's, which goes on with an address and its whole configuration."""
+    return (
+        re.split(r", please check|\. Config:", str(error).splitlines()[0])[0].removeprefix("default auth: ").rstrip(".")
+    )
 
 
 def profile_settings(profile: str) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lakemesh.lakehouse.warehouse import QueryResult
-
 if TYPE_CHECKING:
     from lakemesh.spool import Spool
 
@@ -89,11 +87,11 @@ async def clean_tables() -> list[dict[str, Any]]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    from lakemesh.cli.sql import print_table
+    from lakemesh.cli.tables import print_cells
 
     if not rows:
         typer.echo("Nothing.")
         return
     columns = list(rows[0])
     cells = [tuple(row[column] for column in columns) for row in rows]
-    print_table(QueryResult(columns=columns, types=["STRING"] * len(columns), rows=cells))
+    print_cells(columns, cells)

@@ -225,3 +225,47 @@ def test_memories_are_listed_searched_exported_and_forgotten(home: Path) -> None
     assert "1 forgotten" in run(home, "memory", "forget", "--yes", lines[0]["memory_id"]).stdout
     assert "1 added" in run(home, "memory", "reconcile", "--rebuild").stdout
     assert run(home, "memory", "forget", "--yes").returncode == 1
+
+
+def test_rows_that_are_too_wide_are_told_one_below_the_other(home: Path) -> None:
+    run(home, "execute", "echo", '{"message": "hi"}')
+    shown = run(home, "sql", "SELECT * FROM main.agents.telemetry")
+    assert re.search(r"^agent_id +echo$", shown.stdout, re.MULTILINE)
+    assert "┃" not in shown.stdout
+    assert shown.stderr.splitlines()[0] == f"this machine, workspace {home}/home, environment dev"
+    narrow = run(home, "sql", "SELECT agent_id, door, success FROM main.agents.telemetry")
+    assert re.search(r"^echo +cli +True *$", narrow.stdout, re.MULTILINE)
+    assert json.loads(run(home, "sql", "SELECT 1 AS one", "--json").stdout) == [{"one": 1}]
+
+
+def test_a_conversation_in_a_terminal(home: Path) -> None:
+    """In a server of this folder, and on one that runs; its session is found afterwards."""
+    from tests.server import running_server
+
+    (home / "config/lakemesh.yaml").write_text(
+        "agents: {helper: {class: tool_agent, options: {instructions: Help.}},"
+        " numbers: {class: tests.memory.diary:Diary}}\n"
+        f"telemetry: {{capture_content: true}}\n{MODELS}"
+    )
+    said = run(home, "chat", "--session", "s1", "-m", "Hello there", "-m", "And again")
+    assert said.stdout.splitlines() == ["[offline model] Hello there", "[offline model] And again"]
+    assert "helper, session s1" in said.stderr
+    assert "takes a text; there are: helper." in run(home, "chat", "numbers", "-m", "x").stderr
+    with running_server(home / "home", home / "config") as server:
+        events = run(home, "chat", "helper", "--json", "-m", "Hello", "--url", server.url).stdout.splitlines()
+        assert json.loads(events[0])["type"] == "started"
+        assert json.loads(events[-1])["result"]
+    listed = map(json.loads, run(home, "sessions", "list", "--json", "--agent", "helper").stdout.splitlines())
+    assert [row["turns"] for row in listed if row["session_id"] == "s1"] == [2]
+    shown = run(home, "sessions", "show", "s1").stdout
+    assert "> Hello there\n  [offline model] Hello there" in shown
+    assert run(home, "sessions", "show", "nowhere").returncode == 1
+
+
+def test_what_a_server_does_as_json(home: Path) -> None:
+    from tests.server import running_server
+
+    with running_server(home / "home", home / "config") as server:
+        run(home, "execute", "echo", '{"message": "hi"}', "--url", server.url)
+        seen = json.loads(run(home, "top", "--json", "--url", server.url).stdout)
+    assert (seen["agent"], seen["executions"], seen["failed"]) == ("echo", 1, 0)

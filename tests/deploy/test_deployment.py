@@ -136,7 +136,11 @@ def test_the_deployed_app_is_asked_by_its_target(shell: Shell, deployed: str) ->
     assert "from here" in shell.run(
         "execute", "--url", url, "--token", "emulator-token", "echo", """{"message": "from here"}"""
     )
-    said = shell.run("execute", "--url", url, "echo", code=1)
+    assert f"{url} as admin@example.com" in shell.run(
+        "execute", "--url", url, "echo", """{"message": "by its address"}"""
+    )
+    stranger = Shell(shell.emulator, shell.folder, {"DATABRICKS_HOST": "", "DATABRICKS_CONFIG_FILE": "/nowhere"})
+    said = stranger.run("execute", "--url", url, "echo", code=1)
     assert "Give --token, or ask the deployed app with -e." in " ".join(said.split())
     assert "message: Field required" in shell.run("execute", "-e", "dev", "echo", "{}", code=1)
     assert "echo" in shell.run("top", "-e", "dev", "--once")
@@ -277,6 +281,20 @@ def test_a_catalog_that_cannot_be_made_says_what_to_give(shell: Shell, deployed:
 )
 def test_faults_are_one_sentence(shell: Shell, arguments: list[str], said: str) -> None:
     assert said in " ".join(shell.run(*arguments, code=1).split())
+
+
+def test_commands_read_the_deployed_apps_workspace(shell: Shell, deployed: str) -> None:
+    """By the same words as on this machine."""
+    (shell.folder / "orders.csv").write_text("id,amount\n1,2.5\n2,3.5\n")
+    loaded = shell.run("load", "orders.csv", "shop.agents_dev.orders", "-e", "dev")
+    assert "2 rows added" in loaded
+    assert "target dev, app shop-dev" in loaded
+    assert "6.0" in shell.run("sql", "-e", "dev", "SELECT sum(amount) AS total FROM shop.agents_dev.orders")
+    assert "this machine" not in loaded
+    said = shell.run("chat", "assistant", "-e", "dev", "-m", "What is for sale?", "--session", "from-the-terminal")
+    assert "What is for sale?" in said
+    for command in (["sessions", "list"], ["memory", "list"]):
+        assert "target dev" in shell.run(*command, "-e", "dev")
 
 
 @judged
