@@ -17,7 +17,7 @@ COMPANIONS = (
     "mlflow", "databricks-langchain", "databricks-openai", "openai-agents", "google-adk", "litellm", "crewai",
     "databricks-connect", "langgraph",
 )  # fmt: skip
-EXTRAS = ("local-database", "train", "databricks")
+EXTRAS = ("local-database", "train", "databricks", "charts")
 """Without the instrumentors, which need a newer OpenTelemetry than lakemesh does."""
 TEST_TOOLS = (
     "pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6", "schemathesis>=4", "jsonschema>=4", "pandas>=2.2",

@@ -18,6 +18,8 @@ from tests.server import Server, running_server, write_config
 from tests.telemetry.test_otlp import Collector, collector  # noqa: F401
 from tests.telemetry.test_pipeline import rows, running
 
+pytest.importorskip("opentelemetry.instrumentation.httpx", reason="needs the extra 'instrumentation'")
+
 pytestmark = pytest.mark.anyio
 
 TRACE = "0123456789abcdef0123456789abcdef"
