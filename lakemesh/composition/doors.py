@@ -33,6 +33,7 @@ from lakemesh.mcp.methods import Methods
 from lakemesh.mcp.server import McpServer, mcp_routes
 from lakemesh.mcp.tasks import Tasks
 from lakemesh.schemas import Identity
+from lakemesh.services.budgets import BudgetsApi, budget_routes
 from lakemesh.services.console import Console, console_routes
 from lakemesh.services.docs import docs_routes
 from lakemesh.services.feedback import FeedbackApi, feedback_routes
@@ -171,6 +172,7 @@ def documented_api(services: Services, invocations: "InvocationApi | None") -> F
         api.include_router(invocation_routes(invocations))
     if services.invocations is not None:
         api.include_router(approvals_of(services, services.invocations))
+    api.include_router(budget_routes(BudgetsApi(services.budgets, services.registry)))
     api.include_router(responses_of(services))
     api.include_router(prompts_routes(PromptsApi(services.prompts)))
     api.include_router(rollouts_routes(RolloutsApi(services.variants.rollouts)))
@@ -328,6 +330,7 @@ def console_of(services: Services) -> list[BaseRoute]:
         warehouse=services.workspace.warehouse,
         telemetry=config.telemetry,
         has_invocations=services.invocations is not None,
+        has_budgets=lambda: services.budgets.active,
     )
     services.router.observe(console.note)
     return console_routes(console)

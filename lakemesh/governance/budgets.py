@@ -151,6 +151,34 @@ class Budgets:
             self._logged.add(account)
             logger.warning("budget nearly used up", subject=account.subject, **told)
 
+    async def standing(self, identity: Identity, agents: Sequence[str]) -> list[dict[str, Any]]:
+        """How the budgets stand that are about this caller, and about these agents. Raises `DatabaseUnavailable`."""
+        found: dict[Account, tuple[Line, int]] = {}
+        for line in self._all_lines():
+            if line.config.per in ("run", "session"):
+                continue
+            begins_at, ends_at = self.calendar.period(line.config.period)
+            for subject in line.subjects(identity, agents):
+                found[Account(line.name, line.unit, subject, begins_at)] = (line, ends_at)
+        balances = await self.ledger.balances(list(found))
+        return [
+            statement_of(account, line, balance, ends_at)
+            for (account, (line, ends_at)), balance in zip(found.items(), balances, strict=True)
+        ]
+
+    async def statements(self, limit: int) -> list[dict[str, Any]]:
+        """How everybody's stand, of the budgets in force. Raises `DatabaseUnavailable`."""
+        lines = {(line.name, line.unit): line for line in self._all_lines()}
+        return [
+            statement_of(one.account, lines[one.account[:2]], one.balance, one.ends_at)
+            for one in await self.ledger.open_accounts(limit)
+            if one.account[:2] in lines
+        ]
+
+    def _all_lines(self) -> Iterator[Line]:
+        for of_unit in self._lines.values():
+            yield from of_unit
+
     def health(self) -> Mapping[str, Any]:
         return self.ledger.health()
 
@@ -258,6 +286,20 @@ def parts_of(unit: Unit, amount: float) -> int:
 
 def natural(unit: Unit, parts: int) -> float:
     return parts / PARTS[unit]
+
+
+def statement_of(account: Account, line: Line, balance: Balance, ends_at: int) -> dict[str, Any]:
+    """How an account stands, in natural units."""
+    left = max(0, line.limit - balance.spent - balance.reserved)
+    return {
+        **told_of(Ask(account, line.limit, 0, 0, ends_at), left),
+        "per": line.config.per,
+        "period": line.config.period,
+        "subject": account.subject.replace(OF_SESSION, " "),
+        "description": line.config.description,
+        "spent": natural(account.unit, balance.spent),
+        "reserved": natural(account.unit, balance.reserved),
+    }
 
 
 def told_of(ask: Ask, left: int) -> dict[str, Any]:

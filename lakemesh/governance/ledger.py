@@ -1,5 +1,6 @@
 """What was used of budgets, and what is set aside: the accounts, here those of one process."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -48,6 +49,14 @@ class Balance(NamedTuple):
     reserved: int = 0
 
 
+class Statement(NamedTuple):
+    """How an account stands."""
+
+    account: Account
+    balance: Balance
+    ends_at: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Reservation:
     """What became of asks: `granted` in parts, and the balances after it, in their order. Nothing is set aside when it
@@ -74,6 +83,10 @@ class Ledger(Protocol):
 
     async def balances(self, accounts: Sequence[Account]) -> list[Balance]:
         """As they are now. Raises `DatabaseUnavailable`."""
+        ...
+
+    async def open_accounts(self, limit: int) -> list[Statement]:
+        """Those whose period is not over, by budget and unit the most used first. Raises `DatabaseUnavailable`."""
         ...
 
     def health(self) -> Mapping[str, Any]: ...
@@ -118,6 +131,15 @@ class LocalLedger:
 
     async def balances(self, accounts: Sequence[Account]) -> list[Balance]:
         return [Balance(*self._accounts.get(account, (0, 0))[:2]) for account in accounts]
+
+    async def open_accounts(self, limit: int) -> list[Statement]:
+        now = time.time()
+        found = [
+            Statement(account, Balance(*one[:2]), one[2])
+            for account, one in self._accounts.items()
+            if not 0 < one[2] <= now
+        ]
+        return sorted(found, key=lambda one: (one.account[:2], -one.balance.spent))[:limit]
 
     def health(self) -> Mapping[str, Any]:
         return {"kept_in": "this process", "accounts": len(self._accounts)}

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from lakemesh.errors import LakemeshError
 from lakemesh.governance import migrations
-from lakemesh.governance.ledger import OF_SESSION, Account, Ask, Balance, Reservation
+from lakemesh.governance.ledger import OF_SESSION, Account, Ask, Balance, Reservation, Statement
 from lakemesh.lakehouse.batches import Batches
 from lakemesh.lakehouse.database import Database, migrations_in
 
@@ -45,6 +45,12 @@ BALANCES = """
 SELECT budget, unit, subject, begins_at, coalesce(spent, 0), coalesce(reserved, 0)
 FROM json_to_recordset(%(accounts)s::json) AS a(budget text, unit text, subject text, begins_at bigint)
 LEFT JOIN lakemesh.budget_accounts USING (budget, unit, subject, begins_at)
+"""
+
+
+OPEN_ACCOUNTS = """
+SELECT budget, unit, subject, begins_at, spent, reserved, ends_at FROM lakemesh.budget_accounts
+WHERE ends_at = 0 OR to_timestamp(ends_at) > now() ORDER BY budget, unit, spent DESC LIMIT %s
 """
 
 
@@ -111,6 +117,11 @@ class SharedLedger:
         rows = await self._database.fetch(BALANCES, {"accounts": text([named(account) for account in accounts])})
         found = {Account(*row[:4]): Balance(*row[4:]) for row in rows}
         return [found[account] for account in accounts]
+
+    async def open_accounts(self, limit: int) -> list[Statement]:
+        await self._prepare()
+        rows = await self._database.fetch(OPEN_ACCOUNTS, (limit,))
+        return [Statement(Account(*row[:4]), Balance(*row[4:6]), row[6]) for row in rows]
 
     def health(self) -> Mapping[str, Any]:
         return {"kept_in": "the database", "under_way": len(self._held), "degraded": self._reason}

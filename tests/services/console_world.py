@@ -44,6 +44,7 @@ models:
 USERS = ("ann", "bob", "root")
 TOKENS = ", ".join(f"{{user: {user}, sha256: {hashlib.sha256(user.encode()).hexdigest()}}}" for user in USERS)
 WITH_TOKENS = f"auth: {{tokens: [{TOKENS}]}}\nserver: {{operators: [root], trace_callers: [bob]}}\n"
+BUDGETS = "budgets: {limits: {each-user: {per: user, period: day, calls: 5000, usd: 5}}}\n"
 TELEMETRY = "telemetry: {flush_seconds: 0.1, capture_content: true}\n"
 
 
@@ -61,7 +62,7 @@ def model(request: dict) -> bytes:
 def console_server(root: Path, more: str = TELEMETRY) -> Iterator[Server]:
     """A server on `root`; started again on the same folder it finds what was written before."""
     with scripted_model(model) as scripted:
-        folder = write_config(root / "config", AGENTS, more=more, models=MODELS.format(url=scripted.base_url))
+        folder = write_config(root / "config", AGENTS, more=more + BUDGETS, models=MODELS.format(url=scripted.base_url))
         with running_server(root / "home", folder) as server:
             yield server
 

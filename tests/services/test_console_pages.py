@@ -14,8 +14,8 @@ from tests.services.console_world import TELEMETRY, WITH_TOKENS, console_server,
 
 pytestmark = needs_browser
 PAGES = (
-    "overview", "chat", "agents", "agents/writer", "executions", "sessions", "sessions/visit?user=local", "dashboards",
-    "health",
+    "overview", "chat", "agents", "agents/writer", "executions", "sessions", "sessions/visit?user=local", "budgets",
+    "dashboards", "health",
 )  # fmt: skip
 CANVASES = "document.querySelectorAll('.vega canvas').length"
 
@@ -226,6 +226,29 @@ def test_durable_invocations_are_followed_and_their_questions_answered(
         page.wait_for_text("Events", "asked")
         page.click(".question button", "Decline")
         page.wait_for_text("failed", "Run it again", "Error")
+
+
+def test_a_person_approves_on_a_page_of_what_it_shows(page: Page, tmp_path: Path, postgres: str) -> None:
+    agents = '  careful: {class: "tests.governance.agents:Careful"}'
+    config = write_config(tmp_path / "config", agents, "approvals: {four_eyes: false}")
+    with running_server(tmp_path / "home", config, database=postgres) as server:
+        body = {"agent": "careful", "input": {"what": "main.sales.old"}, "background": True}
+        accepted = httpx.post(f"{server.url}/api/invocations", json=body, timeout=60).json()
+        page.open(f"{server.url}/#approvals?status=pending")
+        page.wait_for_text("delete main.sales.old", "pending")
+        page.click("tbody a")
+        page.wait_for_text("What changes", "- 3 rows", "$0.25", "Asked by", "local")
+        page.type("#comment", "They are old.")
+        page.click(".question button", "Approve")
+        page.wait_for_text("approved by local", "They are old.")
+        page.open(f"{server.url}/#invocations/{accepted['id']}")
+        page.wait_for_text("completed", "approved_by")
+
+
+def test_what_is_left_of_budgets_is_on_a_page(server: Server, page: Page) -> None:
+    ask(server, "echo", {"message": "counted"})
+    page.open(f"{server.url}/#budgets")
+    page.wait_for_text("each-user", "calls", "5,000", "Everybody's", "this server alone")
 
 
 def test_pages_work_behind_a_prefix_of_a_proxy(server: Server) -> None:

@@ -42,11 +42,13 @@ class Console:
         warehouse: Warehouse,
         telemetry: TelemetryConfig,
         has_invocations: bool = False,
+        has_budgets: Callable[[], bool] = lambda: False,
     ) -> None:
         self._operators = frozenset(config.operators)
         self._history = History(warehouse, telemetry)
         self._live = LiveExecutions()
         self._has_invocations = has_invocations
+        self._has_budgets = has_budgets
         self._captures = telemetry.capture_content is not False
         self.note: Callable[[ExecutionRecord], None] = self._live.note
         self.charts = ChartLibrary()
@@ -58,6 +60,7 @@ class Console:
                 "user": viewer.user,
                 "operator": viewer.is_operator,
                 "invocations": self._has_invocations,
+                "budgets": self._has_budgets(),
                 "captures_content": self._captures,
                 "charts": self.charts.version,
             }

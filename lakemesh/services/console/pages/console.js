@@ -1,6 +1,8 @@
 // The pages of the console: the address' hash names the page, its arguments and its filters.
 
 import { agents } from "./agents.js";
+import { approvals } from "./approvals.js";
+import { budgets } from "./budgets.js";
 import { chat } from "./chat.js";
 import { dashboards } from "./dashboards.js";
 import { badge, link, make } from "./dom.js";
@@ -19,6 +21,8 @@ const SECTIONS = [
   ["executions", "Executions", executions],
   ["sessions", "Sessions", sessions],
   ["invocations", "Invocations", invocations],
+  ["approvals", "Approvals", approvals],
+  ["budgets", "Budgets", budgets],
   ["dashboards", "Dashboards", dashboards],
   ["health", "Health", healthPage],
 ];
@@ -74,7 +78,7 @@ function address() {
 }
 
 function showSections(current) {
-  const shown = SECTIONS.filter(([name]) => (name !== "invocations" || me.invocations) && (name !== "dashboards" || me.operator));
+  const shown = SECTIONS.filter(([name]) => (!["invocations", "approvals"].includes(name) || me.invocations) && (name !== "budgets" || me.budgets) && (name !== "dashboards" || me.operator));
   const links = shown.map(([name, title]) => make("a", { href: `#${name}`, "aria-current": name === (PARENTS[current] || current) ? "page" : null }, title));
   document.getElementById("sections").replaceChildren(...links, link("docs", "API"));
   document.getElementById("caller").replaceChildren(me.user, me.operator ? badge("plain", "operator") : "",

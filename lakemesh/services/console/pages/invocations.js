@@ -82,7 +82,11 @@ async function follow(address, log, update, context) {
   await update();
 }
 
-function question({ question_id: id, message, schema }, address, update) {
+function question({ question_id: id, message, schema, answerable }, address, update) {
+  if (!answerable) {
+    const approval = message.match(/\/api\/approvals\/([0-9a-f-]+)/)?.[1];
+    return make("p", { class: "panel question" }, make("strong", {}, message), " ", approval ? link(`#approvals/${approval}`, "Look at it") : null);
+  }
   const form = new SchemaForm(schema);
   const note = make("p", { class: "bad", role: "alert" });
   const send = (value) => post(`${address}/answer`, { question_id: id, value }).then(update, (error) => {
