@@ -13,6 +13,7 @@ from lakemesh import __version__
 from lakemesh.cli import (
     audit,
     chat,
+    budgets,
     config,
     demo,
     deploy,
@@ -58,6 +59,7 @@ app.command("monitor")(monitor.monitor)
 app.command("nightly")(nightly.nightly)
 app.command("sql")(sql.sql)
 app.command("demo")(demo.demo)
+app.command("budgets")(budgets.budgets)
 app.command("mcp")(mcp.mcp)
 app.command("traces")(traces.traces)
 app.command("top")(top.top)

@@ -21,6 +21,7 @@ CHARTS: dict[str, tuple[str, str, list[str]]] = {
     "executions_over_time": ("line", "at", ["executions", "failures"]),
     "error_rate_by_agent": ("bar", "agent_id", ["error_rate"]),
     "tokens_and_cost": ("bar", "agent_id", ["cost_usd"]),
+    "spending_by_user": ("bar", "user_id", ["cost_usd"]),
     "prompt_versions": ("bar", "prompt", ["average_ms"]),
     "quality": ("line", "day", ["mean"]),
     "label_precision": ("line", "day", ["precision_at_top", "auc_roc"]),

@@ -154,6 +154,14 @@ async def test_tokens_and_cost(home: Path, opened: Workspace) -> None:
     assert got["prompted", "offline"][0] == 5
 
 
+async def test_spending_by_user(home: Path, opened: Workspace) -> None:
+    rows = table(home, "model_inference_logs")
+    got = await ask(opened, "spending_by_user")
+    assert sum(row["model_calls"] for row in got) == len(rows)
+    assert sum(row["tokens"] for row in got) == rows.input_tokens.sum() + rows.output_tokens.sum()
+    assert {row["refused"] for row in got} == {0}
+
+
 async def test_tool_use_and_prompt_versions(opened: Workspace) -> None:
     (tool,) = await ask(opened, "tool_use")
     assert (tool["tool"], tool["calls"], tool["failures"]) == ("echo", 7, 0)

@@ -1,6 +1,7 @@
 """Budgets that two server processes have in common, by PostgreSQL."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 
 from lakemesh.governance import shared_ledger
+from tests.cli.test_startup import run
 from tests.judge import JUDGE, judged
 from tests.models.scripted_server import ScriptedServer, completion
 from tests.models.scripted_thread import scripted_model
@@ -167,3 +169,28 @@ def test_what_goes_on_is_put_off_and_who_leaves_gives_it_back(
             until(lambda: accounts(emptied)["money"][1] == 0)
             spent = accounts(emptied)["money"][0]
             assert spent > USAGE / 1_000 * 1e9, "who leaves pays what it may have cost"
+
+
+def test_what_is_spent_is_what_was_logged(tmp_path: Path, emptied: str) -> None:
+    """Also of a call that broke off, whose use nobody told."""
+    mine = "budgets: {limits: {mine: {per: user, period: month, usd: 5, tokens: 100000, steps: 1000}}}"
+    replies = [*[completion("ok")] * 7, "when told"]
+    with scripted_model(*replies) as model:
+        config = write_config(tmp_path / "config", AGENTS, mine, models=models(model.base_url))
+        with running_server(tmp_path / "home", config, database=emptied) as server:
+            asyncio.run(spend([server.url], 7, "doer", do="think", what="quality"))
+            body = {"agent": "doer", "data": {"do": "think", "what": "quality"}}
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{server.url}/api/execute", json=body, timeout=1.0)
+    told = run(tmp_path, "budgets", LAKEMESH_HOME=str(tmp_path / "home"), LAKEMESH_DATABASE=emptied)
+    lines = [line for line in told.stdout.splitlines() if "mine of local" in line]
+    found = {
+        unit: re.search(rf"([\d.]+) of [\d.]+ {unit}, logged ([\d.]+)", told.stdout)
+        for unit in ("usd", "tokens", "steps")
+    }
+    assert len(lines) == 3, told.stdout + told.stderr
+    for unit, match in found.items():
+        assert match is not None, (unit, lines)
+        assert float(match[1]) == pytest.approx(float(match[2]), abs=1e-8), unit
+        assert float(match[1]) > 0
+    assert found["steps"][1] == "8"
