@@ -12,8 +12,8 @@ from rich.console import Console
 from lakemesh import __version__
 from lakemesh.cli import (
     audit,
-    chat,
     budgets,
+    chat,
     config,
     demo,
     deploy,
