@@ -96,6 +96,11 @@ pictures: $(BIN)/lakemesh
 	$(BIN)/python -m website.diagrams
 	$(BIN)/python -m website.pictures
 
+# The JavaScript client: types from the server's OpenAPI document, compiled into clients/javascript/dist. Needs npm.
+javascript: $(BIN)/lakemesh
+	$(BIN)/python clients/javascript/openapi.py clients/javascript/openapi.json
+	cd clients/javascript && npm install --no-audit --no-fund --silent && npm run build
+
 lock: $(BIN)/lakemesh
 	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra databricks --extra train --extra instrumentation --extra postgres -o requirements.txt pyproject.toml
 	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra dev -o requirements-dev.txt pyproject.toml
