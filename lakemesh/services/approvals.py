@@ -1,7 +1,7 @@
 """The door of those who approve: `/api/approvals`."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -17,9 +17,10 @@ from lakemesh.errors import InvalidRequest, NotFound, PermissionDenied, Validati
 from lakemesh.governance.approval_messages import read_decision, read_pressed, require_signed
 from lakemesh.http import headers_of, json_response, read_json_body
 from lakemesh.invocations import Invocations
-from lakemesh.invocations.approvals import MAX_COMMENT, ApprovalStatus
+from lakemesh.invocations.approvals import ApprovalStatus
 from lakemesh.schemas import Identity
 from lakemesh.services.rest import PROBLEMS, DirectRoute, json_body, parse
+from lakemesh.services.schemas import DecisionRequest
 
 ROOT = "/api/approvals"
 MAX_BODY_BYTES = 65_536
@@ -63,16 +64,6 @@ class ApprovalPage(BaseModel):
     """Those you may decide on or asked for: open ones first, then the newest."""
 
     approvals: list[ApprovalView]
-
-
-class DecisionRequest(BaseModel):
-    """How it is decided."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    decision: Literal["approve", "refuse"] | None = None
-    token: str | None = Field(default=None, max_length=512, description="of a link that a webhook sent, instead")
-    comment: str = Field(default="", max_length=MAX_COMMENT)
 
 
 class ApprovalQuery(BaseModel):

@@ -17,6 +17,7 @@ from lakemesh.services.responses.request import ResponsesRequest
 from lakemesh.services.schemas import (
     AnswerRequest,
     BatchRequest,
+    DecisionRequest,
     ErasureRequest,
     ExecuteRequest,
     FeedbackRequest,
@@ -32,6 +33,7 @@ MODELS: Sequence[type[BaseModel]] = (
     BatchRequest,
     Problem,
     AnswerRequest,
+    DecisionRequest,
     ErasureRequest,
     FeedbackRequest,
     WebSocketRun,

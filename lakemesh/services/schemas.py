@@ -174,3 +174,13 @@ class PromptsView(BaseModel):
     replica: str
     selections: dict[str, dict[str, Any]]
     degraded: dict[str, str] | None
+
+
+class DecisionRequest(BaseModel):
+    """How it is decided."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    decision: Literal["approve", "refuse"] | None = None
+    token: str | None = Field(default=None, max_length=512, description="of a link that a webhook sent, instead")
+    comment: str = Field(default="", max_length=2_000)

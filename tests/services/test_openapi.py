@@ -1,6 +1,8 @@
 """The OpenAPI document holds: requests made from it never meet a fault of the server's own."""
 
+import json
 import re
+from pathlib import Path
 
 import httpx
 import schemathesis
@@ -9,6 +11,7 @@ from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 
+from lakemesh.testing import serve
 from tests.judge import JUDGE
 from tests.server import Server
 
@@ -34,6 +37,15 @@ def test_every_path_names_its_parameters(server: Server) -> None:
             declared = [found["name"] for found in operation.get("parameters", ()) if found["in"] == "path"]
             assert declared == re.findall(r"{(\w+)}", path), path
     assert sum("{" in path for path in paths) >= 5
+
+
+def test_every_reference_leads_to_a_component(tmp_path: Path, postgres: str) -> None:
+    """On a server with a database, which has every route there is."""
+    with serve({"echo": "echo"}, database=postgres) as full:
+        text = full.http.get("/openapi.json").text
+    named = set(re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', text))
+    assert named <= set(json.loads(text)["components"]["schemas"])
+    assert {"DecisionRequest", "AnswerRequest", "Problem"} <= named
 
 
 def check(operation: schemathesis.APIOperation, mode: GenerationMode) -> None:

@@ -45,7 +45,7 @@ console.log(JSON.stringify({
   refused: [refused instanceof ServerError, refused.code, refused.status, refused.problem.errors[0].path],
   failed: [failed.code, failed.message.includes("after midnight"), typeof failed.executionId],
   chosen,
-  invocation: [begun.id === id, ended.status, ended.result ?? ended.output?.result],
+  invocation: [begun.id === id, ended.status, ended.output],
   followed: [followed.at(-1).type, followed.length - rest.length],
   cancelled: cancelled.id === hanging.id,
   health: typeof health,
