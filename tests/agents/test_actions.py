@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.judge import judged
 from tests.models.scripted_server import ScriptedServer
 from tests.models.scripted_thread import calls, says, scripted_model, told
 from tests.server import Server, running_server, write_config
@@ -243,33 +244,51 @@ def test_a_cancelled_run_cancels_the_job(ann: httpx.Client, tmp_path: Path) -> N
     until(lambda: place.read_text() == "begun\nbegun\n")
 
 
-def test_a_run_that_survives_kill_9_does_not_run_its_job_twice(
-    folder: Path, postgres: str, model: ScriptedServer, tmp_path: Path
+@contextlib.contextmanager
+def interrupted(how: str, folder: Path, config: Path, database: str) -> Iterator[Callable[[], str]]:
+    """A server, by its URL; asked again it is stopped, or killed, and another goes on in its place."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(folder))
+        servers: list[Any] = []
+
+        def start() -> str:
+            if how == "kill":
+                if servers:
+                    servers[-1].kill()
+                servers.append(ServerProcess(folder / "again", config, {"LAKEMESH_DATABASE": database}))
+                return servers[-1].url
+            if servers:
+                servers[-1].close()
+            servers.append(stack.enter_context(contextlib.ExitStack()))
+            return servers[-1].enter_context(running_server(folder / "again", config, database=database)).url
+
+        yield start
+        if how == "kill":
+            servers[-1].stop()
+
+
+@pytest.mark.parametrize("how", ["stop", pytest.param("kill", marks=judged)])
+def test_a_run_that_goes_on_elsewhere_finds_its_job(
+    how: str, folder: Path, postgres: str, model: ScriptedServer, tmp_path: Path
 ) -> None:
+    """Neither is it cancelled nor run twice."""
+    name = f"again_{how}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # or a worker of the other server's would take over
     config = write_config(tmp_path / "config", AGENTS, MORE + POLICIES, models=MODELS.format(url=model.base_url))
     place = tmp_path / "place"
     body = {"id": str(uuid.uuid4()), "agent_name": "slow", "input": {"place": str(place)}, "background": True}
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE killed")  # or a worker of the other server's would take over
-    environment = {"LAKEMESH_DATABASE": postgres.replace("/postgres?", "/killed?")}
-    with contextlib.chdir(folder):
-        first = ServerProcess(folder / "killed", config, environment)
-        with client_of(first.url) as ann:
+    with interrupted(how, folder, config, postgres.replace("/postgres?", f"/{name}?")) as start:
+        with client_of(start()) as ann:
             assert ann.post("/api/invocations", json=body).status_code == 202
             until(place.exists)
-            first.kill()
-        second = ServerProcess(folder / "killed", config, environment)
-    try:
-        with client_of(second.url) as ann:
+        with client_of(start()) as ann:
             place.with_suffix(".done").touch()
-            ended = until(
-                lambda: (
-                    (found := ann.get(f"/api/invocations/{body['id']}").json())["status"] != "running"
-                    and found["status"] != "queued"
-                    and found
-                )
-            )
-            assert (ended["status"], ended["output"]["status"]) == ("completed", "succeeded"), ended
-        assert place.read_text() == "begun\n"
-    finally:
-        second.stop()
+
+            def ended() -> Any:
+                found = ann.get(f"/api/invocations/{body['id']}").json()
+                return found["status"] not in ("running", "queued") and found
+
+            found = until(ended)
+            assert (found["status"], found["output"]["status"]) == ("completed", "succeeded"), found
+    assert place.read_text() == "begun\n"

@@ -74,6 +74,14 @@ class AlertStore:
         )  # fmt: skip
         return not found[0]["n"]
 
+    async def of_run(self, run_id: str) -> list[Alert]:
+        """Those that the run wrote, in any of its attempts."""
+        found = await self._rows(
+            "SELECT * FROM {table} WHERE agent = :agent AND run_id = :run_id ORDER BY created_at, alert_id",
+            {"agent": self._agent, "run_id": run_id},
+        )
+        return [alert_of(row) for row in found]
+
     async def untold(self, *, run_id: str, now: datetime) -> list[Alert]:
         """Alerts that nobody was told of: this run's, and those that another left behind."""
         found = await self._rows(

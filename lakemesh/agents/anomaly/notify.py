@@ -1,11 +1,8 @@
 """Who is told of alerts, and how: webhooks, signed, and e-mail over TLS. Nobody is told personal data."""
 
 import asyncio
-import hashlib
-import hmac
 import smtplib
 import ssl
-import time
 from collections.abc import Sequence
 from email.message import EmailMessage
 
@@ -15,6 +12,7 @@ from pydantic_core import to_json
 
 from lakemesh.agents.anomaly.schemas import Alert, Mail, Notify, Webhook
 from lakemesh.errors import InvalidRequest, LakemeshError
+from lakemesh.governance.approval_messages import plain, signed_headers
 from lakemesh.outgoing import checked, is_public, resolve
 from lakemesh.redaction import PatternName, TextRedactor
 
@@ -23,8 +21,6 @@ logger = structlog.get_logger(__name__)
 SEND_SECONDS = 20.0
 MAX_TEXT = 4_000
 REDACTED: tuple[PatternName, ...] = ("card_number", "email", "token")
-SIGNATURE = "lakemesh-signature"
-"""`t=<Unix seconds>,v1=<hex HMAC-SHA-256 of "<t>.<body>">`, as many webhooks are signed; receivers refuse old ones."""
 SYMBOLS = {"low": "⚪", "medium": "🟠", "high": "🔴"}
 
 
@@ -54,8 +50,8 @@ class Notifier:
             for alert in alerts:
                 body = body_of(alert, webhook)
                 try:
-                    place = await checked(webhook.url, allow_private=self._config.allow_private)
-                    headers = {**place.headers, **signed(body, webhook.signing_key), "Idempotency-Key": alert.alert_id}
+                    place = await checked(webhook.url, allow_private=self._config.to_private)
+                    headers = {**place.headers, **headers_of(body, webhook.secret), "Idempotency-Key": alert.alert_id}
                     answer = await client.post(place.url, content=body, headers=headers, extensions=place.extensions)
                     if not answer.is_success:
                         faults.append(f"The webhook at {httpx.URL(webhook.url).host} answered {answer.status_code}.")
@@ -68,8 +64,8 @@ class Notifier:
     async def _mail(self, mail: Mail, alerts: Sequence[Alert]) -> list[str]:
         try:
             addresses = await resolve(mail.host, mail.port)
-            if not self._config.allow_private and not all(map(is_public, addresses)):
-                raise InvalidRequest("The mail server's address is not public; allow_private lets it be.")
+            if not self._config.to_private and not all(map(is_public, addresses)):
+                raise InvalidRequest("The mail server's address is not public; to_private lets it be.")
             async with asyncio.timeout(SEND_SECONDS):
                 await asyncio.to_thread(send, mail, message_of(mail, alerts), addresses[0], self._config.certificates)
         except LakemeshError as error:
@@ -80,20 +76,14 @@ class Notifier:
 
 
 def body_of(alert: Alert, webhook: Webhook) -> bytes:
-    """JSON: the alert, or what Slack shows (blocks of `mrkdwn`)."""
+    """JSON: the alert, or what Slack shows, as plain text: rows are no markup and mention nobody."""
     if webhook.shape == "json":
         return to_json({"type": "lakemesh.alert", "alert": alert.model_dump(mode="json")})
-    text = text_of(alert)
-    return to_json({"text": title_of(alert), "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": text}}]})
+    return to_json({"text": title_of(alert), "blocks": [{"type": "section", "text": plain(text_of(alert))}]})
 
 
-def signed(body: bytes, key: str | None) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
-    if key is not None:
-        at = int(time.time())
-        digest = hmac.new(key.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
-        headers[SIGNATURE] = f"t={at},v1={digest}"
-    return headers
+def headers_of(body: bytes, secret: str | None) -> dict[str, str]:
+    return signed_headers(secret, body) if secret is not None else {"Content-Type": "application/json"}
 
 
 def title_of(alert: Alert) -> str:

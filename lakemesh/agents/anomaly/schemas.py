@@ -150,10 +150,10 @@ def seconds_of(text: str) -> int:
 
 class Webhook(Part):
     """`url` may hold a secret, so it is given by one of the environment's variables or a secret (`${NAME}`). With
-    `signing_key` the body is signed. `shape` is `json`, the alert itself, or `slack`."""
+    `secret` what is sent is signed, as messages of approvals are. `shape` is `json`, the alert itself, or `slack`."""
 
     url: str = Field(pattern=r"^https?://", repr=False)
-    signing_key: str | None = Field(default=None, min_length=16, repr=False)
+    secret: str | None = Field(default=None, min_length=16, repr=False)
     shape: Literal["json", "slack"] = "json"
 
 
@@ -170,12 +170,12 @@ class Mail(Part):
 
 
 class Notify(Part):
-    """`allow_private` lets messages go to addresses that are not public, such as a mail server of one's own.
+    """`to_private` lets messages go to addresses that are not public, such as a mail server of one's own.
     `certificates` is a file of certificates of authorities to trust for mail, besides the system's."""
 
     webhooks: list[Webhook] = []
     mail: Mail | None = None
-    allow_private: bool = False
+    to_private: bool = False
     certificates: str | None = None
 
 

@@ -68,25 +68,40 @@ class AnomalyAgent(Agent[Asked, Report]):
             raise Unavailable("Forecasts need statsmodels: pip install 'lakemesh[anomaly]'.") from None
 
     async def process(self, request: AgentInput[Asked], context: AgentContext) -> AgentOutput[Report]:
-        now = (request.data.now or datetime.now(UTC)).astimezone(UTC)
-        watches = self._watches(request.data.watch)
+        """An attempt that takes over from another, after a person's decision or its server's end, looks at the same
+        moment, and goes on with what was written."""
         workspace = await context.workspace()
         store = AlertStore(self.options.alerts, self.name, workspace)
-        await store.prepare()
         run_id = run_of(context)
-        report = Report(checked=0, alerts=[])
-        for index, (name, watch) in enumerate(watches.items()):
-            context.emit(Progress(progress=index, total=len(watches), message=name))
-            async for alert in self._found(name, watch, workspace, now, report):
-                await self._write(alert, watch, store, run_id, report)
+        before = context.checkpointed or {}
+        now = datetime.fromisoformat(before["now"]) if before else (request.data.now or datetime.now(UTC))
+        if "report" in before:
+            report = Report.model_validate(before["report"])
+        else:
+            await context.checkpoint({"now": now.isoformat()})
+            report = await self._looked(request.data.watch, store, workspace, now.astimezone(UTC), context)
+            await context.checkpoint({"now": now.isoformat(), "report": report.model_dump(mode="json")})
+        report.alerts = await store.of_run(run_id)
         await self._tell(store, run_id, context, report)
-        for alert in report.alerts:
-            await self._propose(alert, context, report)
-        if report.faults and report.checked == len(report.faults):
-            raise WorkspaceUnavailable(f"Nothing could be looked at: {report.faults[0].reason}")
+        report.outcomes = [outcome for alert in report.alerts async for outcome in self._proposed(alert, context)]
         for fault in report.faults:
             context.degrade(f"{fault.watch}.{fault.check}: {fault.reason}")
         return AgentOutput(agent_name=self.name, result=report)
+
+    async def _looked(
+        self, only: str | None, store: AlertStore, workspace: Workspace, now: datetime, context: AgentContext
+    ) -> Report:
+        """Every alert that is new is written. Raises `WorkspaceUnavailable` when nothing could be looked at."""
+        report = Report(checked=0, alerts=[])
+        watches = self._watches(only)
+        await store.prepare()
+        for index, (name, watch) in enumerate(watches.items()):
+            context.emit(Progress(progress=index, total=len(watches), message=name))
+            async for alert in self._found(name, watch, workspace, now, report):
+                await self._write(alert, watch, store, run_of(context), report)
+        if report.faults and report.checked == len(report.faults):
+            raise WorkspaceUnavailable(f"Nothing could be looked at: {report.faults[0].reason}")
+        return report
 
     def _watches(self, name: str | None) -> dict[str, Watch]:
         if name is not None and name not in self.options.watches:
@@ -130,12 +145,12 @@ class AnomalyAgent(Agent[Asked, Report]):
         if not report.not_notified:
             await store.note_told(untold, now=now)
 
-    async def _propose(self, alert: Alert, context: AgentContext, report: Report) -> None:
+    async def _proposed(self, alert: Alert, context: AgentContext) -> AsyncIterator[Outcome]:
         """Ask a person, and do it when they approve. Asked once for an alert, since only the run that wrote it asks."""
         proposal = proposals_of(self.options.watches[alert.watch]).get(alert.check)
         if proposal is None:
             return
-        data = {key: filled(value, alert) for key, value in proposal.data.items()}
+        data = filled(proposal.data, alert)
         outcome = Outcome(alert_id=alert.alert_id, action="done")
         try:
             await context.require_approval(
@@ -151,7 +166,7 @@ class AnomalyAgent(Agent[Asked, Report]):
             outcome.action, outcome.detail = "refused", error.detail
         except LakemeshError as error:
             outcome.action, outcome.detail = "failed", error.detail
-        report.outcomes.append(outcome)
+        yield outcome
 
 
 def run_of(context: AgentContext) -> str:
@@ -179,7 +194,9 @@ def proposals_of(watch: Watch) -> dict[str, Proposal]:
 
 
 def filled(value: Any, alert: Alert) -> Any:
-    """A text with what the alert says in place of `{bucket_start}` and the like."""
+    """Texts at any depth with what the alert says in place of `{bucket_start}` and the like."""
+    if isinstance(value, dict):
+        return {key: filled(item, alert) for key, item in value.items()}
     if not isinstance(value, str):
         return value
     known = {
