@@ -1,13 +1,13 @@
 """How many labelled anomalies of series the forecast of `anomaly` finds, and how many of its alerts are about one.
 
-`python -m benchmarks.anomaly [FOLDER]`: FOLDER has the Numenta Anomaly Benchmark (`data/`, `labels/`, github numenta/NAB);
+`python -m benchmarks.anomaly [FOLDER]`: FOLDER has the Numenta Anomaly Benchmark (`data`, `labels` of numenta/NAB);
 without one, series are made with a seed. Values are averaged by hour, which is how the agent sees a table. Everything
-judges causally: every 12 hours the next 12 are judged by the 21 days before. After an alert comes a day without. An alert is
-right inside of a labelled window; a window is found by one alert. Each method's threshold is the best (F1) of every
-other series, and the figures are of the others, which no threshold has seen.
+judges causally: every 12 hours the next 12 are judged by the 21 days before. After an alert comes a day without. An
+alert is right inside of a labelled window; a window is found by one alert. Each method's threshold is the best (F1) of
+every other series, and the figures are of the others, which no threshold has seen.
 
-Beside it: a static z-score (mean and deviation of the first 15 %, Numenta's probation), and river's HalfSpaceTrees where
-it is installed.
+Beside it: a static z-score (mean and deviation of the first 15 %, Numenta's probation), and river's HalfSpaceTrees
+where it is installed.
 """
 
 import csv
@@ -66,7 +66,7 @@ def moment(text: str) -> float:
 
 
 def made(seed: int) -> Series:
-    """A daily and weekly course with noise of long tails, a trend, and one to three anomalies: gone, much more, shifted."""
+    """A daily and weekly course, noise of long tails, a trend, and one to three anomalies: gone, less, much more."""
     chance = random.Random(seed)
     level, swing, noise = chance.uniform(50, 500), chance.uniform(0.1, 0.6), chance.uniform(0.02, 0.08)
     hours = list(range(MADE_DAYS * DAY))
@@ -104,7 +104,7 @@ def static(values: Sequence[float]) -> Scores:
 
 
 def half_space_trees(values: Sequence[float]) -> Scores:
-    """river's, on the value and the hour of the day, scaled as they come; -ln(1 - score), so that the thresholds fit."""
+    """river's, on the value and the hour of the day, scaled as they come; -ln(1 - score), for the thresholds."""
     from river import anomaly, compose, preprocessing
 
     model = compose.Pipeline(
