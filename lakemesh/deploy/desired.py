@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lakemesh.config.loader import ConfigFile, parse_config, placeholders
 from lakemesh.config.schema import Config
-from lakemesh.config.store import require_optional
+from lakemesh.config.store import FILES_BESIDE, require_optional
 from lakemesh.deploy.resources.access import Permissions, SecretAcls, SecretScope
 from lakemesh.deploy.resources.app import App, AppDeployment, AppSource, find_app, running_folder
 from lakemesh.deploy.resources.base import Body, Resource, Target
@@ -15,7 +15,7 @@ from lakemesh.deploy.resources.catalog import Catalog, Grants, Schema, Volume
 from lakemesh.deploy.resources.jobs import Job
 from lakemesh.deploy.resources.observability import Alert, Dashboard
 from lakemesh.deploy.resources.search import SearchEndpoint, SearchIndex
-from lakemesh.deploy.resources.serving import ServingEndpoint
+from lakemesh.deploy.resources.serving import GatewayLimits, ServingEndpoint
 from lakemesh.deploy.resources.tables import Table, View
 from lakemesh.deploy.resources.volume_files import VolumeFiles
 from lakemesh.deploy.source import Source
@@ -151,6 +151,7 @@ def access(target: Target) -> Iterator[Resource]:
             model = ServingEndpoint(key, body, target)
             yield Permissions("serving-endpoints", f"model_serving_endpoints.{key}", body, model.identifier, target)
     yield from zerobus_grants(target)
+    yield from gateway_limits(target)
     for key, body in each("apps"):
         if body.get("permissions"):
             yield Permissions("apps", f"apps.{key}", body, partial(str, body["name"]), target)
@@ -170,6 +171,32 @@ def zerobus_grants(target: Target) -> Iterator[Resource]:
         yield Grants("table", address, {"name": spec.name, "grants": [grant]}, target)
 
 
+def gateway_limits(target: Target) -> Iterator[Resource]:
+    """Budgets of a minute for everybody, as limits of the app's principal on each serving endpoint it uses: the
+    platform refuses then what passed by the server. It knows minutes alone, and each endpoint by itself."""
+    config = read_config(target)
+    limit = gateway_limit(config)
+    if limit is None:
+        return
+    (key,) = target.bundle.resources["apps"]
+    principal = f"${{resources.apps.{key}.service_principal_client_id}}"
+    rate_limit = {"key": "service_principal", "principal": principal, "renewal_period": "minute", **limit}
+    for name in sorted({one.serving_endpoint for one in config.models.endpoints.values() if one.serving_endpoint}):
+        yield GatewayLimits(f"ai_gateway.{name}", {"name": name, "rate_limits": [rate_limit]}, target)
+
+
+def gateway_limit(config: Config) -> dict[str, int] | None:
+    """The least of the budgets that hold for everybody's every minute, in the gateway's words."""
+    found: dict[str, int] = {}
+    for budget in config.budgets.limits.values():
+        if budget.per != "all" or budget.period != "minute" or budget.users or budget.groups or budget.agents:
+            continue
+        for name, limit in (("calls", budget.steps), ("tokens", budget.tokens)):
+            if limit is not None:
+                found[name] = min(limit, found.get(name, limit))
+    return found or None
+
+
 def read_config(target: Target) -> Config:
     """The app's configuration as it will be on the target. Raises `ConfigurationInvalid`."""
     environment = app_environment(target)
@@ -180,6 +207,7 @@ def read_config(target: Target) -> Config:
         raise ConfigurationInvalid([f"{CONFIG_FOLDER}/lakemesh.yaml: there is no such file"])
     if not found[1].is_file():
         require_optional(name, found[1].name)
+    found[1:1] = [folder / beside for beside in FILES_BESIDE]
     files = [ConfigFile(file.name, file.read_bytes()) for file in found if file.is_file()]
     return parse_config(files, {**os.environ, **placeholders(files), **environment})
 

@@ -7,14 +7,14 @@ from lakemesh.deploy.resources.app import App
 from lakemesh.deploy.resources.base import Resource, Target
 from lakemesh.deploy.resources.jobs import Job
 from lakemesh.deploy.resources.observability import Alert, Dashboard
-from lakemesh.deploy.resources.serving import ServingEndpoint
+from lakemesh.deploy.resources.serving import GatewayLimits, ServingEndpoint
 from lakemesh.deploy.resources.tables import View
 from lakemesh.deploy.state import Made, State
 from lakemesh.errors import NotFound
 
 REMOVABLE: dict[str, Callable[[str, object, Target], Resource]] = {
     kind.__name__: kind  # type: ignore[misc]
-    for kind in (App, Alert, Dashboard, Job, ServingEndpoint, SecretAcls, View)
+    for kind in (App, Alert, Dashboard, Job, ServingEndpoint, GatewayLimits, SecretAcls, View)
 }
 """Kinds that hold no data. The others stay, and are named."""
 

@@ -70,7 +70,7 @@ def create_emulator(
     unity = catalog.Catalog(state.section("catalog"))
     tree = workspace_files.Tree(home / "workspace-files")
     scopes = secrets.Secrets(state.section("secrets"), accounts.admins)
-    endpoints = serving.EndpointCatalog(state.section("serving_endpoints"))
+    endpoints = serving.EndpointCatalog(state.section("serving_endpoints"), state.section("ai_gateways"))
     deployed = apps.Apps(
         home, state, tree=tree, tokens=tokens, grants=grants, secret_scopes=scopes, endpoints=endpoints
     )

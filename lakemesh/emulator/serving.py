@@ -15,6 +15,7 @@ from lakemesh.errors import LakemeshError
 from lakemesh.lakehouse.endpoints import EndpointError, ModelEndpoint, ModelEndpoints
 
 TIMEOUT_SECONDS = 60.0
+GATEWAY_KEYS = ("endpoint", "user", "user_group", "service_principal")
 THROUGHPUT_CHUNK = 980
 """Tokens a second: the emulator's own. The platform's sizes differ by model, which is why one asks for them first
 (Databricks' example notebooks set both ends to multiples of `throughput_chunk_size`, and the least to 0)."""
@@ -68,8 +69,10 @@ def routes(endpoints: ModelEndpoints, catalog: "EndpointCatalog", registered: Re
 class EndpointCatalog:
     """Endpoints that were made, in `kept`, and those of the foundation models, which are there without being made."""
 
-    def __init__(self, kept: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, kept: dict[str, dict[str, Any]], gateways: dict[str, dict[str, Any]]) -> None:
         self.kept = kept
+        self.gateways = gateways
+        """The AI Gateway of endpoints of either kind."""
 
     def get(self, name: str) -> dict[str, Any]:
         """Raises `ApiError` 404, also for a foundation model that the region does not offer."""
@@ -78,7 +81,8 @@ class EndpointCatalog:
             raise ApiError(404, f"Serving endpoint with name {name} not found")
         made = self.kept.get(name) or {"config": {"served_entities": [{"name": name}]}}
         state = {"ready": "READY", "config_update": "NOT_UPDATING"}
-        return {"name": name, "task": "llm/v1/chat", "state": state, **made}
+        gateway = {"ai_gateway": self.gateways[name]} if name in self.gateways else {}
+        return {"name": name, "task": "llm/v1/chat", "state": state, **made, **gateway}
 
 
 def checked_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +97,17 @@ def checked_config(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def checked_gateway(gateway: dict[str, Any]) -> dict[str, Any]:
+    """Rate limits have calls or tokens in a minute, for the endpoint or for somebody (databricks-sdk,
+    `AiGatewayRateLimit`)."""
+    for limit in gateway.get("rate_limits") or ():
+        if limit.get("renewal_period") != "minute" or limit.get("key", "endpoint") not in GATEWAY_KEYS:
+            raise ApiError(400, f"A rate limit renews each minute, and is for one of {', '.join(GATEWAY_KEYS)}.")
+        if not any(isinstance(limit.get(unit), int) and limit[unit] > 0 for unit in ("calls", "tokens")):
+            raise ApiError(400, "A rate limit says how many calls or tokens.")
+    return gateway
+
+
 def lifecycle_routes(catalog: EndpointCatalog) -> APIRouter:
     router, kept, described = APIRouter(), catalog.kept, catalog.get
 
@@ -104,6 +119,8 @@ def lifecycle_routes(catalog: EndpointCatalog) -> APIRouter:
             message = f"Serving endpoint with name {name} already exists"
             raise ApiError(409, message, error_code="RESOURCE_ALREADY_EXISTS")
         checked_config(body.get("config") or {})
+        if gateway := body.pop("ai_gateway", None):
+            catalog.gateways[name] = checked_gateway(gateway)
         kept[name] = {**body, "id": secrets.token_hex(16)}
         return described(name)
 
@@ -126,10 +143,17 @@ def lifecycle_routes(catalog: EndpointCatalog) -> APIRouter:
         kept[name]["config"] = checked_config(config)
         return described(name)
 
+    @router.put("/{name}/ai-gateway")
+    async def put_gateway(name: str, request: Request) -> dict[str, Any]:
+        described(name)
+        catalog.gateways[name] = checked_gateway(body_of(await request.body()))
+        return catalog.gateways[name]
+
     @router.delete("/{name}")
     async def delete(name: str) -> dict[str, Any]:
         described(name)
         kept.pop(name, None)
+        catalog.gateways.pop(name, None)
         return {}
 
     return router

@@ -89,6 +89,8 @@ class Budgets:
             for unit, limit in one.limits.items():
                 self._lines.setdefault(unit, []).append(Line(name, unit, int(limit * PARTS[unit]), one))
         self._kept: dict[tuple[Unit, Identity, tuple[str, ...]], Sequence[Subject]] = {}
+        if self._lines and isinstance(self.ledger, LocalLedger):
+            logger.warning("budgets are counted by this process alone, from nothing: there is no LAKEMESH_DATABASE")
 
     @property
     def active(self) -> bool:

@@ -22,6 +22,12 @@ from tests.judge import JUDGE, judged
 COMMAND = """command: ["python", "-m", "lakemesh.cli", "serve", "--host", "0.0.0.0"]"""
 BROKEN = """command: ["python", "-c", "raise SystemExit('no such luck')"]"""
 TOKEN = {"authorization": "Bearer emulator-token"}
+BUDGETS = """
+budgets:
+  limits:
+    everybody: {per: all, period: minute, tokens: 100000, steps: 900}
+    hourly: {per: all, period: hour, tokens: 10}
+"""
 LATER = 600
 """Seconds; longer than any test waits."""
 
@@ -34,6 +40,7 @@ def scaffold(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(command, cwd=parent, check=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
     config = parent / "shop/config/lakemesh.yaml"
     config.write_text(f"{config.read_text()}  flush_seconds: 0.5\n")
+    config.with_name("budgets.yaml").write_text(BUDGETS)
     return parent / "shop"
 
 
@@ -114,6 +121,23 @@ def test_a_second_apply_changes_nothing(shell: Shell, deployed: str) -> None:
     assert "differs" not in said
     assert "app status: RUNNING" in said
     assert f"{shell.emulator.url} as admin@example.com, target dev, app shop-dev" in said
+
+
+def test_the_platform_holds_to_budgets_of_a_minute(shell: Shell, deployed: str) -> None:
+    """As a limit of the app's own principal on each endpoint it uses; what others have set there stays."""
+    principal = shell.emulator.call("GET", "/api/2.0/apps/shop-dev").json()["service_principal_client_id"]
+    limit = {
+        "key": "service_principal", "principal": principal, "renewal_period": "minute", "calls": 900, "tokens": 100000,
+    }  # fmt: skip
+    path = "/api/2.0/serving-endpoints/databricks-claude-sonnet-4-5"
+    assert shell.emulator.call("GET", path).json()["ai_gateway"] == {"rate_limits": [limit]}
+    others = {"key": "endpoint", "renewal_period": "minute", "calls": 50}
+    gateway = {"usage_tracking_config": {"enabled": True}, "rate_limits": [{**limit, "tokens": 7}, others]}
+    shell.emulator.call("PUT", f"{path}/ai-gateway", gateway).raise_for_status()
+    assert "rate limits on databricks-claude-sonnet-4-5" in shell.run("plan")
+    assert "0 made, 1 changed" in shell.run("apply")
+    told = shell.emulator.call("GET", path).json()["ai_gateway"]
+    assert told == {"usage_tracking_config": {"enabled": True}, "rate_limits": [others, limit]}
 
 
 def test_an_app_that_does_not_start_leaves_the_former_one(shell: Shell, home: Path, deployed: str) -> None:
