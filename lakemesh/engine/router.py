@@ -39,7 +39,7 @@ from lakemesh.engine.shadows import Shadows
 from lakemesh.engine.unread import UnreadAnswers
 from lakemesh.engine.variants import Variants
 from lakemesh.errors import AgentFailed, LakemeshError
-from lakemesh.governance.access import may_call, require_may_call
+from lakemesh.governance.access import may_call, require_group
 from lakemesh.governance.admission import Admission
 from lakemesh.governance.budgets import Budgets
 from lakemesh.governance.guard import NobodyApproves, ScopeGuard, actor_of, note_decision
@@ -205,9 +205,10 @@ class AgentRouter:
         """One agent asks another: inside the caller's slot, identity, deadline and trace."""
         registered = self.registry.get(agent_name)
         caller = context.scope
-        require_may_call(self.registry.policies, actor_of(caller), agent_name, registered.config)
-        if isinstance(caller.guard, ScopeGuard):
-            await caller.guard.require_call(agent_name, registered.config)
+        require_group(caller.identity, agent_name, registered.config)
+        guard = caller.guard or self._guard_of(caller)
+        if isinstance(guard, ScopeGuard):
+            await guard.require_call(agent_name, registered.config)
         scope = self._guarded(nested_scope(caller, registered))
         registered = self._varied(registered, scope)
         request = AgentInput(agent_name=agent_name, data=data, session_id=scope.session_id)
@@ -323,12 +324,16 @@ class AgentRouter:
 
     def _guarded(self, scope: ExecutionScope) -> ExecutionScope:
         """Held to the policies in force now, for as long as it runs, and to the budgets."""
+        scope.guard = self._guard_of(scope)
+        return self._metered(scope)
+
+    def _guard_of(self, scope: ExecutionScope) -> ScopeGuard | None:
         policies = self.registry.policies
         if scope.parent is not None and isinstance(scope.parent.guard, ShadowGuard):
-            scope.guard = ShadowGuard(policies, scope, approvals=self._approvals, observe=note_decision)
-        elif policies.governs_anything or self._recorder.audits:
-            scope.guard = ScopeGuard(policies, scope, approvals=self._approvals, observe=note_decision)
-        return self._metered(scope)
+            return ShadowGuard(policies, scope, approvals=self._approvals, observe=note_decision)
+        if not (policies.governs_anything or self._recorder.audits):
+            return None
+        return ScopeGuard(policies, scope, approvals=self._approvals, observe=note_decision)
 
     def _metered(self, scope: ExecutionScope) -> ExecutionScope:
         if self._budgets is not None and self._budgets.active:

@@ -3,7 +3,7 @@
 from lakemesh.config.agents import AgentConfig
 from lakemesh.errors import PermissionDenied, PolicyDenied, Unavailable
 from lakemesh.governance.policies import Action, Actor, Decision, Policies
-from lakemesh.schemas import SERVER_SEPARATOR
+from lakemesh.schemas import SERVER_SEPARATOR, Identity
 
 
 def may_call(policies: Policies, actor: Actor, name: str, agent: AgentConfig) -> bool:
@@ -16,13 +16,20 @@ def may_call(policies: Policies, actor: Actor, name: str, agent: AgentConfig) ->
 
 def require_may_call(policies: Policies, actor: Actor, name: str, agent: AgentConfig) -> None:
     """Raises `PermissionDenied` unless `may_call`, and `Unavailable` while nobody knows."""
-    if agent.allowed_groups is not None and actor.identity.groups.isdisjoint(agent.allowed_groups):
-        if actor.identity.groups_unknown:
-            raise groups_unknown()
-        raise PermissionDenied(f"Your groups may not call the agent {name!r}; ask its owner for access.")
+    require_group(actor.identity, name, agent)
     for action, decision in decisions(policies, actor, name):
         if decision.effect == "deny" and not policies.is_dry_run:
             raise denied(action, decision)
+
+
+def require_group(identity: Identity, name: str, agent: AgentConfig) -> None:
+    """Raises `PermissionDenied` where the agent is for groups that the caller is in none of, and `Unavailable` while
+    nobody knows."""
+    if agent.allowed_groups is None or not identity.groups.isdisjoint(agent.allowed_groups):
+        return
+    if identity.groups_unknown:
+        raise groups_unknown()
+    raise PermissionDenied(f"Your groups may not call the agent {name!r}; ask its owner for access.")
 
 
 def decisions(policies: Policies, actor: Actor, name: str) -> list[tuple[Action, Decision]]:

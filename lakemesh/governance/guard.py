@@ -66,16 +66,11 @@ class ScopeGuard:
 
     async def require_call(self, name: str, config: AgentConfig) -> None:
         """For the call of an agent, configured so, by this execution's."""
-        for action, decision in decisions(self._policies, self.actor, name):
-            self._observe(self._scope, action, decision)
-            await self._enforce(action, decision)
+        await self._require_call(self.actor, name)
 
     async def admit(self) -> None:
         """For the call that a door made, whose execution this is."""
-        actor = Actor(self._scope.identity, self._scope.door)
-        for action, decision in decisions(self._policies, actor, self._scope.agent_name):
-            self._observe(self._scope, action, decision)
-            await self._enforce(action, decision)
+        await self._require_call(Actor(self._scope.identity, self._scope.door), self._scope.agent_name)
 
     def screens(self, direction: Direction) -> Sequence[Screen]:
         """The rules about what the agent takes in or gives out."""
@@ -87,6 +82,11 @@ class ScopeGuard:
         result = screened(self.screens(direction), value)
         self._scope.findings += result.findings
         return result.value
+
+    async def _require_call(self, actor: Actor, name: str) -> None:
+        for action, decision in decisions(self._policies, actor, name):
+            self._observe(self._scope, action, decision)
+            await self._enforce(action, decision)
 
     def _decide(self, actor: Actor, action: Action) -> Decision:
         decision = self._policies.decide(actor, action)

@@ -1,14 +1,15 @@
 """The one place where it is decided whether somebody may do something."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from lakemesh.config.policies import WEEKDAYS, ActionKind, Effect, Hours, PoliciesConfig, PolicyRule
 from lakemesh.governance.content import ContentRules
 from lakemesh.governance.patterns import matcher
+from lakemesh.governance.rule_index import NameIndex, places
 from lakemesh.schemas import Identity
 
 MAX_KEPT = 8_192
@@ -68,13 +69,13 @@ class Policies:
             for name, rule in config.all_rules().items()
             if not rule.environments or environment in rule.environments
         ]
-        self._rules: dict[ActionKind, list[Rule]] = {}
+        self._rules: dict[ActionKind, Rules] = {}
         for rule in sorted(rules, key=lambda one: -STRENGTH[one.effect]):
             for kind in rule.resources:
-                self._rules.setdefault(kind, []).append(rule)
+                self._rules.setdefault(kind, Rules(kind)).add(rule)
         self.content = ContentRules(config.content)
         self._timed = any(rule.hours is not None for rule in rules)
-        self._kept: dict[tuple[Actor, Action, int], Decision] = {}
+        self._kept: dict[Any, Decision] = {}
 
     @property
     def is_dry_run(self) -> bool:
@@ -93,15 +94,15 @@ class Policies:
         if rules is None:
             return FREE
         minute = int(self._now().timestamp()) // 60 if self._timed else 0
-        key = (actor, action, minute)
+        key = (actor.identity, actor.door, actor.agents, actor.origins, action.kind, action.names, minute)
         decision = self._kept.get(key)
         if decision is None:
             if len(self._kept) >= MAX_KEPT:
                 self._kept.clear()
-            decision = self._kept[key] = self._decided(rules, actor, action)
+            decision = self._kept[key] = self._decided(rules.about(actor, action), actor, action)
         return decision
 
-    def _decided(self, rules: Sequence["Rule"], actor: Actor, action: Action) -> Decision:
+    def _decided(self, rules: Iterable["Rule"], actor: Actor, action: Action) -> Decision:
         """By the strongest rule that matches; rules come the strongest first."""
         unknown = False
         for rule in rules:
@@ -115,6 +116,37 @@ class Policies:
         if unknown:
             return Decision("deny", None, "the caller's groups cannot be looked up now", unknown_groups=True)
         return Decision("deny", None, f"no rule allows it, and there are rules about {action.kind!r}")
+
+
+class Rules:
+    """The rules about one kind of action, the strongest first, found by what they are about and whom they are for: of
+    three hundred, a decision has a handful to look at."""
+
+    def __init__(self, kind: ActionKind) -> None:
+        self._kind: ActionKind = kind
+        self._rules: list[Rule] = []
+        self._resources, self._agents = NameIndex(), NameIndex()
+        self._users, self._groups = NameIndex(), NameIndex()
+        self._for_any_caller = self._by_any_agent = 0
+
+    def add(self, rule: "Rule") -> None:
+        place, who = len(self._rules), rule.rule.who
+        self._rules.append(rule)
+        self._resources.add(place, rule.rule.resources[self._kind])
+        self._agents.add(place, who.agents)
+        self._users.add(place, [*who.users, *who.service_principals])
+        self._groups.add(place, who.groups)
+        self._by_any_agent |= (not who.agents) << place
+        self._for_any_caller |= (not (who.users or who.groups or who.service_principals)) << place
+
+    def about(self, actor: Actor, action: Action) -> "Iterator[Rule]":
+        """Those that may match."""
+        found = self._resources.of(action.names) & (self._by_any_agent | self._agents.of(actor.agents))
+        identity = actor.identity
+        if not identity.groups_unknown:
+            users = self._users.of(name for name in (identity.user, identity.email) if name)
+            found &= self._for_any_caller | users | self._groups.of(identity.groups)
+        return map(self._rules.__getitem__, places(found))
 
 
 @dataclass(slots=True)

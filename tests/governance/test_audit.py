@@ -23,15 +23,20 @@ from tests.server import running_server, write_config
 KEY = b"a key of sixteen or more"
 AGENTS = "".join(
     f"  {name}: {{class: 'tests.governance.agents:{kind}', expose: [api, mcp, a2a]}}\n"
-    for name, kind in {"doer": "Doer", "middleman": "Middleman"}.items()
+    for name, kind in {"doer": "Doer", "middleman": "Middleman", "locked": "Doer"}.items()
 )
 ANCHORS = "/Volumes/main/audit/anchors"
 MORE = f"""
-policies: {{rules: {{all: {{read: ["main.**"]}}, not-here: {{effect: deny, read: [main.hr.**]}}}}}}
+policies:
+  rules:
+    all: {{read: ["main.**"], call: ["**"]}}
+    not-here: {{effect: deny, read: [main.hr.**]}}
+    not-by-others: {{effect: deny, who: {{agents: [middleman]}}, call: [locked]}}
 audit: {{enabled: true, key: "{KEY.decode()}", anchors: {ANCHORS}}}
 a2a: {{enabled: true}}
 auth: {{tokens: [{{user: ann, sha256: {hashlib.sha256(b"token-ann").hexdigest()}}}]}}
 """
+ALLOWED_DOER = ["call doer", "allow", "all", 1]
 TAMPERINGS = int(os.environ.get("LAKEMESH_TAMPERINGS", "200"))
 
 
@@ -47,6 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 door(client, "token-ann", "doer", {"do": "read_table", "what": "main.hr.people"})
             inner = {"agent": "doer", "data": {"do": "query", "what": "SELECT * FROM range(3)"}}
             DOORS["rest"](client, "token-ann", "middleman", inner)
+            DOORS["rest"](client, "token-ann", "middleman", {"agent": "locked", "data": {"do": "say"}})
             DOORS["rest"](client, "token-ann", "missing", {})
             assert client.post("/api/execute", json={}, headers=headers_of("wrong")).status_code == 401
     return root
@@ -65,10 +71,13 @@ def rows(root: Path) -> list[dict[str, Any]]:
 
 def test_each_execution_is_there_once_with_what_was_decided(rows: list[dict[str, Any]]) -> None:
     executions = [row for row in rows if row["kind"] == "execution"]
-    assert len(executions) == len({row["execution_id"] for row in executions}) == 2 * (2 * len(DOORS) + 2)
+    assert len(executions) == len({row["execution_id"] for row in executions}) == 2 * (2 * len(DOORS) + 3)
     denied = [row for row in executions if row["outcome"] == "policy_denied"]
-    assert len(denied) == 2 * len(DOORS)
-    assert json.loads(denied[0]["details"])["decisions"] == [["read main.hr.people", "deny", "not-here", 1]]
+    decided = [json.loads(row["details"])["decisions"] for row in denied]
+    assert decided.count([ALLOWED_DOER, ["read main.hr.people", "deny", "not-here", 1]]) == 2 * len(DOORS)
+    nested = [["call middleman", "allow", "all", 1], ["call locked", "deny", "not-by-others", 1]]
+    assert decided.count(nested) == 2, "what an agent was refused is told where its own run is"
+    assert len(denied) == 2 * len(DOORS) + 2
     refusals = [row for row in rows if row["kind"] == "refusal"]
     assert {(row["subject"], row["outcome"]) for row in refusals} == {("missing", "unknown_agent")}
 
