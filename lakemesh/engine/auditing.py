@@ -1,6 +1,5 @@
 """What the audit trail says of an execution: who ran what, how it ended, what was decided and which data it touched."""
 
-from collections import Counter
 from typing import Any
 
 from lakemesh.errors import LakemeshError
@@ -13,36 +12,54 @@ from lakemesh.telemetry.audit_chain import AuditRecord
 def record_of_execution(record: ExecutionRecord, scope: ExecutionScope) -> AuditRecord:
     """Of one that ended; nested ones are the calls of tools and agents."""
     return AuditRecord(
-        time_ns=record.timestamp_ns,
-        kind="execution",
-        actor=record.user,
-        action="call",
-        subject=record.agent_id,
-        outcome=record.error_code or "ok",
-        door=record.door,
-        execution_id=record.execution_id,
-        trace_id=record.trace_id,
-        details={name: value for name, value in details_of(record, scope).items() if value},
+        record.timestamp_ns,
+        "execution",
+        record.user,
+        "call",
+        record.agent_id,
+        record.error_code or "ok",
+        record.door,
+        record.execution_id,
+        record.trace_id,
+        "",
+        details_of(record, scope),
     )
 
 
 def details_of(record: ExecutionRecord, scope: ExecutionScope) -> dict[str, Any]:
-    decisions = Counter(scope.decisions)
+    """What there is to tell beside the members: mostly nothing, and then it costs nothing."""
+    details: dict[str, Any] = {}
+    if record.parent_execution_id is not None:
+        details["parent"] = record.parent_execution_id
+    if record.session_id is not None:
+        details["session"] = record.session_id
+    if scope.identity.kind == "service":
+        details["service"] = True
+    if scope.decisions:
+        details["decisions"] = [
+            [*decision, scope.decisions.count(decision)] for decision in dict.fromkeys(scope.decisions)
+        ]
+    if scope.accesses:
+        details["data"] = data_of(scope)
+    if scope.origins:
+        details["origins"] = sorted(scope.origins)
+    if record.model_uses:
+        details["models"] = sorted({use.model for use in record.model_uses})
+    if record.prompt_uses:
+        details["prompts"] = sorted({f"{use.name}_v{use.version}" for use in record.prompt_uses})
+    if scope.findings:
+        details["findings"] = list(scope.findings)
+    if scope.variation is not None:
+        details["rollout"] = [scope.variation.rollout, scope.variation.arm]
+    return details
+
+
+def data_of(scope: ExecutionScope) -> list[list[Any]]:
+    """Each thing that was read or written, with the rows of all times together."""
     accesses: dict[tuple[str, str], int] = {}
     for kind, name, rows in scope.accesses:
         accesses[kind, name] = accesses.get((kind, name), 0) + rows
-    return {
-        "parent": record.parent_execution_id,
-        "session": record.session_id,
-        "service": scope.identity.kind == "service",
-        "decisions": [[*decision, count] for decision, count in decisions.items()],
-        "data": [[kind, name, rows] for (kind, name), rows in accesses.items()],
-        "origins": sorted(scope.origins),
-        "models": sorted({use.model for use in record.model_uses}),
-        "prompts": sorted({f"{use.name}_v{use.version}" for use in record.prompt_uses}),
-        "findings": list(scope.findings),
-        "rollout": [scope.variation.rollout, scope.variation.arm] if scope.variation is not None else None,
-    }
+    return [[kind, name, rows] for (kind, name), rows in accesses.items()]
 
 
 def record_of_refusal(error: LakemeshError, record: ExecutionRecord, identity: Identity) -> AuditRecord:

@@ -166,7 +166,7 @@ class AgentRegistry:
         registered = self._find(name)
         if registered is None or (door in DOORS and door not in registered.config.expose):
             raise UnknownAgent(name, [agent.name for agent in self.visible_to(identity, door)])
-        require_may_call(self.policies, Actor(identity, door), name, registered.config)
+        require_may_call(self.policies, identity, door, name, registered.config)
         return registered
 
     def describe(self) -> list[AgentDescription]:

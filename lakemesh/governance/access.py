@@ -1,9 +1,13 @@
 """Which agents an identity may call."""
 
+from functools import lru_cache
+
 from lakemesh.config.agents import AgentConfig
 from lakemesh.errors import PermissionDenied, PolicyDenied, Unavailable
 from lakemesh.governance.policies import Action, Actor, Decision, Policies
 from lakemesh.schemas import SERVER_SEPARATOR, Identity
+
+KEPT_NAMES = 4_096
 
 
 def may_call(policies: Policies, actor: Actor, name: str, agent: AgentConfig) -> bool:
@@ -14,10 +18,12 @@ def may_call(policies: Policies, actor: Actor, name: str, agent: AgentConfig) ->
     return all(decision.effect != "deny" for _, decision in decisions(policies, actor, name)) or policies.is_dry_run
 
 
-def require_may_call(policies: Policies, actor: Actor, name: str, agent: AgentConfig) -> None:
-    """Raises `PermissionDenied` unless `may_call`, and `Unavailable` while nobody knows."""
-    require_group(actor.identity, name, agent)
-    for action, decision in decisions(policies, actor, name):
+def require_may_call(policies: Policies, identity: Identity, door: str, name: str, agent: AgentConfig) -> None:
+    """Raises `PermissionDenied` unless `may_call`, through a door, and `Unavailable` while nobody knows."""
+    require_group(identity, name, agent)
+    if not policies.governs_anything:
+        return
+    for action, decision in decisions(policies, Actor(identity, door), name):
         if decision.effect == "deny" and not policies.is_dry_run:
             raise denied(action, decision)
 
@@ -36,11 +42,14 @@ def decisions(policies: Policies, actor: Actor, name: str) -> list[tuple[Action,
     """What the policies say to a call: of the agent itself, and of the server that it is at, which gets the data."""
     if not policies.governs_anything:
         return []
-    actions = [Action("call", (name,))]
+    return [(action, policies.decide(actor, action)) for action in actions_of(name)]
+
+
+@lru_cache(maxsize=KEPT_NAMES)
+def actions_of(name: str) -> tuple[Action, ...]:
     server, separator, _ = name.partition(SERVER_SEPARATOR)
-    if separator:
-        actions.append(Action("send", (server,)))
-    return [(action, policies.decide(actor, action)) for action in actions]
+    call = Action("call", (name,))
+    return (call, Action("send", (server,))) if separator else (call,)
 
 
 def denied(action: Action, decision: Decision) -> PolicyDenied | Unavailable:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from lakemesh.config.policies import ContentRule
@@ -13,6 +14,7 @@ from lakemesh.redaction import TextRedactor
 
 Direction = Literal["in", "out"]
 MAX_DEPTH = 64
+KEPT_AGENTS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,10 @@ class ContentRules:
 
     def __init__(self, rules: Mapping[str, ContentRule]) -> None:
         self._rules = [Screen(name, rule) for name, rule in rules.items()]
+        self.about = lru_cache(maxsize=KEPT_AGENTS)(self._about)
 
-    def about(self, agent: str, direction: Direction) -> "list[Screen]":
-        return [screen for screen in self._rules if screen.is_about(agent, direction)]
+    def _about(self, agent: str, direction: Direction) -> "Sequence[Screen]":
+        return tuple(screen for screen in self._rules if screen.is_about(agent, direction))
 
 
 class Screen:

@@ -70,7 +70,8 @@ class ScopeGuard:
 
     async def admit(self) -> None:
         """For the call that a door made, whose execution this is."""
-        await self._require_call(Actor(self._scope.identity, self._scope.door), self._scope.agent_name)
+        if self._policies.governs_anything:
+            await self._require_call(Actor(self._scope.identity, self._scope.door), self._scope.agent_name)
 
     def screens(self, direction: Direction) -> Sequence[Screen]:
         """The rules about what the agent takes in or gives out."""
@@ -113,16 +114,8 @@ def note_decision(scope: ExecutionScope, action: Action, decision: Decision) -> 
     """In the scope, and in the trace as an event of the span that is open: the rule, what it said, of what."""
     if decision is FREE:
         return
-    scope.decisions.append((str(action), decision.effect, decision.rule or ""))
-    trace.get_current_span().add_event(
-        "lakemesh.policy.decision",
-        {
-            "lakemesh.policy.action": str(action),
-            "lakemesh.policy.effect": decision.effect,
-            "lakemesh.policy.rule": decision.rule or "",
-            "lakemesh.policy.reason": decision.reason,
-        },
-    )
+    scope.decisions.append((decision.action, decision.effect, decision.rule or ""))
+    trace.get_current_span().add_event("lakemesh.policy.decision", decision.attributes)
 
 
 def action_of(kind: ActionKind, names: tuple[str, ...]) -> Action:

@@ -43,13 +43,25 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`rule` is the id of the rule that decided; None where none did."""
+    """`rule` is the id of the rule that decided; None where none did. `unknown_groups`: refused since nobody knows the
+    caller's groups now. `action` is what it was about, in words, and `attributes` how a trace tells of it: made once,
+    since a decision is taken again and again."""
 
     effect: Effect
     rule: str | None
     reason: str
     unknown_groups: bool = False
-    """Refused since nobody knows the caller's groups now."""
+    action: str = field(default="", compare=False, repr=False)
+    attributes: Mapping[str, str] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        attributes = {
+            "lakemesh.policy.action": self.action,
+            "lakemesh.policy.effect": self.effect,
+            "lakemesh.policy.rule": self.rule or "",
+            "lakemesh.policy.reason": self.reason,
+        }
+        object.__setattr__(self, "attributes", attributes)
 
 
 FREE = Decision("allow", None, "no rule is about this")
@@ -57,7 +69,7 @@ FREE = Decision("allow", None, "no rule is about this")
 
 class Policies:
     """Decides by the rules in force in one environment. Decisions are kept for as long as they stand, so that asking
-    again costs a lookup."""
+    again costs a lookup. `governs_anything`: whether there is any rule at all."""
 
     def __init__(
         self, config: PoliciesConfig, *, environment: str = "", now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -74,20 +86,14 @@ class Policies:
             for kind in rule.resources:
                 self._rules.setdefault(kind, Rules(kind)).add(rule)
         self.content = ContentRules(config.content)
+        self.is_dry_run = config.mode == "dry_run"
+        self.governs_anything = bool(self._rules or config.content)
         self._timed = any(rule.hours is not None for rule in rules)
         self._kept: dict[Any, Decision] = {}
-
-    @property
-    def is_dry_run(self) -> bool:
-        return self.config.mode == "dry_run"
 
     def governs(self, kind: ActionKind) -> bool:
         """Whether any rule in force is about this kind of action."""
         return kind in self._rules
-
-    @property
-    def governs_anything(self) -> bool:
-        return bool(self._rules or self.config.content)
 
     def decide(self, actor: Actor, action: Action) -> Decision:
         rules = self._rules.get(action.kind)
@@ -104,18 +110,20 @@ class Policies:
 
     def _decided(self, rules: Iterable["Rule"], actor: Actor, action: Action) -> Decision:
         """By the strongest rule that matches; rules come the strongest first."""
-        unknown = False
+        unknown, about = False, str(action)
         for rule in rules:
             match = rule.match(actor, action, self._now)
             if match == "yes":
-                return Decision(rule.effect, rule.name, f"the rule {rule.name!r} says {rule.effect}")
+                return Decision(rule.effect, rule.name, f"the rule {rule.name!r} says {rule.effect}", action=about)
             if match == "unknown" and not unknown:
                 unknown = True
                 if rule.effect != "allow":
                     break  # it might be meant for this caller
         if unknown:
-            return Decision("deny", None, "the caller's groups cannot be looked up now", unknown_groups=True)
-        return Decision("deny", None, f"no rule allows it, and there are rules about {action.kind!r}")
+            return Decision(
+                "deny", None, "the caller's groups cannot be looked up now", unknown_groups=True, action=about
+            )
+        return Decision("deny", None, f"no rule allows it, and there are rules about {action.kind!r}", action=about)
 
 
 class Rules:

@@ -14,7 +14,15 @@ from pydantic_core import to_json
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.lakehouse.arrow import NO_ITEMS, Constant, columns_to_arrow
 from lakemesh.telemetry.audit_chain import AuditChain, AuditRecord
-from lakemesh.telemetry.records import ExecutionRecord, FeedbackRecord, LogRecord, MetricRecord, ModelRecord, SpanRecord
+from lakemesh.telemetry.records import (
+    ExecutionRecord,
+    FeedbackRecord,
+    LogRecord,
+    MetricRecord,
+    ModelRecord,
+    SpanEvent,
+    SpanRecord,
+)
 from lakemesh.telemetry.redaction import Redactor
 from lakemesh.telemetry.tables import Kind, table_specs
 
@@ -69,7 +77,7 @@ class RowMaker:
             "end_time_unix_nano": ends,
             "attributes": self._redactor.json_column(attributes),
             "dropped_attributes_count": dropped,
-            "events": [[self._event(event) for event in some] for some in events] if any(events) else NO_ITEMS,
+            "events": self._events(events) if any(events) else NO_ITEMS,
             "dropped_events_count": dropped_events,
             "links": [[self._link(link) for link in some] for some in links] if any(links) else NO_ITEMS,
             "dropped_links_count": dropped_links,
@@ -81,13 +89,21 @@ class RowMaker:
             else constant_status(codes[0]),
         }
 
-    def _event(self, event: Any) -> dict[str, Any]:
-        return {
-            "time_unix_nano": event.time_ns,
-            "name": event.name,
-            "attributes": self._redactor.json(event.attributes),
-            "dropped_attributes_count": 0,
-        }
+    def _events(self, events: Sequence[Sequence[SpanEvent]]) -> list[list[dict[str, Any]]]:
+        """Of each span; the attributes of all of them are looked at together."""
+        texts = iter(self._redactor.json_column([event.attributes for some in events for event in some]))
+        return [
+            [
+                {
+                    "time_unix_nano": event.time_ns,
+                    "name": event.name,
+                    "attributes": next(texts),
+                    "dropped_attributes_count": 0,
+                }
+                for event in some
+            ]
+            for some in events
+        ]
 
     def _link(self, link: Any) -> dict[str, Any]:
         return {
