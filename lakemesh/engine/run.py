@@ -116,12 +116,12 @@ class Run:
             self.failure = self._designed(error)
             raise self.failure from self.failure.__cause__
         finally:
-            otel_context.detach(span_token)
-            execution_scope.reset(scope_token)
             if lease is not None and entered:
                 lease.leave()
             self._report_to_caller()
-            recorder.finish(self)
+            recorder.finish(self)  # while its span is the current one, which metrics take as their exemplar
+            otel_context.detach(span_token)
+            execution_scope.reset(scope_token)
 
     async def _driven(self, work: Coroutine[Any, Any, T], deadline: Deadline) -> T:
         drive = Drive(deadline)
@@ -134,7 +134,7 @@ class Run:
     async def _process(self) -> AgentOutput[Any]:
         """Validate, run, validate, serialise: all of it may run code of the agent's author."""
         registered, scope = self.registered, self.scope
-        guard = scope.guard if isinstance(scope.guard, ScopeGuard) else None
+        guard = scope.guard if isinstance(scope.guard, ScopeGuard) and scope.guard.governs_anything else None
         if guard is not None and scope.depth == 0:
             await guard.admit()
         data = registered.validate_input(screened_input(guard, self.request.data))

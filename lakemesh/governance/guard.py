@@ -54,6 +54,11 @@ class ScopeGuard:
     def actor(self) -> Actor:
         return actor_of(self._scope)
 
+    @property
+    def governs_anything(self) -> bool:
+        """Whether there are policies at all; without them it only notes what an audit trail is to tell."""
+        return self._policies.governs_anything
+
     def allows(self, kind: ActionKind, *names: str) -> bool:
         if not self._policies.governs(kind):
             return True
@@ -70,8 +75,7 @@ class ScopeGuard:
 
     async def admit(self) -> None:
         """For the call that a door made, whose execution this is."""
-        if self._policies.governs_anything:
-            await self._require_call(Actor(self._scope.identity, self._scope.door), self._scope.agent_name)
+        await self._require_call(Actor(self._scope.identity, self._scope.door), self._scope.agent_name)
 
     def screens(self, direction: Direction) -> Sequence[Screen]:
         """The rules about what the agent takes in or gives out."""

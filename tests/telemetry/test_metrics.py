@@ -88,6 +88,12 @@ async def test_the_engine_and_model_calls_are_on_the_page_and_in_delta(tmp_path:
     )
     values = {row["name"]: row["v"] or row["n"] for row in found}
     assert (values["lakemesh.executions"], values["lakemesh.execution"], values["lakemesh.refusals"]) == (2, 2, 1)
+    [histogram] = await rows(
+        workspace, "SELECT histogram.exemplars AS exemplars FROM main.agents.metrics WHERE name = 'lakemesh.execution'"
+    )
+    traces = {row["trace_id"] for row in await rows(workspace, "SELECT trace_id FROM main.agents.telemetry")}
+    assert {example["trace_id"] for example in histogram["exemplars"]} <= traces
+    assert histogram["exemplars"], "a measurement leads to the trace it was made in"
     await workspace.close()
 
 
