@@ -56,7 +56,8 @@ def read(base: Path, environment: str) -> "tuple[Config, list[str]]":
 
     over = base.with_name(f"{base.stem}.{environment}{base.suffix}")
     if not over.is_file():
-        require_optional(environment, over.name)
+        known = [file.name.split(".")[-2] for file in base.parent.glob(f"{base.stem}.*{base.suffix}")]
+        require_optional(environment, over.name, known)
     beside = [base.with_name(name) for name in FILES_BESIDE]
     files = [ConfigFile(file.name, file.read_bytes()) for file in (base, *beside, over) if file.is_file()]
     return parse_config(files, {**os.environ, **placeholders(files)}), [file.name for file in files]

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,6 +35,8 @@ def serve(
         update={"host": host or settings.host, "port": settings.port if port is None else port}
     )
     configure_logging(settings.log_level)
+    if sys.stderr.isatty():
+        SERVER_LOG.setLevel(logging.CRITICAL)  # until it serves: why it does not is one sentence, said at the end
     count = settings.workers if workers is None else workers
     if count > 1:
         supervise(settings, count)
@@ -71,9 +74,10 @@ def run(app: "App", settings: "Settings") -> None:
             await super().startup(sockets)
             if not self.started:
                 return
+            SERVER_LOG.setLevel(logging.NOTSET)
             if inherited is None:
                 base = base_of(listener)
-                logging.getLogger("uvicorn.error").info("Uvicorn running on %s (Press CTRL+C to quit)", base)
+                SERVER_LOG.info("Uvicorn running on %s (Press CTRL+C to quit)", base)
                 typer.echo(GREETING.format(base=base), err=True)
             spare_the_garbage_collector()
             tell_ready()
@@ -140,6 +144,7 @@ def spare_memory() -> None:
 
 
 BACKLOG = 2_048
+SERVER_LOG = logging.getLogger("uvicorn.error")
 PER_PROCESS = (
     "Without LAKEMESH_DATABASE each worker keeps sessions, idempotency keys, rate limits and A2A tasks for itself."
 )

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from lakemesh.config.live import waiting_for_restart
 from lakemesh.config.loader import ConfigFile, parse_config, secret_names
 from lakemesh.config.schema import Config
 from lakemesh.errors import ConfigurationInvalid, LakemeshError, NotFound
+from lakemesh.suggestions import did_you_mean
 
 logger = structlog.get_logger(__name__)
 
@@ -200,14 +201,15 @@ class ConfigStore:
         self._faults = []
 
 
-def require_optional(environment: str, file_name: str) -> None:
+def require_optional(environment: str, file_name: str, known: Iterable[str] = ()) -> None:
     """Raises `ConfigurationInvalid` for the missing file of an environment that was chosen: its name may be mistyped,
-    and the base alone is not what was asked for."""
+    and the base alone is not what was asked for. `known` are environments that have a file."""
     if environment != DEFAULT_ENVIRONMENT:
         raise ConfigurationInvalid(
             [
-                f"{file_name}: there is no such file, and LAKEMESH_ENVIRONMENT is {environment!r}; correct the name, "
-                "or add the file, empty if nothing differs"
+                f"{file_name}: there is no such file, and the environment is {environment!r}"
+                f"{did_you_mean(environment, known)}; correct LAKEMESH_ENVIRONMENT or -e, or add the file, empty if "
+                "nothing differs"
             ]
         )
 

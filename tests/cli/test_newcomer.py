@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import pty
 import re
 import signal
 import socket
@@ -19,6 +18,7 @@ import pytest
 from tests.cli.test_startup import run
 from tests.commands import REPOSITORY
 from tests.server import write_config
+from tests.terminal import typed
 
 with socket.create_server(("127.0.0.1", 0)) as free:
     PORT = free.getsockname()[1]
@@ -113,25 +113,3 @@ def test_without_a_folder_one_is_offered(tmp_path: Path) -> None:
     assert "Make one now" not in typed(tmp_path / "shop", [], [])
     piped = run(tmp_path, *[])
     assert (piped.returncode, "Make one now" in piped.stdout, "init" in piped.stdout) == (0, False, True)
-
-
-def typed(folder: Path, arguments: list[str], lines: list[str]) -> str:
-    """What a terminal shows after these lines were typed, each once it is asked for."""
-    parent, child = pty.openpty()
-    command = [sys.executable, "-m", "lakemesh.cli", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=child, stdout=child, stderr=child)
-    os.close(child)
-    os.write(parent, "".join(f"{line}\n" for line in lines).encode())
-    shown = b""
-    while True:
-        try:
-            read = os.read(parent, 65_536)
-        except OSError:  # how Linux says that the other side is closed
-            break
-        if not read:
-            break
-        shown += read
-    os.close(parent)
-    assert process.wait(timeout=60) == 0, shown.decode()
-    return shown.decode()

@@ -10,6 +10,7 @@ import pytest
 
 from tests import commands
 from tests.server import MODELS
+from tests.terminal import typed
 
 ECHO = "agents: {echo: {class: 'lakemesh.agents.echo:EchoAgent'}}\n"
 
@@ -132,3 +133,16 @@ def test_a_check_from_elsewhere_finds_what_it_is_told(home: Path, tmp_path_facto
     answer = run(elsewhere, "config", "check", "-e", "prod", LAKEMESH_CONFIG_FOLDER=str(home / "config"))
     assert (answer.returncode, "lakemesh.yaml, lakemesh.prod.yaml: 1 agent, no faults" in answer.stdout) == (0, True)
     assert "telemetry.*" in answer.stdout
+
+
+def test_an_environment_that_is_mistyped(home: Path) -> None:
+    (home / "config" / "lakemesh.prod.yaml").touch()
+    refused(run(home, "config", "check", "-e", "prd"), "(did you mean 'prod'?)")
+
+
+def test_a_terminal_is_told_once(home: Path) -> None:
+    """Not in the log's words and then again."""
+    (home / "config" / "lakemesh.yaml").unlink()
+    said = typed(home, ["serve", "--port", "0"], [], code=1)
+    assert said.count("There is no file config/lakemesh.yaml") == 1
+    assert "startup" not in said

@@ -145,7 +145,7 @@ def test_dashboards_are_tables_without_it(server: Server, page: Page, monkeypatc
     assert httpx.get(f"{server.url}/console/vega.js").status_code == 404
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, True)])
 def test_every_page_fits_the_window_in_both_themes(server: Server, page: Page, width: int, dark: bool) -> None:
     page.look(width=width, dark=dark)
     for name in PAGES:

@@ -80,7 +80,10 @@ function address() {
 function showSections(current) {
   const shown = SECTIONS.filter(([name]) => (!["invocations", "approvals"].includes(name) || me.invocations) && (name !== "budgets" || me.budgets) && (name !== "dashboards" || me.operator));
   const links = shown.map(([name, title]) => make("a", { href: `#${name}`, "aria-current": name === (PARENTS[current] || current) ? "page" : null }, title));
-  document.getElementById("sections").replaceChildren(...links, link("docs", "API"));
+  const bar = document.getElementById("sections");
+  bar.replaceChildren(...links, link("docs", "API"));
+  const here = links.find((one) => one.ariaCurrent);
+  if (here) bar.scrollLeft = here.offsetLeft - bar.offsetLeft - (bar.clientWidth - here.offsetWidth) / 2; // on a phone
   document.getElementById("caller").replaceChildren(me.user, me.operator ? badge("plain", "operator") : "",
     signedIn() ? make("button", { class: "quiet", onclick: () => { signOut(); location.reload(); } }, "Sign out") : "");
 }
