@@ -8,6 +8,7 @@ Every call raises `ServerError` with the server's code, status and what to do.
 """
 
 import json
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -168,6 +169,10 @@ class Client:
         outcomes: list[Answer | ServerError] = self._ask(Calls.batch(requests))
         return outcomes
 
+    def session(self, session_id: str | None = None) -> "Session":
+        """A conversation: calls with the same `session_id`, a new one unless it is given."""
+        return Session(self, session_id or uuid.uuid4().hex)
+
     def agents(self) -> list[dict[str, Any]]:
         """Those that this caller may call, with their schemas."""
         agents: list[dict[str, Any]] = self._ask(Calls.agents())
@@ -257,6 +262,9 @@ class AsyncClient:
         outcomes: list[Answer | ServerError] = await self._ask(Calls.batch(requests))
         return outcomes
 
+    def session(self, session_id: str | None = None) -> "AsyncSession":
+        return AsyncSession(self, session_id or uuid.uuid4().hex)
+
     async def agents(self) -> list[dict[str, Any]]:
         agents: list[dict[str, Any]] = await self._ask(Calls.agents())
         return agents
@@ -310,6 +318,34 @@ class AsyncClient:
             async for line in checked(response).aiter_lines():
                 if (event := parse(line)) is not None:
                     yield checked_event(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One conversation with the agents of a server: they see what was said in it before."""
+
+    client: Client
+    id: str
+
+    def execute(self, agent: str, data: Mapping[str, Any], *, timeout_seconds: float | None = None) -> Answer:
+        return self.client.execute(agent, data, session_id=self.id, timeout_seconds=timeout_seconds)
+
+    def stream(self, agent: str, data: Mapping[str, Any]) -> Iterator[ServerEvent]:
+        return self.client.stream(agent, data, session_id=self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncSession:
+    """The same, to be awaited."""
+
+    client: AsyncClient
+    id: str
+
+    async def execute(self, agent: str, data: Mapping[str, Any], *, timeout_seconds: float | None = None) -> Answer:
+        return await self.client.execute(agent, data, session_id=self.id, timeout_seconds=timeout_seconds)
+
+    def stream(self, agent: str, data: Mapping[str, Any]) -> AsyncIterator[ServerEvent]:
+        return self.client.stream(agent, data, session_id=self.id)
 
 
 class EventParser:

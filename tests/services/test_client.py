@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lakemesh.client import Answer, AsyncClient, Client, ServerError
+from lakemesh.testing.executions import read_executions
 from tests.server import Server, running_server, write_config
 
 pytestmark = pytest.mark.anyio
@@ -90,3 +91,18 @@ async def test_the_same_without_waiting(server: Server) -> None:
         assert len(await client.agents()) == 4
         with pytest.raises(ServerError, match="validation_failed"):
             await client.execute("echo", {"wrong": 1})
+
+
+async def test_a_session_binds_its_calls(server: Server) -> None:
+    with Client(server.url) as client:
+        visit = client.session()
+        answer = visit.execute("echo", HELLO)
+        assert [event.type for event in visit.stream("echo", HELLO)][-1] == "completed"
+    async with AsyncClient(server.url) as client:
+        again = client.session(visit.id)
+        await again.execute("echo", HELLO, timeout_seconds=20)
+        events = [event.type async for event in again.stream("echo", HELLO)]
+    assert events[-1] == "completed"
+    assert answer.result == HELLO
+    rows = server.run_there(read_executions(server.services, agent="echo", execution_id=None))
+    assert [row.session_id for row in rows].count(visit.id) == 4
