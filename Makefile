@@ -47,7 +47,7 @@ judge: judge-clients judge-spark judge-evaluation judge-faults judge-dependencie
 judge-clients: $(BIN)/lakemesh
 	$(BIN)/python -m tests.interop.clients
 	$(LONG_RUN) $(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder \
-		tests/interop tests/mcp/test_client.py tests/services/test_console_pages.py examples/deploy
+		tests/interop tests/mcp/test_client.py tests/services/test_console_pages.py tests/docs examples/deploy
 
 judge-spark: $(BIN)/lakemesh
 	$(BIN)/python -m tests.judges.within 600 $(MAKE) spark

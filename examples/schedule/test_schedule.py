@@ -1,4 +1,3 @@
-from datetime import date
 from pathlib import Path
 
 import yaml
@@ -7,7 +6,7 @@ from morning import report
 from lakemesh.testing import serve
 
 HERE = Path(__file__).parent
-ORDERS = [{"id": 1, "placed": date(2026, 3, 1), "total": 12.5}, {"id": 2, "placed": date(2026, 3, 1), "total": 7.5}]
+ORDERS = HERE / "data/orders.csv"
 
 
 def test_the_report_of_a_day_is_made_once() -> None:

@@ -133,6 +133,7 @@ def test_a_fragment_that_fails_is_seen(server: RunningServer) -> None:
         server.execute("fragment", {"code": "await context.call('nobody', {})"})
 
 
+@judged
 def test_the_tutorial_is_followed_from_its_first_line_to_its_last(tmp_path: Path) -> None:
     with Reader(tmp_path) as reader:
         for block in blocks_of(TUTORIAL, "sh", "yaml", "python", "jinja", "csv"):
