@@ -9,7 +9,9 @@ from pydantic_core import to_json
 
 from lakemesh.config.store import ConfigStore
 from lakemesh.engine.registry import AgentRegistry
-from lakemesh.errors import LakemeshError, NotFound, PermissionDenied
+from lakemesh.errors import InvalidRequest, LakemeshError, NotFound, PermissionDenied
+from lakemesh.governance.guard import action_of
+from lakemesh.governance.policies import Actor
 from lakemesh.lakehouse.workspace import Workspace
 from lakemesh.mcp.messages import INVALID_PARAMS, ProtocolError
 from lakemesh.mcp.provider import Described
@@ -77,8 +79,8 @@ class EngineResources:
             if uri.startswith(ROOT) and kind == "executions":
                 return contents(uri, await self._execution(rest, identity))
             if uri.startswith(ROOT) and kind == "tables":
-                return contents(uri, await self._table(rest))
-        except (NotFound, PermissionDenied, ValueError):
+                return contents(uri, await self._table(rest, identity))
+        except (InvalidRequest, NotFound, PermissionDenied, ValueError):
             pass
         raise ProtocolError(INVALID_PARAMS, f"There is no resource {uri!r:.200}.", uri=uri)
 
@@ -92,7 +94,7 @@ class EngineResources:
             numbers = sorted({number for known in versions.values() for number in known})
             values = list(versions) if argument == "name" else [str(number) for number in numbers]
         elif path.startswith("tables/"):
-            values = await self._tables()
+            values = [name for name in await self._tables() if self._may_read(name, identity)]
         return [value for value in values if value.startswith(start)]
 
     def _agent(self, name: str, identity: Identity) -> Mapping[str, Any]:
@@ -120,12 +122,19 @@ class EngineResources:
             raise NotFound("No execution has that id, or its row has not arrived yet.")
         return found[0]
 
-    async def _table(self, name: str) -> Mapping[str, Any]:
-        if name.rpartition(".")[0] not in self._config.current.mcp.schemas:
+    async def _table(self, name: str, identity: Identity) -> Mapping[str, Any]:
+        if name.rpartition(".")[0] not in self._config.current.mcp.schemas or not self._may_read(name, identity):
             raise NotFound("The table is in no schema that may be read here.")
         info = await self._workspace.tables.describe(name)
         columns = [{"name": column.name, "type": column.type, "comment": column.comment} for column in info.columns]
         return {"name": info.name, "comment": info.comment, "columns": columns}
+
+    def _may_read(self, table: str, identity: Identity) -> bool:
+        """Whether the policies let the caller read it; what a person has to approve is not shown."""
+        policies = self._registry.policies
+        if not policies.governs("read") or policies.is_dry_run:
+            return True
+        return policies.decide(Actor(identity, "mcp"), action_of("read", (table,))).effect == "allow"
 
     async def _tables(self) -> list[str]:
         found: list[str] = []
