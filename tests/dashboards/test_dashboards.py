@@ -10,6 +10,7 @@ import pytest
 import sqlglot
 from deltalake import DeltaTable
 
+from lakemesh.agents.anomaly.alerts import alerts_table
 from lakemesh.composition.services import Services, open_services
 from lakemesh.config.settings import Settings
 from lakemesh.dashboards import dashboards
@@ -50,6 +51,7 @@ async def monitored(workspace: Workspace) -> None:
         (scores_table("main.agents"), {"execution_id": "1", "timestamp": now, "scored_at": now, "value": 0.5}),
         (drift_table("main.agents"), {"timestamp": now, "name": "latency_ms (PSI)", "value": 0.1}),
         (precision_table("main.agents"), {"day": now.date(), "computed_at": now, "precision_at_top": 0.25}),
+        (alerts_table("main.agents.alerts"), {"alert_id": "1", "created_at": now, "severity": "high"}),
     ):
         await workspace.tables.create(table)
         row = {column.name: None for column in table.columns} | {"agent_id": "echo"} | row

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lakemesh.agents.anomaly.alerts import alerts_table
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.dashboards import dashboards
 from lakemesh.deploy.lakeview import FILE, columns_of, lakeview, statement
@@ -20,7 +21,7 @@ from tests.bundle_schema import validator
 pytestmark = pytest.mark.anyio
 
 REPOSITORY = Path(__file__).parents[2]
-BUNDLE_FILES = [REPOSITORY / "databricks.yml", *sorted((REPOSITORY / "resources").glob("*.yml"))]
+BUNDLE_FILES = [REPOSITORY / "databricks.yml", *sorted((REPOSITORY / "resources").rglob("*.yml"))]
 VARIABLES = {"catalog": "main", "schema": "agents", "spend_limit_usd": "50"}
 OF_THE_TEMPLATE = ("resources/", "kubernetes/", "jobs/", "dashboards/", "app.yaml", "config/lakemesh.prod.yaml")
 
@@ -90,7 +91,8 @@ async def test_every_statement_of_the_bundle_runs(workspace: Workspace, tmp_path
     telemetry.tracer.start_span("one").end()
     assert await telemetry.flush()
     await telemetry.close(timeout_seconds=10)
-    for spec in (scores_table("main.agents"), drift_table("main.agents"), precision_table("main.agents")):
+    made = (scores_table("main.agents"), drift_table("main.agents"), precision_table("main.agents"))
+    for spec in (*made, alerts_table("main.agents.alerts")):
         await workspace.tables.create(spec)
     alerts = load(REPOSITORY / "resources/observability.yml")["resources"]["alerts"]
     statements = {name: alert["query_text"] for name, alert in alerts.items()}
