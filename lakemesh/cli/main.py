@@ -1,6 +1,7 @@
 """`lakemesh`: each command in a module of its own, which imports what is heavy when it is called."""
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -120,6 +121,7 @@ def begin(context: typer.Context) -> None:
 
 def main() -> None:
     """Exit codes: 0 done, 1 a designed error (printed as one sentence to stderr), 2 wrong usage."""
+    warnings.filterwarnings("ignore", "Arrow output on a DB-API result")  # DuckDB's advice, for who calls it
     sys.path.insert(0, "")  # agents are found in the current folder, as under `python -m`
     try:
         app()

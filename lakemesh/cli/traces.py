@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +29,9 @@ RECENT = (
 MATCHING = "SELECT DISTINCT trace_id FROM {table} WHERE trace_id LIKE :prefix LIMIT {limit}"
 LAST = "SELECT trace_id FROM {table} WHERE parent_execution_id IS NULL ORDER BY timestamp DESC LIMIT {limit}"
 SHORT = 12
+OTHERS_CODE = re.compile(
+    r"/(site-packages|lib/python3[^/]*|lakemesh/(agents|engine|models|memory|prompts|services|mcp))/"
+)
 HEX = re.compile(r"[0-9a-f]{4,32}")
 
 
@@ -133,12 +137,55 @@ def print_list(executions: Sequence[Mapping[str, Any]], *, as_json: bool) -> Non
 
 
 def tree_of(spans: Sequence[Mapping[str, Any]], title: str) -> "Tree":
-    """Spans in the order of the tree, each with its depth, its milliseconds, and red where it failed."""
+    """Spans in the order of the tree: milliseconds, what a model used, and below it what went in and out, as far as it
+    is kept, and why it failed."""
+    from rich.text import Text
     from rich.tree import Tree
 
     path = [Tree(title)]
     for span in spans:
-        label = f"{span['name']}  {span['end_ms'] - span['start_ms']:,.2f} ms{'  failed' if span['failed'] else ''}"
+        label = f"{span['name']}  {span['end_ms'] - span['start_ms']:,.2f} ms{used(span)}"
+        label += "  failed" if span["failed"] else ""
         del path[span["depth"] + 1 :]
-        path.append(path[-1].add(label, style="red" if span["failed"] else ""))
+        path.append(path[-1].add(Text(label, style="red" if span["failed"] else "")))
+        for line in details(span):
+            failure = line.startswith("! ")
+            path[-1].add(Text(line, style="red" if failure else "dim", overflow="ellipsis", no_wrap=not failure))
     return path[0]
+
+
+def used(span: Mapping[str, Any]) -> str:
+    tokens = [span["attributes"].get(f"gen_ai.usage.{side}_tokens") for side in ("input", "output")]
+    return f"  {tokens[0] or 0} tokens in, {tokens[1] or 0} out" if any(tokens) else ""
+
+
+def details(span: Mapping[str, Any]) -> list[str]:
+    """One line each."""
+    found = [f"{name}: {one_line(span[name])}" for name in ("input", "output") if span[name] is not None]
+    found += [f"{message.get('role', '?')}: {one_line(words(message))}" for message in span["messages"]]
+    for event in span["events"]:
+        given = event["attributes"]
+        if event["name"] == "exception":
+            found.append(f"! {given.get('exception.type')}: {one_line(given.get('exception.message'))}")
+            found += own_place(str(given.get("exception.stacktrace", "")))
+    return found
+
+
+def words(message: Mapping[str, Any]) -> Any:
+    """What a message says (OpenTelemetry's `gen_ai` messages are made of parts)."""
+    parts = message.get("parts")
+    if not isinstance(parts, list):
+        return message.get("content")
+    return " ".join(str(part.get("content", part.get("name", ""))) for part in parts if isinstance(part, Mapping))
+
+
+def own_place(stack: str) -> list[str]:
+    """The innermost line of code that is neither lakemesh's nor a library's, if there is one."""
+    frames = re.findall(r'File "([^"]+)", line (\d+)', stack)
+    own = [(file, line) for file, line in frames if not OTHERS_CODE.search(file)]
+    return [f"! {own[-1][0].removeprefix(f'{Path.cwd()}/')}:{own[-1][1]}"] if own else []
+
+
+def one_line(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return " ".join(text.split())

@@ -196,6 +196,20 @@ def test_traces_are_named_by_what_fits_on_a_line(home: Path) -> None:
     assert run(home, "traces", "%").returncode == 1
 
 
+def test_a_trace_says_what_was_asked_and_why_it_failed(home: Path) -> None:
+    (home / "mine.py").write_text('def fail(name: str) -> str:\n    "Fails."\n    raise ValueError(f"no {name}")\n')
+    (home / "config/lakemesh.yaml").write_text(
+        f"agents: {{fail: {{function: 'mine:fail'}}}}\ntelemetry: {{capture_content: true}}\n{MODELS}"
+    )
+    said = run(home, "execute", "fail", '{"name": "luck"}')
+    assert said.returncode == 1
+    assert "UserWarning" not in said.stderr
+    drawn = run(home, "traces", "last", "--failed").stdout
+    assert 'input: {"name": "luck"}' in drawn
+    assert "! ValueError: no luck" in drawn
+    assert "! mine.py:3" in drawn
+
+
 def test_top_watches_a_server(home: Path) -> None:
     from tests.server import running_server
 
