@@ -22,8 +22,16 @@ ENVIRONMENTS = {
 
 @pytest.mark.parametrize("example", ENVIRONMENTS)
 def test_the_example_runs(example: str, tmp_path: Path) -> None:
+    run(example, tmp_path)
+
+
+def test_the_graphs_state_is_in_the_database_where_there_is_one(tmp_path: Path, postgres: str) -> None:
+    run("langgraph_agent", tmp_path, LAKEMESH_DATABASE=postgres)
+
+
+def run(example: str, tmp_path: Path, **variables: str) -> None:
     command = [python_of(ENVIRONMENTS[example]), "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     done = subprocess.run(
         [*command, f"--basetemp={tmp_path}", f"examples/{example}"],
         capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment,

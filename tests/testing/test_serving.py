@@ -20,6 +20,7 @@ from lakemesh.testing import (
     RecordedModel,
     RunningServer,
     ScriptedModel,
+    Stalls,
     calls,
     in_process,
     serve,
@@ -86,6 +87,12 @@ def test_a_reply_may_be_a_function_and_a_broken_call(server: RunningServer, mode
     assert "not a JSON object" in model.requests[1].told[0] or model.requests[1].told
 
 
+def test_a_model_that_stalls_meets_the_deadline(server: RunningServer, model: ScriptedModel) -> None:
+    model.play(Stalls())
+    with pytest.raises(ServerError, match="deadline_exceeded"):
+        server.execute("judge", {"text": "?"}, timeout_seconds=0.5)
+
+
 def test_tables_are_there(server: RunningServer) -> None:
     statement = "SELECT sum(total) AS total FROM main.sales.orders"
     assert server.execute("orders", {"statement": statement}).result["rows"] == [[14.5]]
@@ -131,6 +138,26 @@ def test_a_model_is_recorded_once_and_replayed_without_it(tmp_path: Path) -> Non
         pytest.raises(ServerError, match="model_refused"),
     ):
         server.execute("judge", {"text": "never asked"})
+
+
+def test_streams_tools_and_vectors_are_recorded_too(tmp_path: Path) -> None:
+    recording = tmp_path / "helper.json"
+    agents = {**AGENTS, "helper": {"class": "tool_agent", "options": {"tools": ["add_days"], "memory": True}}}
+    asked = {"message": "The day after 27 February?"}
+
+    def ask(model: RecordedModel) -> tuple[list[str], list[str]]:
+        with serve(agents, model=model) as server:
+            events = list(server.stream("helper", asked))
+            texts = [event.data["text"] for event in events if event.type == "text_delta"]
+            return texts, [event.data["name"] for event in events if event.type == "tool_called"]
+
+    with ScriptedModel(calls("add_days", day="2026-02-27"), "The 28th.") as upstream:
+        recorded = ask(RecordedModel(recording, upstream=upstream.base_url, record=True))
+    assert recorded == (["The ", "28th. "], ["add_days"])
+    paths = [one["request"]["path"] for one in json.loads(recording.read_text())]
+    assert paths.count("/chat/completions") == 2
+    assert "/embeddings" in paths
+    assert ask(RecordedModel(recording, record=False)) == recorded
 
 
 def test_the_plugin_serves_and_opens_workspaces(lakemesh_serve: Callable[..., RunningServer]) -> None:
