@@ -89,7 +89,7 @@ $(SITE)/installed: website/requirements.txt
 docs: $(BIN)/lakemesh $(SITE)/installed
 	$(BIN)/python -m website.build .cache/documentation
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict -f .cache/documentation/mkdocs.yml
-	@echo "the site is .cache/documentation/site/index.html"
+	@echo "the site is .cache/documentation/site/index.html; to search it: python3 -m http.server -d .cache/documentation/site"
 
 # The diagrams, and the console as a browser shows it.
 pictures: $(BIN)/lakemesh
