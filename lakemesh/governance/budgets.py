@@ -88,7 +88,7 @@ class Budgets:
         for name, one in config.limits.items():
             for unit, limit in one.limits.items():
                 self._lines.setdefault(unit, []).append(Line(name, unit, int(limit * PARTS[unit]), one))
-        self._kept: dict[tuple[Unit, Identity, tuple[str, ...]], Sequence[Subject]] = {}
+        self._kept: dict[tuple[Any, ...], Sequence[Subject]] = {}
         if self._lines and isinstance(self.ledger, LocalLedger):
             logger.warning("budgets are counted by this process alone, from nothing: there is no LAKEMESH_DATABASE")
 
@@ -104,7 +104,7 @@ class Budgets:
         of_unit = self._lines.get(unit)
         if of_unit is None:
             return ()
-        key = (unit, identity, agents)
+        key = (unit, identity.user, identity.email, identity.groups, agents)  # cheaper to hash than the identity
         found = self._kept.get(key)
         if found is None:
             if len(self._kept) >= MAX_KEPT:
@@ -112,6 +112,10 @@ class Budgets:
             found = [(line, subject) for line in of_unit for subject in line.subjects(identity, agents)]
             self._kept[key] = found
         return found
+
+    def limits(self, unit: Unit) -> bool:
+        """Whether any budget is about this unit."""
+        return unit in self._lines
 
     def refusal(self, reservation: Reservation) -> BudgetExceeded:
         """The error that says what is left of the first budget that stood against it, and when it renews."""
@@ -135,9 +139,11 @@ class Budgets:
 
     def note(self, scope: ExecutionScope, reservation: Reservation) -> None:
         """Warn of budgets that are nearly used up: in the answer, the trace and the metrics, and once in the log."""
+        warn_at = self.config.warn_at
         for ask, balance in zip(reservation.asks, reservation.balances, strict=True):
-            used = balance.spent if ask.account.unit == "run_seconds" else balance.spent + balance.reserved
-            if used >= ask.limit * self.config.warn_at:
+            threshold = ask.limit * warn_at
+            spent, reserved = balance
+            if spent >= threshold or (spent + reserved >= threshold and ask.account.unit != "run_seconds"):
                 self._warn(scope, ask, balance)
 
     def _warn(self, scope: ExecutionScope, ask: Ask, balance: Balance) -> None:
@@ -193,6 +199,8 @@ class ScopeCharge:
 
     def granted(self, unit: Unit) -> float | None:
         """How much of it was given, or None where no budget is about it."""
+        if not self.parts:
+            return None
         found = [
             amount
             for _, one in self.parts
@@ -220,8 +228,15 @@ class ScopeMeter:
         self._budgets = budgets
         self._scope = scope
         self._payer = SHADOWS if scope.is_shadow else scope.identity
-        caller = scope.parent.meter if scope.parent is not None else None
-        self.run: LocalLedger = caller.run if isinstance(caller, ScopeMeter) else LocalLedger()
+        self._run: LocalLedger | None = None
+
+    @property
+    def run(self) -> LocalLedger:
+        """What the whole run has used, of budgets per run."""
+        if self._run is None:
+            caller = self._scope.parent.meter if self._scope.parent is not None else None
+            self._run = caller.run if isinstance(caller, ScopeMeter) else LocalLedger()
+        return self._run
 
     @property
     def counts_money(self) -> bool:
@@ -232,17 +247,19 @@ class ScopeMeter:
         return self._budgets.config.output_tokens
 
     async def reserve(self, amounts: Mapping[Unit, float]) -> ScopeCharge:
-        agents = tuple(agents_of(self._scope))
-        return await self._reserve([(unit, amount, amount, agents) for unit, amount in amounts.items()])
+        agents, limits = tuple(agents_of(self._scope)), self._budgets.limits
+        return await self._reserve([(unit, amount, amount, agents) for unit, amount in amounts.items() if limits(unit)])
 
     async def admit(self) -> ScopeCharge:
         """For the execution itself: a call of its agent; a tool call of the agents that asked for it; or, where a door
         did, the time of a run, as much as is left up to its deadline."""
-        scope, own = self._scope, (self._scope.agent_name,)
-        wanted: list[Wanted] = [("calls", 1.0, 1.0, own)]
+        scope, limits = self._scope, self._budgets.limits
+        own = (scope.agent_name,)
+        wanted: list[Wanted] = [("calls", 1.0, 1.0, own)] if limits("calls") else []
         if scope.parent is not None:
-            wanted.append(("tool_calls", 1.0, 1.0, tuple(agents_of(scope.parent))))
-        else:
+            if limits("tool_calls"):
+                wanted.append(("tool_calls", 1.0, 1.0, tuple(agents_of(scope.parent))))
+        elif limits("run_seconds"):
             seconds = scope.deadline.remaining_seconds()
             wanted.append(("run_seconds", seconds, min(seconds, LEAST_RUN_SECONDS), own))
         return await self._reserve(wanted)
@@ -262,7 +279,11 @@ class ScopeMeter:
         if shared:
             ledger = self._budgets.ledger
             try:
-                self._take(ledger, await ledger.reserve(shared), charge)
+                if isinstance(ledger, LocalLedger):
+                    reservation = ledger.reserve_now(shared)
+                else:
+                    reservation = await ledger.reserve(shared)
+                self._take(ledger, reservation, charge)
             except BaseException:
                 charge.settle(dict.fromkeys(PARTS, 0.0))
                 raise
@@ -278,7 +299,8 @@ class ScopeMeter:
         if line.config.per == "session":
             subject = f"{self._payer.user}{OF_SESSION}{self._scope.session_id}"
         begins_at, ends_at = self._budgets.calendar.period(line.config.period)
-        return Ask(Account(line.name, line.unit, subject, begins_at), line.limit, amount, least, ends_at)
+        owner = self._scope.identity.user if line.config.per in ("user", "session") else ""
+        return Ask(Account(line.name, line.unit, subject, begins_at), line.limit, amount, least, ends_at, owner)
 
 
 def parts_of(unit: Unit, amount: float) -> int:

@@ -33,13 +33,14 @@ class Account(NamedTuple):
 class Ask(NamedTuple):
     """How much is to be set aside in an account, in parts. Where less than `amount` is left, that is given, unless it
     is less than `least`; of asks of one unit that go together all are given the same. `ends_at` is the end of the
-    account's period (0: none)."""
+    account's period (0: none), `owner` the user whose account it is, or empty."""
 
     account: Account
     limit: int
     amount: int
     least: int
     ends_at: int
+    owner: str = ""
 
 
 class Balance(NamedTuple):
@@ -105,22 +106,23 @@ class LocalLedger:
     def reserve_now(self, asks: Sequence[Ask]) -> Reservation:
         accounts = self._accounts
         given: dict[Unit, int] = {}
-        for ask in asks:
-            found = accounts.get(ask.account)
-            room = ask.limit if found is None else ask.limit - found[0] - found[1]
-            if room < ask.least:
-                return Reservation(asks=asks, granted=(), balances=self._balances(asks), refused=True)
-            unit = ask.account.unit
-            given[unit] = min(room, given.get(unit, ask.amount))
-        for ask in asks:
-            found = accounts.get(ask.account)
+        touched: list[list[int]] = []
+        for account, limit, amount, least, ends_at, _ in asks:
+            found = accounts.get(account)
             if found is None:
-                found = accounts[ask.account] = [0, 0, ask.ends_at]
-            found[1] += given[ask.account.unit]
+                found = accounts[account] = [0, 0, ends_at]
+            touched.append(found)
+            room, unit = limit - found[0] - found[1], account.unit
+            if room < least:
+                return Reservation(asks=asks, granted=(), balances=self._balances(asks), refused=True)
+            given[unit] = min(room, given.get(unit, amount))
+        granted = [given[ask.account.unit] for ask in asks]
+        for found, amount in zip(touched, granted, strict=True):
+            found[1] += amount
         if len(accounts) > MAX_ACCOUNTS:
             self._prune(max(ask.account.begins_at for ask in asks))
-        granted = [given[ask.account.unit] for ask in asks]
-        return Reservation(asks=asks, granted=granted, balances=self._balances(asks))
+        balances = [Balance(found[0], found[1]) for found in touched]
+        return Reservation(asks=asks, granted=granted, balances=balances)
 
     def settle(self, reservation: Reservation, used: Sequence[int]) -> None:
         for ask, granted, amount in zip(reservation.asks, reservation.granted, used, strict=True):

@@ -30,11 +30,11 @@ MAX_SETTLED = 1_000
 KEPT_DAYS = 62
 """Accounts are kept for so long after their period, and those of sessions after they were used last."""
 
-RESERVE = "SELECT * FROM lakemesh.reserve_budgets(%(asked)s::json, %(owner)s, %(lease_seconds)s)"
+RESERVE = "SELECT * FROM lakemesh.reserve_budgets(%(asked)s::json, %(holder)s, %(lease_seconds)s)"
 SETTLE = "SELECT lakemesh.settle_budgets(%(used)s::json)"
 RENEW = """
 UPDATE lakemesh.budget_reservations SET expires_at = now() + make_interval(secs => %(lease_seconds)s)
-WHERE owner = %(owner)s AND id = ANY(%(held)s)
+WHERE holder = %(holder)s AND id = ANY(%(held)s)
 """
 EXPIRE = "SELECT lakemesh.expire_budgets()"
 FORGET = """
@@ -61,7 +61,7 @@ class SharedLedger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._owner = uuid4()
+        self._holder = uuid4()
         self._held: set[UUID] = set()
         self._settled: dict[UUID, list[dict[str, Any]]] = {}
         self._something = asyncio.Event()
@@ -130,13 +130,13 @@ class SharedLedger:
         await self._prepare()
         asked = [
             {
-                "id": str(one), "place": place, **named(ask.account), "ends_at": ask.ends_at,
+                "id": str(one), "place": place, **named(ask.account), "ends_at": ask.ends_at, "owner": ask.owner,
                 "limit": ask.limit, "amount": ask.amount, "least": ask.least,
             }
             for one, asks in wanted
             for place, ask in enumerate(asks)
         ]  # fmt: skip
-        values = {"asked": text(asked), "owner": self._owner, "lease_seconds": LEASE_SECONDS}
+        values = {"asked": text(asked), "holder": self._holder, "lease_seconds": LEASE_SECONDS}
         try:
             rows = await self._database.fetch(RESERVE, values)
         except LakemeshError:
@@ -199,7 +199,7 @@ class SharedLedger:
             try:
                 await self._prepare()
                 if held := list({*self._held, *self._settled}):
-                    await self._run(RENEW, {"lease_seconds": LEASE_SECONDS, "owner": self._owner, "held": held})
+                    await self._run(RENEW, {"lease_seconds": LEASE_SECONDS, "holder": self._holder, "held": held})
                 await self._run(EXPIRE, {})
                 if turn % TURNS_PER_CLEANING == 0:
                     await self._run(FORGET, {"days": KEPT_DAYS, "of_session": OF_SESSION})

@@ -34,6 +34,7 @@ AGENTS = """  echo: {class: echo}
 MORE = """
 telemetry: {{capture_content: true}}
 server: {{operators: [{operator}]}}
+budgets: {{limits: {{each: {{per: user, period: month, calls: 100000}}}}}}
 auth: {{tokens: [{{user: "{user}", sha256: {user_hash}}}, {{user: {operator}, sha256: {operator_hash}}}]}}
 """
 

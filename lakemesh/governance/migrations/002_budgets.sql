@@ -1,18 +1,19 @@
 -- What was used of a budget's unit by a subject in the period that began at `begins_at` (Unix seconds; 0: no period), and
--- what is set aside. Amounts are whole numbers of the unit's parts.
+-- what is set aside. Amounts are whole numbers of the unit's parts. `owner` is the user whose account it is, or empty.
 CREATE TABLE lakemesh.budget_accounts (
     budget text NOT NULL,
     unit text NOT NULL,
     subject text NOT NULL,
     begins_at bigint NOT NULL,
     ends_at bigint NOT NULL,
+    owner text NOT NULL,
     spent bigint NOT NULL DEFAULT 0,
     reserved bigint NOT NULL DEFAULT 0,
     changed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (budget, unit, subject, begins_at)
 );
 
--- What is set aside for an action that is under way. Its owner, a process, puts off its end while the action goes on;
+-- What is set aside for an action that is under way. Its holder, a process, puts off its end while the action goes on;
 -- what nobody puts off any longer is over: nobody knows what it used, so it counts as used, all but time.
 CREATE TABLE lakemesh.budget_reservations (
     id uuid NOT NULL,
@@ -21,7 +22,7 @@ CREATE TABLE lakemesh.budget_reservations (
     subject text NOT NULL,
     begins_at bigint NOT NULL,
     amount bigint NOT NULL,
-    owner uuid NOT NULL,
+    holder uuid NOT NULL,
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (id, budget, unit, subject, begins_at)
 );
@@ -29,8 +30,8 @@ CREATE INDEX budget_reservations_expire ON lakemesh.budget_reservations (expires
 
 -- Accounts are locked in the order of their keys before anything is looked at, so that statements that share some wait
 -- for each other and never for each other's rest. `asked` is a list of {id, place, budget, unit, subject, begins_at,
--- ends_at, limit, amount, least}; what has one id is given whole or not at all.
-CREATE FUNCTION lakemesh.reserve_budgets(asked json, owner uuid, lease_seconds float8)
+-- ends_at, owner, limit, amount, least}; what has one id is given whole or not at all.
+CREATE FUNCTION lakemesh.reserve_budgets(asked json, holder uuid, lease_seconds float8)
 RETURNS TABLE (id uuid, place integer, granted bigint, spent bigint, reserved bigint, refused boolean)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -38,9 +39,10 @@ DECLARE
     one record;
     is_short boolean;
 BEGIN
-    INSERT INTO lakemesh.budget_accounts (budget, unit, subject, begins_at, ends_at)
-    SELECT DISTINCT ON (1, 2, 3, 4) budget, unit, subject, begins_at, ends_at
-    FROM json_to_recordset(asked) AS a(budget text, unit text, subject text, begins_at bigint, ends_at bigint)
+    INSERT INTO lakemesh.budget_accounts (budget, unit, subject, begins_at, ends_at, owner)
+    SELECT DISTINCT ON (1, 2, 3, 4) budget, unit, subject, begins_at, ends_at, owner
+    FROM json_to_recordset(asked)
+        AS a(budget text, unit text, subject text, begins_at bigint, ends_at bigint, owner text)
     ORDER BY 1, 2, 3, 4
     ON CONFLICT DO NOTHING;
     PERFORM FROM lakemesh.budget_accounts
@@ -67,8 +69,8 @@ BEGIN
                 JOIN lakemesh.budget_accounts AS c USING (budget, unit, subject, begins_at)
             ), kept AS (
                 INSERT INTO lakemesh.budget_reservations
-                    (id, budget, unit, subject, begins_at, amount, owner, expires_at)
-                SELECT one.id, budget, unit, subject, begins_at, amount, reserve_budgets.owner,
+                    (id, budget, unit, subject, begins_at, amount, holder, expires_at)
+                SELECT one.id, budget, unit, subject, begins_at, amount, reserve_budgets.holder,
                     now() + make_interval(secs => lease_seconds)
                 FROM given
             )
