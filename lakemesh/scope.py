@@ -148,9 +148,10 @@ class ExecutionScope:
     its caller's use too. `depth` counts the agents that called one another to get here; 0 is the one a door called.
     `guard` is None where no policy is in force and nothing is audited. Where there is one, `decisions` are what the
     policies decided (action, effect, rule), `accesses` what data was read and written (kind, name, rows), `findings`
-    what rules about content found and let pass. `meter` is None where no budget is in force; `warnings`, those of the
-    whole run in its root, are of budgets that are nearly used up, by id and unit. `origins` says where texts came from
-    that any agent of the tree has taken in; all of them share it. `variation` is set where a rollout is under way.
+    what rules about content found and let pass. `meter` is None where no budget is in force; in the root, `run_ledger`
+    is what the whole run has used of budgets per run, and `warnings` are of budgets that are nearly used up, by id and
+    unit. `origins` says where texts came from that any agent of the tree has taken in; all of them share it.
+    `variation` is set where a rollout is under way.
     """
 
     execution_id: str
@@ -165,6 +166,7 @@ class ExecutionScope:
     durable: Durable | None = field(default=None, repr=False)
     guard: Guard | None = field(default=None, repr=False)
     meter: Meter | None = field(default=None, repr=False)
+    run_ledger: Any = field(default=None, repr=False)
     warnings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     origins: set[str] = field(default_factory=set)
     variation: Variation | None = None

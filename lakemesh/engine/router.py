@@ -337,7 +337,7 @@ class AgentRouter:
 
     def _metered(self, scope: ExecutionScope) -> ExecutionScope:
         if self._budgets is not None and self._budgets.active:
-            scope.meter = self._budgets.meter(scope)
+            scope.meter = self._budgets.meter
         return scope
 
     async def _run(self, run: Run) -> AgentOutput[Any]:

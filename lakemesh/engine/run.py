@@ -22,7 +22,7 @@ from lakemesh.engine.registry import RegisteredAgent
 from lakemesh.engine.runners import Runners
 from lakemesh.engine.screening import screened_answer, screened_events, screened_input
 from lakemesh.errors import BudgetExceeded, CallerError, Cancelled, LakemeshError
-from lakemesh.governance.budgets import ScopeCharge, ScopeMeter
+from lakemesh.governance.budgets import BudgetMeter, ScopeCharge
 from lakemesh.governance.guard import ScopeGuard
 from lakemesh.schemas import AgentInput, AgentOutput, Started
 from lakemesh.scope import ExecutionScope, execution_scope
@@ -170,10 +170,10 @@ class Run:
     async def _accounted(self, request: AgentInput[Any], context: AgentContext) -> Any:
         """The agent's answer, where budgets are in force within them."""
         meter = self.scope.meter
-        if not isinstance(meter, ScopeMeter):
+        if not isinstance(meter, BudgetMeter):
             self.agent_runs = True
             return await self._answer(request, context)
-        charge = await meter.admit()
+        charge = await meter.admit(self.scope)
         self.agent_runs = True
         began, due = time.monotonic(), self.scope.deadline.at
         try:

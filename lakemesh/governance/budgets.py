@@ -16,7 +16,7 @@ from lakemesh.governance.guard import agents_of
 from lakemesh.governance.ledger import OF_SESSION, PARTS, Account, Ask, Balance, Ledger, LocalLedger, Reservation
 from lakemesh.governance.patterns import matcher
 from lakemesh.schemas import Identity
-from lakemesh.scope import ExecutionScope
+from lakemesh.scope import ExecutionScope, current_scope
 
 logger = structlog.get_logger(__name__)
 
@@ -78,6 +78,7 @@ class Budgets:
             "lakemesh.budget.warnings", "{action}", "Actions within budgets that are nearly used up"
         )
         self._logged: set[Account] = set()
+        self.meter = BudgetMeter(self)
         self.configure(config)
 
     def configure(self, config: BudgetsConfig) -> None:
@@ -95,9 +96,6 @@ class Budgets:
     @property
     def active(self) -> bool:
         return bool(self._lines)
-
-    def meter(self, scope: ExecutionScope) -> "ScopeMeter":
-        return ScopeMeter(self, scope)
 
     def lines(self, unit: Unit, identity: Identity, agents: tuple[str, ...]) -> Sequence[Subject]:
         """The lines that an action counts in, and for whom."""
@@ -219,42 +217,34 @@ class ScopeCharge:
         self.parts = []
 
 
-class ScopeMeter:
-    """A `lakemesh.scope.Meter`, of one execution. What is limited per run is kept with the run."""
+class BudgetMeter:
+    """A `lakemesh.scope.Meter`, one for all executions: it asks which one is running. (One that held its scope, which
+    holds it, would be a circle for each execution, and work for the garbage collector.)"""
 
-    __slots__ = ("_budgets", "_payer", "_scope", "run")
+    __slots__ = ("_budgets",)
 
-    def __init__(self, budgets: Budgets, scope: ExecutionScope) -> None:
+    def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
-        self._scope = scope
-        self._payer = SHADOWS if scope.is_shadow else scope.identity
-        self._run: LocalLedger | None = None
-
-    @property
-    def run(self) -> LocalLedger:
-        """What the whole run has used, of budgets per run."""
-        if self._run is None:
-            caller = self._scope.parent.meter if self._scope.parent is not None else None
-            self._run = caller.run if isinstance(caller, ScopeMeter) else LocalLedger()
-        return self._run
 
     @property
     def counts_money(self) -> bool:
-        return bool(self._budgets.lines("usd", self._payer, tuple(agents_of(self._scope))))
+        scope = running_scope()
+        return bool(self._budgets.lines("usd", payer_of(scope), tuple(agents_of(scope))))
 
     @property
     def output_tokens(self) -> int:
         return self._budgets.config.output_tokens
 
     async def reserve(self, amounts: Mapping[Unit, float]) -> ScopeCharge:
-        agents, limits = tuple(agents_of(self._scope)), self._budgets.limits
-        return await self._reserve([(unit, amount, amount, agents) for unit, amount in amounts.items() if limits(unit)])
+        scope, limits = running_scope(), self._budgets.limits
+        agents = tuple(agents_of(scope))
+        wanted = [(unit, amount, amount, agents) for unit, amount in amounts.items() if limits(unit)]
+        return await Purchase(self._budgets, scope).reserve(wanted)
 
-    async def admit(self) -> ScopeCharge:
+    async def admit(self, scope: ExecutionScope) -> ScopeCharge:
         """For the execution itself: a call of its agent; a tool call of the agents that asked for it; or, where a door
         did, the time of a run, as much as is left up to its deadline."""
-        scope, limits = self._scope, self._budgets.limits
-        own = (scope.agent_name,)
+        limits, own = self._budgets.limits, (scope.agent_name,)
         wanted: list[Wanted] = [("calls", 1.0, 1.0, own)] if limits("calls") else []
         if scope.parent is not None:
             if limits("tool_calls"):
@@ -262,9 +252,20 @@ class ScopeMeter:
         elif limits("run_seconds"):
             seconds = scope.deadline.remaining_seconds()
             wanted.append(("run_seconds", seconds, min(seconds, LEAST_RUN_SECONDS), own))
-        return await self._reserve(wanted)
+        return await Purchase(self._budgets, scope).reserve(wanted)
 
-    async def _reserve(self, wanted: Sequence[Wanted]) -> ScopeCharge:
+
+class Purchase:
+    """What one action of an execution sets aside. What is limited per run is kept with the run."""
+
+    __slots__ = ("_budgets", "_payer", "_scope")
+
+    def __init__(self, budgets: Budgets, scope: ExecutionScope) -> None:
+        self._budgets = budgets
+        self._scope = scope
+        self._payer = payer_of(scope)
+
+    async def reserve(self, wanted: Sequence[Wanted]) -> ScopeCharge:
         in_run: list[Ask] = []
         shared: list[Ask] = []
         for unit, amount, least, agents in wanted:
@@ -275,7 +276,8 @@ class ScopeMeter:
                 (in_run if line.config.per == "run" else shared).append(ask)
         charge = ScopeCharge([])
         if in_run:
-            self._take(self.run, self.run.reserve_now(in_run), charge)
+            run = self._run_ledger()
+            self._take(run, run.reserve_now(in_run), charge)
         if shared:
             ledger = self._budgets.ledger
             try:
@@ -289,6 +291,12 @@ class ScopeMeter:
                 raise
         return charge
 
+    def _run_ledger(self) -> LocalLedger:
+        root = self._scope.root
+        if not isinstance(root.run_ledger, LocalLedger):
+            root.run_ledger = LocalLedger()
+        return root.run_ledger
+
     def _take(self, ledger: Ledger, reservation: Reservation, charge: ScopeCharge) -> None:
         if reservation.refused:
             raise self._budgets.refusal(reservation)
@@ -299,8 +307,18 @@ class ScopeMeter:
         if line.config.per == "session":
             subject = f"{self._payer.user}{OF_SESSION}{self._scope.session_id}"
         begins_at, ends_at = self._budgets.calendar.period(line.config.period)
-        owner = self._scope.identity.user if line.config.per in ("user", "session") else ""
+        owner = self._payer.user if line.config.per in ("user", "session") else ""
         return Ask(Account(line.name, line.unit, subject, begins_at), line.limit, amount, least, ends_at, owner)
+
+
+def payer_of(scope: ExecutionScope) -> Identity:
+    return SHADOWS if scope.is_shadow else scope.identity
+
+
+def running_scope() -> ExecutionScope:
+    scope = current_scope()
+    assert scope is not None, "a meter is asked inside of an execution"
+    return scope
 
 
 def parts_of(unit: Unit, amount: float) -> int:
