@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: demo serve test lint bench docs pictures javascript lock clean spark judge judge-clients judge-spark judge-evaluation judge-faults judge-dependencies mutants
+.PHONY: demo serve test lint bench docs pictures javascript lock clean spark judge judge-clients judge-spark judge-evaluation judge-faults judge-governance judge-dependencies mutants
 
 $(BIN)/lakemesh: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,7 +41,7 @@ EXPERIMENTS ?= 1000
 LONG_RUN := LAKEMESH_JUDGE=1 LAKEMESH_SPARK=$(abspath $(SPARK)) LAKEMESH_CHAOS_ROUNDS=$(CHAOS_ROUNDS) \
 	LAKEMESH_KILL_ROUNDS=$(KILL_ROUNDS) LAKEMESH_FUZZ=$(FUZZ) LAKEMESH_EXPERIMENTS=$(EXPERIMENTS)
 
-judge: judge-clients judge-spark judge-evaluation judge-faults judge-dependencies
+judge: judge-clients judge-spark judge-evaluation judge-faults judge-governance judge-dependencies
 
 # Each client in an environment of its own.
 judge-clients: $(BIN)/lakemesh
@@ -61,6 +61,10 @@ judge-faults: $(BIN)/lakemesh
 	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		tests/chaos tests/deploy tests/emulator/test_demo.py tests/telemetry/test_delivery.py \
 		tests/services/test_openapi.py tests/agents/fraud/test_fraud_agents.py
+
+# A mutation of each rule of a policy, 300 questions at every door, public injection sets, 200 simulated rollouts.
+judge-governance: $(BIN)/lakemesh
+	$(LONG_RUN) $(BIN)/python -m pytest -rs tests/governance tests/rollout
 
 judge-dependencies: $(BIN)/lakemesh
 	$(BIN)/python -m tests.judges.dependencies
