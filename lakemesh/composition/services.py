@@ -60,6 +60,7 @@ from lakemesh.telemetry import Telemetry
 if TYPE_CHECKING:
     from lakemesh.invocations import Invocations
     from lakemesh.invocations.approval_webhook import ApprovalWebhook
+    from lakemesh.invocations.schedules import Schedules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +327,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             stack.push_async_callback(invocations.close)
             invocations.begin()
             stack.push_async_callback(open_webhook(invocations, workspace, config_store).close)
+            stack.push_async_callback(open_schedules(invocations, config_store).close)
         services = Services(
             settings=settings,
             config=config_store,
@@ -382,6 +384,14 @@ def open_invocations(workspace: Workspace, router: AgentRouter, config: Config) 
 
     wait = config.limits.max_timeout_seconds
     return Invocations(workspace.database, router, config.invocations, max_wait_seconds=wait)
+
+
+def open_schedules(invocations: "Invocations", config: ConfigStore) -> "Schedules":
+    from lakemesh.invocations.schedules import Schedules
+
+    schedules = Schedules(invocations, config.current.schedules)
+    config.subscribe(lambda new: schedules.configure(new.schedules))
+    return schedules
 
 
 def open_webhook(invocations: "Invocations", workspace: Workspace, config: ConfigStore) -> "ApprovalWebhook":

@@ -20,6 +20,7 @@ from lakemesh.config.models import ModelsConfig
 from lakemesh.config.policies import PoliciesConfig
 from lakemesh.config.prompts import PromptsConfig
 from lakemesh.config.rollouts import FlagsConfig, RolloutsConfig
+from lakemesh.config.schedules import ScheduleConfig
 from lakemesh.config.server import ServerConfig
 from lakemesh.config.telemetry import TelemetryConfig
 
@@ -47,6 +48,7 @@ class Config(Section):
     rollouts: RolloutsConfig = RolloutsConfig()
     console: ConsoleConfig = ConsoleConfig()
     invocations: InvocationsConfig = InvocationsConfig()
+    schedules: dict[str, ScheduleConfig] = {}
     mcp: McpConfig = McpConfig()
     a2a: A2aConfig = A2aConfig()
 
@@ -66,6 +68,23 @@ class Config(Section):
     def _audit_has_its_table(self) -> Self:
         if self.audit.enabled and not self.telemetry.enabled:
             raise ValueError("audit.enabled needs telemetry.enabled, which brings its records to their table")
+        return self
+
+    @model_validator(mode="after")
+    def _schedules_run_agents(self) -> Self:
+        faults = [name for name in self.schedules if not AGENT_NAME.fullmatch(name)]
+        if faults:
+            raise ValueError(
+                f"schedules are named by letters, digits, '.', '-' and '_': {', '.join(map(repr, faults))}"
+            )
+        missing = [
+            f"{name!r} runs {one.agent!r}" for name, one in self.schedules.items() if one.agent not in self.agents
+        ]
+        if missing:
+            raise ValueError(f"schedules run agents that there are, and {', '.join(missing)}")
+        kept_minutes = self.invocations.retention_days * 1_440
+        if late := [name for name, one in self.schedules.items() if one.every_minutes > kept_minutes]:
+            raise ValueError(f"runs of the schedule {late[0]!r} are forgotten before the next; see retention_days")
         return self
 
     @property
