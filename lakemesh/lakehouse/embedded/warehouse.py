@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -152,7 +153,9 @@ class DuckDBWarehouse:
             # A parameter that is a path or a format is compiled in, and DuckDB takes none that its text does not name.
             named = cursor.extract_statements(text)[0].named_parameters if compiler.used_parameters else ()
             used = {name: parameters[name] for name in named}
-            return fetch(cursor.execute(text, used).to_arrow_reader(100_000), found, run)
+            # A relation streams its rows but is planned twice, which counts where a few rows are asked for.
+            result = cursor.sql(text, params=used) if limit is None else cursor.execute(text, used)
+            return fetch(result.to_arrow_reader(100_000), found, run)
         except RecursionError:
             raise InvalidRequest("The statement is nested too deeply.") from None
         except duckdb.InterruptException:
@@ -178,6 +181,7 @@ class DuckDBWarehouse:
 
         with self._connecting:
             if self._connection is None:
+                warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
                 connection = duckdb.connect(":memory:")
                 connection.execute("SET TimeZone = 'UTC'")
                 connection.execute("SET autoinstall_known_extensions = false")
