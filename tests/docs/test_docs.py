@@ -29,6 +29,12 @@ def test_every_error_is_documented() -> None:
     }
 
 
+def test_every_error_has_a_way_out() -> None:
+    codes, _, ways = (DOCS / "errors.md").read_text().partition("## What to do")
+    row = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
+    assert set(row.findall(ways)) == set(row.findall(codes))
+
+
 def keys_of(schema: dict, definitions: dict, path: str) -> set[str]:
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
