@@ -12,7 +12,7 @@ import structlog
 
 from lakemesh.redaction import REDACTED, NameMatcher, TextRedactor, without_input_values
 
-CHATTY = ("httpx", "httpcore", "databricks")
+CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "databricks")
 """Loggers that say at level info what they do for each request; below a warning they are heard only when debugging."""
 
 MAX_VALUE_CHARACTERS = 16_384

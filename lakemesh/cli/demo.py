@@ -13,6 +13,8 @@ from lakemesh.cli.demo_server import MARKER, LookingAround, Place, server
 from lakemesh.errors import InvalidRequest
 
 OWN_HOME = Path(".lakemesh/demo")
+INTERRUPTED = 130
+"""What shells make of Ctrl-C."""
 
 
 def demo(
@@ -45,19 +47,23 @@ def demo(
     """
     console = Console()
     stay = sys.stdout.isatty() if stay is None else stay
-    if what == "fraud":
-        from lakemesh.cli.fraud_demo import demo_fraud
+    try:
+        if what == "fraud":
+            from lakemesh.cli.fraud_demo import demo_fraud
 
-        demo_fraud(home, transactions, requests, seed, stay=stay, console=console)
-        return
-    home = home or OWN_HOME
-    clear(home)
-    if what == "optimize":
-        demo_optimize(home, console)
-    elif what == "pipeline":
-        demo_pipeline(home, request, change, console)
-    else:
-        demo_analyst(home, seed, stay=stay, console=console)
+            demo_fraud(home, transactions, requests, seed, stay=stay, console=console)
+            return
+        home = home or OWN_HOME
+        clear(home)
+        if what == "optimize":
+            demo_optimize(home, console)
+        elif what == "pipeline":
+            demo_pipeline(home, request, change, console)
+        else:
+            demo_analyst(home, seed, stay=stay, console=console)
+    except KeyboardInterrupt:
+        typer.echo("\nStopped; nothing runs on. `lakemesh demo` begins anew.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def clear(home: Path) -> None:

@@ -24,6 +24,11 @@ def dev(
     for nobody, and a server that does not start is tried again with the next change."""
     from watchfiles import PythonFilter, watch
 
+    from lakemesh.composition.services import require_config
+    from lakemesh.config.settings import Settings
+
+    settings = Settings()
+    require_config(settings)
     folder = Path.cwd()
     url = f"http://127.0.0.1:{port}/"
     server = start(port)

@@ -161,9 +161,15 @@ async def load(store: ConfigStore, settings: Settings) -> Config:
     try:
         return await store.load()
     except NotFound as error:
-        if settings.workspace != "embedded":
-            raise
-        file = settings.config_folder / settings.config.rpartition("/")[2]
+        if settings.workspace == "embedded":
+            require_config(settings, error)
+        raise
+
+
+def require_config(settings: Settings, error: NotFound | None = None) -> None:
+    """Raises `NotFound`, with what to do, when the folder that stands for the volume has no configuration."""
+    file = settings.config_folder / settings.config.rpartition("/")[2]
+    if not file.is_file():
         raise NotFound(
             f"There is no file {file}; 'lakemesh init NAME' makes a folder with one, and LAKEMESH_CONFIG_FOLDER names "
             "another."

@@ -42,7 +42,8 @@ def refused(answer: subprocess.CompletedProcess[str], said: str, code: int = 1) 
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    refused(run(tmp_path, "serve", "--port", "0"), "There is no file config/lakemesh.yaml; 'lakemesh init")
+    for command in (["serve", "--port", "0"], ["dev", "--no-browser"], ["execute", "echo"], ["traces"]):
+        refused(run(tmp_path, *command), "There is no file config/lakemesh.yaml; 'lakemesh init")
 
 
 def test_a_port_in_use(home: Path, taken_port: int) -> None:
