@@ -6,10 +6,17 @@ BIN := $(VENV)/bin
 
 .PHONY: demo serve test lint bench docs pictures javascript lock clean spark judge judge-clients judge-spark judge-evaluation judge-faults judge-governance judge-dependencies mutants
 
-$(BIN)/lakemesh: pyproject.toml
+# What runs, which is all that `make demo` and `make serve` wait for; and what works on it besides.
+$(BIN)/lakemesh: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+TOOLS := $(VENV)/tools
+
+$(TOOLS): $(BIN)/lakemesh requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 demo: $(BIN)/lakemesh
@@ -18,7 +25,7 @@ demo: $(BIN)/lakemesh
 serve: $(BIN)/lakemesh
 	$(BIN)/lakemesh serve
 
-test: $(BIN)/lakemesh
+test: $(TOOLS)
 	$(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Apache Spark and a Java to run it, from PyPI alone, in an environment of its own: the second opinion on SQL.
@@ -44,41 +51,41 @@ LONG_RUN := LAKEMESH_JUDGE=1 LAKEMESH_SPARK=$(abspath $(SPARK)) LAKEMESH_CHAOS_R
 judge: judge-clients judge-spark judge-evaluation judge-faults judge-governance judge-dependencies
 
 # Each client in an environment of its own.
-judge-clients: $(BIN)/lakemesh
+judge-clients: $(TOOLS)
 	$(BIN)/python -m tests.interop.clients
 	$(LONG_RUN) $(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		tests/interop tests/mcp/test_client.py tests/services/test_console_pages.py tests/docs examples/deploy
 
-judge-spark: $(BIN)/lakemesh
+judge-spark: $(TOOLS)
 	$(BIN)/python -m tests.judges.within 600 $(MAKE) spark
 	$(LONG_RUN) $(BIN)/python -m pytest -rs tests/spark
 
 # MLflow, DSPy and TextGrad in environments of their own, the demo in a browser, simulated experiments.
-judge-evaluation: $(BIN)/lakemesh
+judge-evaluation: $(TOOLS)
 	$(LONG_RUN) $(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/evaluation
 
-judge-faults: $(BIN)/lakemesh
+judge-faults: $(TOOLS)
 	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		tests/chaos tests/deploy tests/emulator/test_demo.py tests/telemetry/test_delivery.py \
 		tests/services/test_openapi.py tests/agents/fraud/test_fraud_agents.py
 
 # A mutation of each rule of a policy, 300 questions at every door, public injection sets, 200 simulated rollouts.
-judge-governance: $(BIN)/lakemesh
+judge-governance: $(TOOLS)
 	$(LONG_RUN) $(BIN)/python -m pytest -rs tests/governance tests/rollout
 
-judge-dependencies: $(BIN)/lakemesh
+judge-dependencies: $(TOOLS)
 	$(BIN)/python -m tests.judges.dependencies
 
-lint: $(BIN)/lakemesh
+lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # Do the tests notice when one of the promises that matter most is broken?
-mutants: $(BIN)/lakemesh
+mutants: $(TOOLS)
 	$(BIN)/python -m tests.judges.mutants
 
-bench: $(BIN)/lakemesh
+bench: $(TOOLS)
 	$(BIN)/python -m benchmarks
 
 # The documentation as a site, in `.cache/documentation/site`, by mkdocs in an environment of its own. Nothing is loaded
@@ -90,22 +97,22 @@ $(SITE)/installed: website/requirements.txt
 	$(SITE)/bin/pip install --quiet --disable-pip-version-check -r website/requirements.txt
 	@touch $@
 
-docs: $(BIN)/lakemesh $(SITE)/installed
+docs: $(TOOLS) $(SITE)/installed
 	$(BIN)/python -m website.build .cache/documentation
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict -f .cache/documentation/mkdocs.yml
 	@echo "the site is .cache/documentation/site/index.html; to search it: python3 -m http.server -d .cache/documentation/site"
 
 # The diagrams, and the console as a browser shows it.
-pictures: $(BIN)/lakemesh
+pictures: $(TOOLS)
 	$(BIN)/python -m website.diagrams
 	$(BIN)/python -m website.pictures
 
 # The JavaScript client: types from the server's OpenAPI document, compiled into clients/javascript/dist. Needs npm.
-javascript: $(BIN)/lakemesh
+javascript: $(TOOLS)
 	$(BIN)/python clients/javascript/openapi.py clients/javascript/openapi.json
 	cd clients/javascript && npm install --no-audit --no-fund --silent && npm run build
 
-lock: $(BIN)/lakemesh
+lock: $(TOOLS)
 	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra databricks --extra train --extra instrumentation --extra postgres -o requirements.txt pyproject.toml
 	$(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --extra dev -o requirements-dev.txt pyproject.toml
 
