@@ -67,7 +67,8 @@ judge-evaluation: $(TOOLS)
 judge-faults: $(TOOLS)
 	$(LONG_RUN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		tests/chaos tests/deploy tests/emulator/test_demo.py tests/telemetry/test_delivery.py \
-		tests/services/test_openapi.py tests/agents/fraud/test_fraud_agents.py
+		tests/services/test_openapi.py tests/agents/fraud/test_fraud_agents.py \
+		tests/agents/test_actions.py tests/agents/anomaly
 
 # A mutation of each rule of a policy, 300 questions at every door, public injection sets, 200 simulated rollouts.
 judge-governance: $(TOOLS)

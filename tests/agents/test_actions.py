@@ -30,6 +30,12 @@ resources:
       tasks:
         - task_key: totals
           sql_task: {warehouse_id: "${var.warehouse_id}", file: {path: ./jobs/totals.sql}, parameters: {}}
+    guarded:
+      name: guarded totals
+      parameters: [{name: place, default: ""}]
+      tasks:
+        - task_key: slow
+          spark_python_task: {python_file: ./jobs/slow.py, parameters: ["{{job.parameters.place}}"]}
     slow:
       name: slow
       max_concurrent_runs: 9
@@ -60,6 +66,10 @@ AGENTS = """
     class: run_job
     timeout_seconds: 60
     options: {job: slow, wait_seconds: 40, concurrent_per_user: 1, parameters: {place: {type: string}}}
+  guarded:
+    class: run_job
+    timeout_seconds: 60
+    options: {job: guarded totals, wait_seconds: 40, parameters: {place: {type: string}}}
   clerk: {class: tool_agent, options: {instructions: You refresh., tools: [refresh_totals]}}
   query: {class: query, options: {schemas: [main.shop, main.sandbox]}}
   write: {class: write_sql, options: {sandboxes: [main.sandbox], schemas: [main.shop]}}
@@ -79,8 +89,9 @@ POLICIES = """
 invocations: {lease_seconds: 2, retry_seconds: 0.1, park_seconds: 0.5}
 policies:
   rules:
-    tools: {call: [slow, refresh_totals, clerk, query, write, promote]}
+    tools: {call: [slow, refresh_totals, clerk, query, write, promote, guarded]}
     jobs: {who: {users: [ann, bob]}, call: ["job:*"]}
+    careful: {effect: approve, call: ["job:guarded *"], approvers: {users: [bob]}}
 """
 MODELS = """
 models:
@@ -162,6 +173,24 @@ def test_what_a_policy_does_not_allow_is_not_run(server: Server) -> None:
         refused = execute(eve, "refresh_totals", day="2026-05-06")
     assert (refused.status_code, refused.json()["code"]) == (403, "policy_denied")
     assert "job:refresh totals" in refused.json()["detail"]
+
+
+def test_a_job_that_a_person_has_to_approve_runs_once_they_did(
+    server: Server, ann: httpx.Client, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    place.with_suffix(".done").touch()
+    refused = execute(ann, "guarded", place=str(place))
+    assert (refused.status_code, refused.json()["code"]) == (403, "approval_required"), refused.text
+    body = {"id": str(uuid.uuid4()), "agent_name": "guarded", "input": {"place": str(place)}, "background": True}
+    assert ann.post("/api/invocations", json=body).status_code == 202
+    with client_of(server.url, "bob") as bob:
+        [shown] = until(lambda: bob.get("/api/approvals", params={"status": "pending"}).json()["approvals"])
+        assert "job:guarded totals" in shown["action"]
+        assert not place.exists()
+        assert bob.post(f"/api/approvals/{shown['id']}/decision", json={"decision": "approve"}).status_code == 200
+    until(lambda: ann.get(f"/api/invocations/{body['id']}").json()["status"] == "completed")
+    assert place.read_text() == "begun\n"
 
 
 def test_what_goes_on_is_handed_back_and_asked_for_again(ann: httpx.Client, tmp_path: Path) -> None:
