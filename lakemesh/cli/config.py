@@ -46,7 +46,19 @@ def check(
         raise ConfigurationInvalid(faults)
     agents = f"{len(parsed.agents)} agent{'' if len(parsed.agents) == 1 else 's'}"
     typer.echo(f"{', '.join(names)}: {agents}, no faults")
+    for name in unpriced(parsed):
+        typer.echo(f"models.endpoints.{name}: nobody knows its price, so budgets of money refuse it", err=True)
     typer.echo(f"A running server takes every change but those of {', '.join(NEEDS_RESTART)}.")
+
+
+def unpriced(parsed: "Config") -> list[str]:
+    """The endpoints that budgets of money cannot be kept with."""
+    from lakemesh.models.prices import PriceList
+
+    if not parsed.budgets.counts_money:
+        return []
+    prices, models = PriceList.shipped(), parsed.models
+    return [name for name, one in models.endpoints.items() if prices.price_of(one, models) is None]
 
 
 def read(base: Path, environment: str) -> "tuple[Config, list[str]]":

@@ -134,6 +134,8 @@ class Services:
         def commit() -> None:
             self.router.configure(config)
             self.budgets.configure(config.budgets)
+            if self.budgets.active:
+                self.budgets.ledger.begin()
             if self.invocations is not None:
                 self.invocations.configure(config.invocations, max_wait_seconds=config.limits.max_timeout_seconds)
 
@@ -312,6 +314,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         if database is not None:
             stack.push_async_callback(share(database, router, rate_limiter).close)
         budgets = Budgets(config.budgets, open_ledger(database, stack), telemetry.meter)
+        if budgets.active:
+            budgets.ledger.begin()
         router.account_in(budgets)
         variants = await open_rollouts(
             config,
@@ -369,7 +373,6 @@ def open_ledger(database: Database | None, closing: AsyncExitStack) -> Ledger:
     if database is None:
         return LocalLedger()
     ledger = SharedLedger(database)
-    ledger.begin()
     closing.push_async_callback(ledger.close)
     return ledger
 

@@ -73,6 +73,10 @@ class Reservation:
 class Ledger(Protocol):
     """Where accounts are kept."""
 
+    def begin(self) -> None:
+        """There are budgets from now on: do what is to be done beside the requests."""
+        ...
+
     async def reserve(self, asks: Sequence[Ask]) -> Reservation:
         """All of it or nothing, at once for everybody who spends from the same accounts. Raises
         `DatabaseUnavailable`."""
@@ -99,6 +103,9 @@ class LocalLedger:
     def __init__(self) -> None:
         self._accounts: dict[Account, list[int]] = {}
         """Spent, reserved, and when the period ends."""
+
+    def begin(self) -> None:
+        """Nothing is to be done."""
 
     async def reserve(self, asks: Sequence[Ask]) -> Reservation:
         return self.reserve_now(asks)

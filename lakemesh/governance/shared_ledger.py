@@ -72,6 +72,9 @@ class SharedLedger:
         self._reason: str | None = None
 
     def begin(self) -> None:
+        """Settle, put off and clean up from now on. Where there are no budgets nothing needs to."""
+        if self._tasks:
+            return
         self._tasks = [
             asyncio.ensure_future(self._settle_for_ever()),
             asyncio.ensure_future(self._renew_for_ever()),

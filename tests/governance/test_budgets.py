@@ -171,6 +171,38 @@ def test_the_health_page_says_whose_accounts_they_are(client: httpx.Client) -> N
     assert ready["parts"]["budgets"]["kept_in"] == "this process", ready
 
 
+def test_models_without_a_price_are_told_of(tmp_path: Path) -> None:
+    from tests.cli.test_startup import run
+
+    folder = write_config(tmp_path / "config", AGENTS, models=MODELS)
+    (folder / "budgets.yaml").write_text("budgets: {limits: {a: {per: user, period: day, usd: 1}}}\n")
+    told = run(tmp_path, "config", "check")
+    assert told.returncode == 0
+    assert "models.endpoints.unpriced: nobody knows its price, so budgets of money refuse it" in told.stderr
+    (folder / "lakemesh.prices.yaml").write_text("models: {prices: {nobody-knows: {input: 1, output: 2}}}\n")
+    assert "unpriced" not in run(tmp_path, "config", "check", "-e", "prices").stderr
+
+
+def test_a_budget_is_taken_while_the_server_runs_and_a_bad_one_is_not(tmp_path: Path) -> None:
+    folder = write_config(tmp_path / "config", "  echo: {class: echo}", "refresh_seconds: 0.05")
+    body = {"agent": "echo", "data": {"message": "x"}}
+
+    def until(status: int, server: Any) -> None:
+        while httpx.post(f"{server.url}/api/execute", json=body, timeout=30).status_code != status:
+            pass
+
+    with running_server(tmp_path / "home", folder) as server:
+        until(200, server)
+        (folder / "budgets.yaml").write_text("budgets: {limits: {a: {per: all, period: month, calls: 3}}}\n")
+        until(429, server)
+        (folder / "budgets.yaml").write_text("budgets: {limits: {a: {per: nobody, calls: 1000}}}\n")
+        while "budgets.yaml" not in httpx.get(f"{server.url}/health/ready").text:
+            pass
+        until(429, server)
+        (folder / "budgets.yaml").write_text("budgets: {limits: {a: {per: all, period: month, calls: 1000000}}}\n")
+        until(200, server)
+
+
 def test_faults_are_named(tmp_path: Path) -> None:
     from tests.cli.test_startup import run
 

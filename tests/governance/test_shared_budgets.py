@@ -21,7 +21,7 @@ from tests.models.scripted_thread import scripted_model
 from tests.server import running_server, write_config
 from tests.server_process import ServerProcess, server_process
 
-SPENDERS = 1_000 if JUDGE else 300
+SPENDERS = 1_000 if JUDGE else 240
 AGENTS = """
   doer: {class: "tests.governance.agents:Doer", timeout_seconds: 120}
   clerk: {class: "tests.governance.agents:Doer", timeout_seconds: 120}
@@ -101,7 +101,7 @@ def test_spenders_at_once_at_two_replicas_keep_within_the_cap(tmp_path: Path, po
         left_usd = min(answer["left"] for answer in answers if "code" in answer)
         assert left_usd < 0.2, "a call sets aside 50 tokens of an answer and those of the question: about 12 cents"
 
-        answers = asyncio.run(spend(urls, 200, "clerk", do="say", what="x"))
+        answers = asyncio.run(spend(urls, 170, "clerk", do="say", what="x"))
         assert Counter(answer.get("code", "answered") for answer in answers)["answered"] == 150
         until(lambda: accounts(postgres)["clerks"] == (150, 0))
 
