@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 audit = typer.Typer(no_args_is_help=True, help="Search, export and verify the audit trail.")
 
 PAGE_ROWS = 10_000
+MAX_KEYS = 1_000_000
 TIMEOUT_SECONDS = 300.0
 FOUND = (
     "SELECT timestamp, kind, actor, action, subject, outcome, rule, execution_id, details FROM {table}"
@@ -114,6 +115,45 @@ async def all_anchors(workspace: "Workspace", folder: str | None) -> Sequence[Ma
     return [json.loads(await workspace.volumes.read(entry.path)) for entry in entries if entry.name.endswith(".json")]
 
 
+async def keys_of_persons(workspace: "Workspace", config: "Config") -> dict[str, tuple[str, bytes]]:
+    """Users and their keys by the keys' ids, of those who were not erased; none where records are not sealed."""
+    statement = f"SELECT DISTINCT key_id, user_id, key FROM {config.telemetry.table('audit_keys')}"  # noqa: S608
+    try:
+        rows = (await workspace.warehouse.query(statement, row_limit=MAX_KEYS)).rows
+    except NotFound:
+        return {}
+    return {key_id: (user, bytes.fromhex(key)) for key_id, user, key in rows}
+
+
+async def opened_rows(
+    workspace: "Workspace",
+    config: "Config",
+    keys: Mapping[str, tuple[str, bytes]],
+    wanted: Mapping[str, Any],
+    limit: int,
+) -> list[dict[str, Any]]:
+    """The newest records that fit, where what they hold has to be opened first."""
+    from lakemesh.telemetry.audit_seals import opened
+
+    table, actor, subject = config.telemetry.table("audit"), wanted["actor"], wanted["subject"]
+    kind = {"actor": None, "subject": None, "kind": wanted["kind"]}
+    rows: list[dict[str, Any]] = []
+    read = 0
+    while len(rows) < limit:
+        statement = f"{FOUND.format(table=table, limit=PAGE_ROWS)} OFFSET {read}"
+        page = (await workspace.warehouse.query(statement, kind, row_limit=PAGE_ROWS)).to_dicts()
+        read += len(page)
+        rows += [
+            row
+            for row in (opened(sealed, keys) for sealed in page)
+            if (actor is None or row["actor"] == actor)
+            and (subject is None or subject in row["subject"] or subject in row["details"])
+        ]
+        if len(page) < PAGE_ROWS:
+            break
+    return rows[:limit]
+
+
 async def found(
     wanted: Mapping[str, Any], limit: int, environment: str | None, profile: str | None
 ) -> list[dict[str, Any]]:
@@ -121,5 +161,7 @@ async def found(
 
     deployed = deployment_of(environment, profile) if environment else None
     async with opened_configuration(deployed) as (workspace, config):
+        if keys := await keys_of_persons(workspace, config):
+            return await opened_rows(workspace, config, keys, wanted, limit)
         statement = FOUND.format(table=config.telemetry.table("audit"), limit=limit)
         return (await workspace.warehouse.query(statement, wanted, row_limit=limit)).to_dicts()

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
@@ -25,7 +26,9 @@ from lakemesh.config.settings import Settings
 from lakemesh.edge import Edge
 from lakemesh.edge.caller import IDENTITY
 from lakemesh.edge.edge import Observer
+from lakemesh.erasure.certificate import Certificate
 from lakemesh.errors import InvalidRequest, LakemeshError, MethodNotAllowed, NotFound
+from lakemesh.governance.audit import change_of
 from lakemesh.http import problem_response
 from lakemesh.mcp.engine_provider import EngineProvider
 from lakemesh.mcp.long_calls import LongCalls
@@ -202,7 +205,26 @@ def user_data_of(services: Services) -> UserDataApi:
         flush=services.telemetry.flush,
         home=services.settings.home,
     )
-    return UserDataApi(erasure, memory=memory, sessions=sessions, knowledge=services.parts.knowledge)
+    return UserDataApi(
+        erasure,
+        memory=memory,
+        sessions=sessions,
+        knowledge=services.parts.knowledge,
+        note=partial(note_erasure, services),
+    )
+
+
+def note_erasure(services: Services, actor: str, user: str, certificate: Certificate) -> None:
+    """In the audit trail, without whose it was: the certificate's digest tells who has it. What they do from now on is
+    under another key."""
+    services.telemetry.renew_audit_key(user)
+    if services.config.current.audit.enabled:
+        members = certificate.to_dict()
+        outcome = "complete" if certificate.complete else "incomplete"
+        by = "server" if actor == user else actor
+        services.telemetry.record_audit(
+            change_of("erasure", "a user", outcome, actor=by, action="erase", certificate=members["digest"])
+        )
 
 
 def invocations_of(services: Services) -> "InvocationApi | None":

@@ -6,7 +6,6 @@ down in the opposite one. Its doors are `lakemesh.composition.doors`, the applic
 around both is `lakemesh.app`.
 """
 
-import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +19,7 @@ from lakemesh.composition.jobs import local_jobs
 from lakemesh.composition.memory import open_consolidation, open_knowledge, open_sessions, open_summaries
 from lakemesh.composition.pipelines import with_pipelines
 from lakemesh.composition.rollouts import open_rollouts
+from lakemesh.composition.server_audit import audit_server
 from lakemesh.composition.warmup import Parts, Warmup
 from lakemesh.config.a2a import PeerConfig
 from lakemesh.config.change import Change, Replacement
@@ -36,7 +36,7 @@ from lakemesh.engine.shared_idempotency import SharedIdempotency
 from lakemesh.engine.variants import Variants
 from lakemesh.errors import ConfigurationInvalid, NotFound
 from lakemesh.governance.admission import Admission
-from lakemesh.governance.audit import Anchors, change_of, key_of
+from lakemesh.governance.audit import Anchors, key_of
 from lakemesh.governance.budgets import Budgets
 from lakemesh.governance.groups import GroupLookup
 from lakemesh.governance.guarded_workspace import guard_workspace
@@ -113,7 +113,7 @@ class Services:
         register(lambda new: self.remotes["tool_servers"].prepare(new.mcp.servers))
         register(lambda new: self.remotes["peers"].prepare(new.a2a.peers))
         if self.config.current.audit.enabled:
-            self.config.subscribe(self._audit_configuration)
+            audit_server(self.settings, self.config, self.prompts, self.telemetry.record_audit)
         register(self._prepare_policies)
         register(self._prepare_limits)
 
@@ -121,10 +121,6 @@ class Services:
         """After the prompts were read: agents may name new ones."""
         require_sound(config, self.prompts)
         return Replacement(lambda: None)
-
-    def _audit_configuration(self, config: Config) -> None:
-        digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
-        self.telemetry.record_audit(change_of("configuration", self.settings.config, "in force", digest=digest))
 
     async def _prepare_policies(self, config: Config) -> Change:
         policies = Policies(config.policies, environment=self.settings.environment)
@@ -234,7 +230,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         require_authentication(settings, authenticator)
 
         telemetry = Telemetry(
-            config.telemetry, workspace=workspace, folder=settings.home / "telemetry", audit_key=key_of(config.audit)
+            config.telemetry,
+            workspace=workspace,
+            folder=settings.home / "telemetry",
+            audit_key=key_of(config.audit),
+            audit_sealed=config.audit.sealed,
         )
         await telemetry.start()
         stack.push_async_callback(telemetry.close, timeout_seconds=settings.drain_seconds / 2)

@@ -12,6 +12,9 @@ class AuditConfig(Section):
     key: SecretStr | None = Field(
         default=None, min_length=16, description="signs the records; give it as ${secrets.scope.key}"
     )
+    sealed: bool = Field(
+        default=False, description="persons' names and details under keys of theirs, which an erasure destroys"
+    )
     anchors: str | None = Field(
         default=None,
         pattern=r"^/Volumes/[^/]+/[^/]+/[^/]+",

@@ -23,6 +23,7 @@ WHERE: Mapping[Kind, str] = {
     "feedback": "user_id = :user OR execution_id IN (SELECT execution_id FROM {executions} WHERE user_id = :user)",
     "models": "user_id = :user",
     "executions": "user_id = :user",
+    "audit_keys": "user_id = :user",
 }
 """Rows of each kind that are the user's, in the order they are removed: the first ones are found by the last."""
 KEYS: Mapping[Kind, str] = {"executions": "execution_id"}

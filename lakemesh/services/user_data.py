@@ -1,6 +1,6 @@
 """What users may ask of what is kept of them: `/api/me`. Operators may ask it for anybody."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from lakemesh.edge import identity_of, is_operator
 from lakemesh.erasure import Erasure
+from lakemesh.erasure.certificate import Certificate
 from lakemesh.errors import NotFound, PermissionDenied
 from lakemesh.http import json_response, read_json_body
 from lakemesh.memory import Memory
@@ -57,8 +58,18 @@ class FactsView(BaseModel):
 class UserDataApi:
     """The handlers. Without a database there are no facts."""
 
-    def __init__(self, erasure: Erasure, *, memory: Memory, sessions: Sessions, knowledge: Knowledge | None) -> None:
+    def __init__(
+        self,
+        erasure: Erasure,
+        *,
+        memory: Memory,
+        sessions: Sessions,
+        knowledge: Knowledge | None,
+        note: Callable[[str, str, Certificate], None],
+    ) -> None:
+        """`note` is told who asked for which user's erasure, and what it came to."""
         self._erasure = erasure
+        self._note = note
         self._memory = memory
         self._sessions = sessions
         self._knowledge = knowledge
@@ -87,7 +98,9 @@ class UserDataApi:
             raise PermissionDenied("Others are erased by the operators that server.operators names.")
         if not body.confirm:
             raise PermissionDenied("Send `confirm: true`: what is erased cannot be brought back.")
-        return json_response((await self._erasure.erase(user)).to_dict())
+        certificate = await self._erasure.erase(user)
+        self._note(identity.user, user, certificate)
+        return json_response(certificate.to_dict())
 
     async def facts(self, request: Request) -> Response:
         """What is known of you beyond sessions, and where it is from."""

@@ -9,7 +9,7 @@ has no key can find changes by hashes and cannot make a chain that passes for on
 import hashlib
 import hmac
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -56,15 +56,16 @@ class AuditChain:
     """One process' chain. Records become rows in a batch, which is confirmed when it is kept and taken back when it is
     not, so that the chain has no gap whatever the disk does."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, *, seal: Callable[["AuditRecord"], "AuditRecord"] | None = None) -> None:
         self._sign = Signer(key)
+        self._seal = seal
         self.confirmed = self._head = Head(uuid.uuid4().hex, 0, GENESIS)
 
     def extend(self, records: Sequence[AuditRecord]) -> dict[str, Sequence[Any]]:
         """The columns of these records, behind all rows before."""
         chain, sequence, previous = self._head.chain, self._head.sequence, self._head.hash
         rows = []
-        for record in records:
+        for record in records if self._seal is None else map(self._seal, records):
             sequence += 1
             members = members_of(record, chain, sequence, previous)
             previous = hash_of_members(members)

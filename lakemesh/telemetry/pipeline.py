@@ -48,6 +48,7 @@ class Pipeline:
         folder: Path,
         resource: Mapping[str, Any],
         audit_key: bytes = b"",
+        audit_sealed: bool = False,
     ) -> None:
         self._sinks = sinks
         self._targets = {kind: spec.name for kind, spec in table_specs(config).items()}
@@ -79,6 +80,7 @@ class Pipeline:
             resource=resource,
             on_spooled=self._on_spooled,
             audit_key=audit_key,
+            audit_sealed=audit_sealed,
         )
         forget_in_forks(self)
 
@@ -93,6 +95,9 @@ class Pipeline:
     @property
     def warming_up(self) -> bool:
         return self._spooler.warming_up
+
+    def renew_audit_key(self, user: str) -> None:
+        self._spooler.renew_audit_key(user)
 
     @property
     def audit_head(self) -> Head:

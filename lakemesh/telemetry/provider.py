@@ -45,7 +45,15 @@ class Telemetry:
     write nothing.
     """
 
-    def __init__(self, config: TelemetryConfig, *, workspace: Workspace, folder: Path, audit_key: bytes = b"") -> None:
+    def __init__(
+        self,
+        config: TelemetryConfig,
+        *,
+        workspace: Workspace,
+        folder: Path,
+        audit_key: bytes = b"",
+        audit_sealed: bool = False,
+    ) -> None:
         self.tracer: Tracer = NoOpTracerProvider().get_tracer("lakemesh")
         self.tracer_provider: TracerProvider = NoOpTracerProvider()
         self._config = config
@@ -62,7 +70,14 @@ class Telemetry:
         self._resource = service_resource(config)
         resource = dict(self._resource.attributes)
         sinks = make_sinks(config, workspace, resource)
-        self._pipeline = Pipeline(config, sinks=sinks, folder=folder, resource=resource, audit_key=audit_key)
+        self._pipeline = Pipeline(
+            config,
+            sinks=sinks,
+            folder=folder,
+            resource=resource,
+            audit_key=audit_key,
+            audit_sealed=audit_sealed,
+        )
         self._maintenance = Maintenance(config, workspace)
         sampling = head_sampling(config)
         self._tail, put = make_tail(sampling, config, partial(self._pipeline.buffer.put, "spans"))
@@ -119,6 +134,11 @@ class Telemetry:
         """Keep a record of who did what. While that is not sure to succeed, `require_audit` refuses."""
         if self._pipeline is not None:
             self._pipeline.buffer.put("audit", record)
+
+    def renew_audit_key(self, user: str) -> None:
+        """Seal what this person does from now on with another key."""
+        if self._pipeline is not None:
+            self._pipeline.renew_audit_key(user)
 
     def require_audit(self) -> None:
         """Raises `Unavailable` while audit records might be lost: what cannot be told is not done."""

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.lakehouse.arrow import NO_ITEMS, Constant, columns_to_arrow
 from lakemesh.telemetry.audit_chain import AuditChain, AuditRecord
+from lakemesh.telemetry.audit_seals import PersonKey
 from lakemesh.telemetry.records import (
     ExecutionRecord,
     FeedbackRecord,
@@ -52,6 +53,7 @@ class RowMaker:
             "models": self._models,
             "feedback": self._feedback,
             "audit": self._audit,
+            "audit_keys": self._audit_keys,
         }
 
     def make(self, kind: Kind, records: Sequence[Any]) -> "pa.Table":
@@ -209,6 +211,16 @@ class RowMaker:
 
     def _audit(self, records: Sequence[AuditRecord]) -> Columns:
         return {**self._chain.extend(records), **moments([record.time_ns for record in records], "timestamp")}
+
+    def _audit_keys(self, records: Sequence[PersonKey]) -> Columns:
+        times = [record.time_ns for record in records]
+        return {
+            "record_id": time_ordered_ids(times),
+            **moments(times, "timestamp"),
+            "key_id": [record.key_id for record in records],
+            "user_id": [record.user for record in records],
+            "key": [record.key.hex() for record in records],
+        }
 
     def _first(self, times: Sequence[int], column: str) -> Columns:
         return {

@@ -12,6 +12,7 @@ from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.lakehouse.arrow import arrow_schema
 from lakemesh.spool import Spool, SpoolUnavailable
 from lakemesh.telemetry.audit_chain import AuditChain
+from lakemesh.telemetry.audit_seals import Seals
 from lakemesh.telemetry.buffer import Buffer
 from lakemesh.telemetry.chunk import write_batch
 from lakemesh.telemetry.rows import RowMaker
@@ -27,6 +28,7 @@ COMMIT_SECONDS = 2.0
 """How long an answer waits for its commit on a disk that does not take it."""
 BATCHES_PER_COMMIT = 16
 AUDIT: Kind = "audit"
+AUDIT_KEYS: Kind = "audit_keys"
 
 
 class Spooler:
@@ -42,6 +44,7 @@ class Spooler:
         resource: Mapping[str, Any],
         on_spooled: Callable[[Kind, int], None],
         audit_key: bytes = b"",
+        audit_sealed: bool = False,
     ) -> None:
         self._config = config
         self._buffer = buffer
@@ -50,7 +53,8 @@ class Spooler:
         self._on_spooled = on_spooled
         self._targets = {kind: spec.name for kind, spec in table_specs(config).items()}
         self._rows: RowMaker | None = None
-        self.chain = AuditChain(audit_key)
+        self._seals = Seals() if audit_sealed else None
+        self.chain = AuditChain(audit_key, seal=self._seals.seal if self._seals is not None else None)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="telemetry-spool")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._some, self._now = asyncio.Event(), asyncio.Event()
@@ -67,6 +71,11 @@ class Spooler:
     def some_wait(self) -> None:
         """A first record waits. Called from any thread."""
         self._set(self._some)
+
+    def renew_audit_key(self, user: str) -> None:
+        """Called from any thread."""
+        if self._seals is not None:
+            self._seals.renew(user)
 
     def batch_waits(self) -> None:
         """A whole batch waits. Called from any thread."""
@@ -147,6 +156,7 @@ class Spooler:
         """A batch of each of `kinds` in one commit; how many rows of each were kept, or None when the disk fails."""
         taken = [(kind, self._buffer.take(kind)) for kind in kinds]
         made = [(kind, *self._convert(kind, records)) for kind, records in taken]
+        made += self._new_audit_keys()
         batches = [(kind, self._targets[kind], count, content) for kind, content, count in made if count]
         try:
             numbers = self._spool.put_all(batches) if batches else []
@@ -164,10 +174,18 @@ class Spooler:
             self.chain.take_back()
         else:
             self.chain.confirm()
-        refused = sum(count for kind, _, count in made if kind in full and kind != AUDIT)
+        if self._seals is not None and AUDIT_KEYS not in full:
+            self._seals.unkept = []
+        refused = sum(count for kind, _, count in made if kind in full and kind not in (AUDIT, AUDIT_KEYS))
         if refused:
             self._buffer.drop("spool_full", refused)
         return None if AUDIT in full else [(kind, count) for kind, _, count in made if count]
+
+    def _new_audit_keys(self) -> list[tuple[Kind, bytes, int]]:
+        """What opens the records of persons that are new, for the same commit as their records."""
+        if self._seals is None or not self._seals.unkept:
+            return []
+        return [(AUDIT_KEYS, *self._convert(AUDIT_KEYS, list(self._seals.unkept)))]
 
     def _prepare(self) -> None:
         """What the first batch would otherwise wait for: pyarrow, pandas, which pyarrow imports for its first array

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-Kind = Literal["spans", "logs", "metrics", "executions", "models", "feedback", "audit"]
+Kind = Literal["spans", "logs", "metrics", "executions", "models", "feedback", "audit", "audit_keys"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 EVENT = "STRUCT<time_unix_nano: BIGINT, name: STRING, attributes: VARIANT, dropped_attributes_count: INT>"
@@ -196,8 +196,11 @@ AUDIT_COLUMNS = columns(
     hash="STRING",
     signature="STRING",
 )
-KEPT_FOR_EVER: frozenset[Kind] = frozenset({"audit"})
-"""A chain without its beginning cannot be verified."""
+AUDIT_KEY_COLUMNS = columns(
+    record_id="STRING", timestamp="TIMESTAMP", date="DATE", key_id="STRING", user_id="STRING", key="STRING"
+)
+KEPT_FOR_EVER: frozenset[Kind] = frozenset({"audit", "audit_keys"})
+"""A chain without its beginning cannot be verified, nor a record without its key be read."""
 
 
 def table_specs(config: TelemetryConfig) -> dict[Kind, TableSpec]:
@@ -239,6 +242,12 @@ def table_specs(config: TelemetryConfig) -> dict[Kind, TableSpec]:
             columns=AUDIT_COLUMNS,
             comment="Who did what: signed records, each with the hash of the one before it",
             cluster_by=("timestamp", "chain"),
+        ),
+        "audit_keys": TableSpec(
+            name=config.table("audit_keys"),
+            columns=AUDIT_KEY_COLUMNS,
+            comment="Who is meant in sealed audit records, and what opens them",
+            cluster_by=("timestamp", "user_id"),
         ),
     }
 

@@ -209,6 +209,58 @@ def test_what_cannot_be_told_is_not_done(tmp_path: Path, monkeypatch: pytest.Mon
     assert "in 1 chains, 1 anchors: whole" in answer.stdout, answer.stderr
 
 
+def test_of_an_erased_person_nothing_can_be_told_and_the_chain_is_whole(tmp_path: Path) -> None:
+    """Names and details are under keys of each person's own; the erasure destroys the keys, here and in the files."""
+    users = {"ann": "token-ann", "zoe-of-the-lake": "token-zoe"}
+    tokens = [{"user": user, "sha256": hashlib.sha256(token.encode()).hexdigest()} for user, token in users.items()]
+    more = f"""
+audit: {{enabled: true, sealed: true, key: "{KEY.decode()}", anchors: {ANCHORS}}}
+auth: {{tokens: {json.dumps(tokens)}}}
+"""
+    folder = write_config(tmp_path / "config", AGENTS, more=more)
+
+    def searched(actor: str) -> list[dict[str, Any]]:
+        lines = run(tmp_path, "audit", "search", "--actor", actor, LAKEMESH_HOME=str(tmp_path / "home")).stdout
+        return [json.loads(line) for line in lines.splitlines()]
+
+    with running_server(tmp_path / "home", folder) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        for token in users.values():
+            body = {"agent": "doer", "data": {"do": "say", "what": "hello"}, "session_id": f"session of {token}"}
+            assert client.post("/api/execute", json=body, headers=headers_of(token)).status_code == 200
+        until(lambda: len(searched("zoe-of-the-lake")) == 1)
+        (before,) = searched("zoe-of-the-lake")
+        assert json.loads(before["details"])["session"] == "session of token-zoe"
+        erased = client.post("/api/me/erase", json={"confirm": True}, headers=headers_of("token-zoe"))
+        assert erased.status_code == 200, erased.text
+        assert erased.json()["complete"]
+        until(lambda: "erasure" in {row["kind"] for row in searched("server")})
+    assert searched("zoe-of-the-lake") == []
+    (other,) = searched("ann")
+    assert json.loads(other["details"])["session"] == "session of token-ann"
+    answer = run(tmp_path, "audit", "verify", LAKEMESH_HOME=str(tmp_path / "home"))
+    assert "1 anchors: whole" in answer.stdout, answer.stderr
+    content = b"".join(file.read_bytes() for file in (tmp_path / "home/tables").rglob("*") if file.is_file())
+    assert b"zoe-of-the-lake" not in content
+
+
+def test_changes_of_the_server_itself_are_in_the_trail(tmp_path: Path) -> None:
+    """Starts, prompts and configurations, with what came into force."""
+    folder = write_config(tmp_path / "config", AGENTS, more=f"{MORE}prompts: {{refresh_seconds: 0.1}}\n")
+    (folder / "prompts/hello_v1.txt").write_text("one")
+
+    def kinds() -> dict[str, Any]:
+        lines = run(tmp_path, "audit", "search", "--actor", "server", LAKEMESH_HOME=str(tmp_path / "home")).stdout
+        return {one["kind"]: one for one in map(json.loads, lines.splitlines())}
+
+    with running_server(tmp_path / "home", folder):
+        (folder / "prompts/hello_v2.txt").write_text("two")
+        until(lambda: {"deployment", "prompt"} <= kinds().keys())
+    found = kinds()
+    assert json.loads(found["deployment"]["details"])["prompts"] == {"hello": [1]}
+    assert found["prompt"]["subject"] == "hello"
+    assert json.loads(found["prompt"]["details"])["versions"]["2"] == hashlib.sha256(b"two").hexdigest()
+
+
 def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not condition():

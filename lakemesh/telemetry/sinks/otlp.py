@@ -61,8 +61,8 @@ class OtlpSink:
 
     async def deliver(self, parcel: Parcel) -> Leftover | None:
         assert self._client is not None
-        if PATHS[parcel.kind] not in self._config.signals:
-            return None
+        if PATHS.get(parcel.kind) not in self._config.signals:
+            return None  # the audit trail and its keys go to tables alone
         headers = {"content-type": "application/x-protobuf", "content-encoding": "gzip", **self._config.headers}
         if self._config.table_header is not None:
             headers[self._config.table_header] = parcel.target
