@@ -12,7 +12,7 @@ PACKAGE = Path(lakemesh.__file__).parent
 
 FLOORS: list[str] = [
     "__init__ client deprecation schemas errors scope deadline breaker http outgoing bounded event_stream suggestions "
-    "attended file_lock spool redaction logs threads config",
+    "attended file_lock spool redaction logs threads allocator config",
     "lakehouse",
     "telemetry models prompts memory sessions governance rollout dashboards",
     "agents pipelines",

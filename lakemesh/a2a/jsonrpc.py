@@ -16,7 +16,7 @@ from lakemesh.a2a.operations import Operation, operations_of, require_version
 from lakemesh.a2a.task_state import Json
 from lakemesh.errors import LakemeshError
 from lakemesh.event_stream import event_stream
-from lakemesh.http import json_response
+from lakemesh.http import JsonBody, json_response
 
 logger = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class JsonRpc:
             answer = await operation.answer(request, caller)
             if isinstance(answer, Json):
                 body = b'{"jsonrpc":"2.0","id":%s,"result":%s}' % (to_json(request_id), answer)
-                return Response(body, media_type="application/json")
+                return JsonBody(body)
             return json_response({"jsonrpc": "2.0", "id": request_id, "result": shape(answer)})
         assert operation.stream is not None
         updates = operation.stream(request, caller)

@@ -28,6 +28,7 @@ class LocalTask:
 
     __slots__ = (
         "_before",
+        "_beginners",
         "_execution_id",
         "_keeper",
         "_listeners",
@@ -63,7 +64,9 @@ class LocalTask:
         self._router = router
         self._keeper = keeper
         self._listeners: tuple[Listener, ...] = ()
+        self._beginners: tuple[asyncio.Future[None], ...] = ()
         self._waiting: tuple[asyncio.Future[None], ...] = ()
+        """Who waits for it to begin, and who for it to be at rest: to wake somebody costs a turn of the event loop."""
         self._started = False
         self._refused: LakemeshError | None = None
         self._before: tuple[str, str, bytes] | None = None
@@ -110,11 +113,15 @@ class LocalTask:
 
     async def begun(self) -> None:
         while not self._started:
-            await self._change()
+            self._beginners += (changed := self._change(),)
+            await changed
+            self._raise_refusal()
 
     async def wait(self) -> None:
         while not self._started or not (self._live is None or self._live.at_rest):
-            await self._change()
+            self._waiting += (changed := self._change(),)
+            await changed
+            self._raise_refusal()
 
     async def cancel(self) -> None:
         if self._running is not None:
@@ -155,13 +162,17 @@ class LocalTask:
         live.take(event)
         self.state, self.changed_at = live.state, live.changed_at
         if isinstance(event, Started):
-            self._tell({"task": live.view()})
+            if self._listeners:
+                self._tell({"task": live.view()})
+            self._wake_beginners()
         elif live.ended:
             # What is kept of it and what its caller is answered is encoded once.
             self.body = to_json(live.view(), inf_nan_mode="null")
             self._live = self._running = self._before = None
             self._keeper.note_end(self)
-        self._wake()
+            self._wake()
+        elif live.at_rest:
+            self._wake()
 
     def _refuse(self, event: Event) -> None:
         assert isinstance(event, Failed)
@@ -180,19 +191,23 @@ class LocalTask:
         for listener in self._listeners:
             listener.put(update)
 
-    async def _change(self) -> None:
-        if self._refused is None:
-            changed = asyncio.get_running_loop().create_future()
-            self._waiting += (changed,)
-            await changed
+    def _change(self) -> "asyncio.Future[None]":
+        """Set when what is waited for may be there. Raises the refusal there was."""
+        self._raise_refusal()
+        return asyncio.get_running_loop().create_future()
+
+    def _raise_refusal(self) -> None:
         if self._refused is not None:
             raise self._refused
 
+    def _wake_beginners(self) -> None:
+        waiting, self._beginners = self._beginners, ()
+        wake(waiting)
+
     def _wake(self) -> None:
+        self._wake_beginners()
         waiting, self._waiting = self._waiting, ()
-        for changed in waiting:
-            if not changed.done():
-                changed.set_result(None)
+        wake(waiting)
 
     def _state_of(self, history: Sequence[Mapping[str, Any]], modes: Sequence[str]) -> TaskState:
         return TaskState(task_id=self.id, context_id=self.context_id, history=history, skill=self.skill, modes=modes)
@@ -311,6 +326,12 @@ class LocalTasks:
 
     def _oldest_ended(self, besides: LocalTask | None = None) -> LocalTask | None:
         return next((task for task in self._tasks.values() if task.ended and task is not besides), None)
+
+
+def wake(waiting: Sequence["asyncio.Future[None]"]) -> None:
+    for one in waiting:
+        if not one.done():
+            one.set_result(None)
 
 
 def is_wanted(task: LocalTask, query: TaskQuery) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lakemesh.allocator import keep_few_arenas
 from lakemesh.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -137,10 +138,11 @@ def spare_the_garbage_collector() -> None:
 
 
 def spare_memory() -> None:
-    """Allocators keep what a burst of rows has needed, some 60 MB after a full load: Arrow's gives way to the system's,
+    """Allocators keep what a burst of rows has needed, some 80 MB after a full load: Arrow's gives way to the system's,
     delta-rs' (jemalloc) gives back after a second and keeps few arenas. Both read this when they are first imported."""
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0")
+    keep_few_arenas()
 
 
 BACKLOG = 2_048

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from lakemesh.allocator import give_back
 from lakemesh.config.telemetry import TelemetryConfig
 from lakemesh.spool import Spool, SpoolFolder, SpoolUnavailable
 from lakemesh.telemetry.audit_chain import Head
@@ -30,6 +31,8 @@ RESTART_SECONDS = 1.0
 GATHER_SECONDS = 4.0
 """Rows spooled within this time, or within `flush_seconds` where that is shorter, go in one delivery: a commit of ten
 rows costs as much as the encoding of ten thousand."""
+LARGE_ROWS = 5_000
+"""Rows of one delivery after which what it took in memory, some 20 MB, is given back."""
 ABANDONED_SECONDS = 60.0
 """How often it is looked for what a process that was killed has left."""
 DEGRADED_SECONDS = 300.0
@@ -210,11 +213,14 @@ class Pipeline:
                 await asyncio.sleep(pause_seconds)
                 await self._paces[delivery].wait()
                 self._take_along(delivery)
+                before = delivery.delivered
                 if await delivery.drain():
                     pause_seconds = self._gather_seconds
                 else:
                     pause_seconds = delivery.pause_seconds()
                     self._paces[delivery].again()
+                if delivery.delivered - before >= LARGE_ROWS:
+                    await self._in_thread(give_back)
 
         return deliver_forever
 

@@ -15,7 +15,7 @@ from lakemesh.telemetry.tables import Kind, add_missing_columns, make_table
 
 class DeltaSink:
     name = "delta"
-    group_records = 20_000  # a commit costs as much as the rows of a batch: 17 times the throughput of one batch each
+    group_records = 10_000  # a commit costs as much as the rows of a batch: 17 times the throughput of one batch each
 
     def __init__(self, workspace: Workspace, config: TelemetryConfig) -> None:
         self._workspace = workspace
