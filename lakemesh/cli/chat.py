@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from lakemesh.cli.option_groups import grouped
-from lakemesh.cli.server import AskedOptions
-from lakemesh.errors import InvalidRequest, LakemeshError, Unavailable
+from lakemesh.cli.server import AskedOptions, told_by_server
+from lakemesh.errors import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
     from lakemesh.client import Client, ServerEvent
@@ -129,7 +129,7 @@ class Talk:
             for event in self._client.stream(self._agent, {self._field: text}, session_id=self._session):
                 self._show(event)
         except ServerError as error:
-            raise LakemeshError(str(error)) from None
+            raise told_by_server(str(error).removeprefix(f"{error.code}: "), error.problem.get("title")) from None
         except httpx.HTTPError as error:
             raise Unavailable(f"{self._client.http.base_url} did not answer: {error}") from None
 

@@ -77,8 +77,16 @@ class Server:
             reason = str(error) or type(error).__name__
             raise Unavailable(f"{self.url} did not answer as a lakemesh server does: {reason}") from None
         if answer.is_error:
-            raise LakemeshError(problem_of(answer, content))
+            title = content.get("title") if isinstance(content, dict) else None
+            raise told_by_server(problem_of(answer, content), title)
         return content
+
+
+def told_by_server(detail: str, title: str | None) -> LakemeshError:
+    """The server's error, under the title that it has there."""
+    error = LakemeshError(detail)
+    error.title = title or "The server says"  # type: ignore[misc]  # a class's own everywhere else
+    return error
 
 
 def server_of(url: str | None, token: str | None, environment: str | None, profile: str | None) -> Server | None:

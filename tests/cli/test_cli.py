@@ -280,6 +280,8 @@ def test_what_a_server_does_as_json(home: Path) -> None:
     from tests.server import running_server
 
     with running_server(home / "home", home / "config") as server:
+        refused = run(home, "execute", "nobody", "--url", server.url)
+        assert refused.stderr.startswith("Unknown agent: "), refused.stderr
         run(home, "execute", "echo", '{"message": "hi"}', "--url", server.url)
         seen = json.loads(run(home, "top", "--json", "--url", server.url).stdout)
     assert (seen["agent"], seen["executions"], seen["failed"]) == ("echo", 1, 0)
