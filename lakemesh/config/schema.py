@@ -68,6 +68,8 @@ class Config(Section):
     def _audit_has_its_table(self) -> Self:
         if self.audit.enabled and not self.telemetry.enabled:
             raise ValueError("audit.enabled needs telemetry.enabled, which brings its records to their table")
+        if self.audit.enabled and set(self.telemetry.sink_names) == {"otlp"}:
+            raise ValueError("audit.enabled needs a sink that writes tables: delta or zerobus in telemetry.sinks")
         return self
 
     @model_validator(mode="after")

@@ -15,7 +15,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from pydantic import ValidationError
 
+from lakemesh.config.schema import Config
+from lakemesh.governance.audit import change_of
 from lakemesh.scope import ModelUse
 from tests.telemetry.test_pipeline import execution, running
 
@@ -106,6 +109,17 @@ async def test_every_signal_arrives_as_otlp(tmp_path: Path, collector: Collector
     assert (headers["x-key"], headers["x-table"]) == ("k", "main.agents.lakemesh_otel_spans")
 
 
+async def test_the_audit_trail_goes_to_tables_alone_and_holds_nothing_up(tmp_path: Path, collector: Collector) -> None:
+    both = {**options(collector), "sinks": ["delta", "otlp"]}
+    async with running(tmp_path, **both) as (telemetry, workspace):
+        telemetry.record_audit(change_of("configuration", "lakemesh.yaml", "in force"))
+        assert await telemetry.flush()
+        assert telemetry.health()["spooled_records"] == 0
+        found = await workspace.warehouse.query("SELECT kind FROM main.agents.audit")
+    assert [row[0] for row in found.rows] == ["configuration"]
+    assert collector.of("/v1/logs") == []
+
+
 @pytest.mark.parametrize(("status", "waiting", "dead"), [(503, 1, 0), (401, 1, 0), (400, 0, 1)])
 async def test_a_refusal_is_kept_and_an_outage_waited_for(
     tmp_path: Path, collector: Collector, status: int, waiting: int, dead: int
@@ -128,3 +142,9 @@ async def test_a_partial_success_is_not_sent_again_but_kept(tmp_path: Path, coll
         assert await telemetry.flush()
         assert telemetry.health()["dead_batches"] == 1
         assert len(collector.of("/v1/traces")) == 1
+
+
+def test_an_audit_trail_that_no_table_would_get_is_refused() -> None:
+    otlp = {"sinks": ["otlp"], "otlp": {"endpoint": "http://127.0.0.1:4318"}}
+    with pytest.raises(ValidationError, match="needs a sink that writes tables"):
+        Config.model_validate({"agents": {}, "audit": {"enabled": True}, "telemetry": otlp})
