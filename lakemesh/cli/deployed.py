@@ -10,6 +10,12 @@ from lakemesh.cli.option_groups import grouped
 from lakemesh.cli.target import LockOptions, TargetOptions
 from lakemesh.errors import InvalidRequest
 
+LINES = 500
+LOGGED = (
+    "SELECT time, coalesce(severity_text, '') AS severity, CAST(body AS STRING) AS body, left(trace_id, 12) AS trace"
+    " FROM {table} WHERE contains(CAST(body AS STRING), :search) ORDER BY time DESC LIMIT {limit}"
+)
+
 if TYPE_CHECKING:
     from lakemesh.deploy.resources.base import Target
 
@@ -74,8 +80,14 @@ def logs(
     chosen: TargetOptions,
     search: Annotated[str, typer.Option(help="Only lines with this in them.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Of this machine instead: what its servers logged, from the tables.")
+    ] = False,
 ) -> None:
     """Print the app's log."""
+    if here:
+        logs_here(search)
+        return
     from lakemesh.deploy.app_log import QUIET_SECONDS
     from lakemesh.deploy.app_log import follow as entries
     from lakemesh.deploy.verify import app_url
@@ -85,6 +97,17 @@ def logs(
     quiet_seconds = None if follow else QUIET_SECONDS
     for entry in entries(app_url(target), headers, search=search, quiet_seconds=quiet_seconds):
         typer.echo(entry.message)
+
+
+def logs_here(search: str) -> None:
+    """The newest lines of the telemetry tables, oldest first."""
+    import asyncio
+
+    from lakemesh.cli.traces import ask
+
+    found = asyncio.run(ask("logs", LOGGED, {"search": search}, LINES)).to_dicts()
+    for row in found[::-1]:
+        typer.echo(f"{row['time']:%m-%d %H:%M:%S} {row['severity']:<7} {row['body']}  {row['trace'] or ''}".rstrip())
 
 
 @grouped

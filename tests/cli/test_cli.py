@@ -206,6 +206,8 @@ def test_a_trace_says_what_was_asked_and_why_it_failed(home: Path) -> None:
     assert "UserWarning" not in said.stderr
     drawn = run(home, "traces", "last", "--failed").stdout
     assert 'input: {"name": "luck"}' in drawn
+    logged = run(home, "logs", "--here", "--search", "failed").stdout
+    assert re.search(r"ERROR +agent failed +[0-9a-f]{12}", logged), logged
     assert "! ValueError: no luck" in drawn
     assert "! mine.py:3" in drawn
 
