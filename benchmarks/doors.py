@@ -24,7 +24,7 @@ import uvloop
 
 from benchmarks.execute import CONFIG
 from benchmarks.report import Row, report
-from benchmarks.server_process import ServerProcess, server_process
+from benchmarks.server_process import ServerProcess, lakemesh_process, server_process
 from lakemesh.jobs.http_load import post, run_load
 
 CONNECTIONS = 16
@@ -97,7 +97,7 @@ def lakemesh(text: str = CONFIG) -> Iterator[ServerProcess]:
         opened = text.replace("EchoAgent}", "EchoAgent, expose: [mcp, a2a]}")
         (config / "lakemesh.yaml").write_text(f"{opened}a2a: {{enabled: true}}\n")
         environment = {"LAKEMESH_HOME": f"{folder}/home", "LAKEMESH_CONFIG_FOLDER": str(config)}
-        with server_process("app:app", environment) as server:
+        with lakemesh_process(environment) as server:
             yield server
 
 
