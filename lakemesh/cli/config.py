@@ -11,6 +11,7 @@ from lakemesh.errors import ConfigurationInvalid, NotFound
 
 if TYPE_CHECKING:
     from lakemesh.config.schema import Config
+    from lakemesh.prompts import PromptStore
 
 Environment = Annotated[
     str | None, typer.Option("--environment", "-e", help="Whose file is merged over it; LAKEMESH_ENVIRONMENT or dev.")
@@ -93,6 +94,26 @@ async def faults_of(parsed: "Config", prompts: Path | None) -> list[str]:
     faults += [f"prompts/{name}: {reason}" for name, reason in (store.health()["degraded"] or {}).items()]
     try:
         require_sound(parsed, store)
+    except ConfigurationInvalid as error:
+        faults += error.errors
+    return faults + rollout_faults(parsed, store)
+
+
+def rollout_faults(parsed: "Config", store: "PromptStore") -> list[str]:
+    """Of plans and their candidates, and of flags."""
+    from lakemesh.engine.checks import check_agents
+    from lakemesh.engine.variants import candidate_configs, plan_faults
+    from lakemesh.rollout.flags import make_provider
+
+    faults = plan_faults(parsed, store.list_versions())
+    if not faults:
+        candidates = parsed.model_copy(update={"agents": {**parsed.agents, **candidate_configs(parsed)}})
+        known = set(check_agents(parsed, store.variables(parsed.prompts)))
+        found = check_agents(candidates, store.variables(parsed.prompts))
+        faults = [f"rollouts.plans, as the candidate: {fault}" for fault in found if fault not in known]
+    try:
+        if parsed.flags.definitions:
+            make_provider(parsed.flags)
     except ConfigurationInvalid as error:
         faults += error.errors
     return faults

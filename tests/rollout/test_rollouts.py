@@ -258,3 +258,16 @@ rollouts:
     folder = write_config(tmp_path / "config", AGENTS, more=wrong)
     with pytest.raises(ConfigurationInvalid, match="versoin"), running_server(tmp_path / "home", folder):
         pass
+
+
+def test_plans_and_flags_are_checked_before_a_server_starts(tmp_path: Path) -> None:
+    more = """
+flags: {definitions: {broken: {state: ENABLED}}}
+rollouts: {plans: {two: {agent: b, candidate: {options: {versoin: x}}}}}
+"""
+    folder = write_config(tmp_path / "config", AGENTS, more=more)
+    environment = {"PATH": "/usr/bin:/bin", "LAKEMESH_CONFIG_FOLDER": str(folder)}
+    checked = run("config", "check", cwd=tmp_path, environment=environment)
+    assert checked.returncode == 1
+    assert "as the candidate: agents.b.options.versoin: unknown option (did you mean 'version'?)" in checked.stderr
+    assert "flags.definitions.broken" in checked.stderr
