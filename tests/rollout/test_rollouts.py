@@ -72,6 +72,14 @@ def command(root: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def audited(root: Path) -> set[tuple[str, str, str]]:
+    """What the trail says of rollouts: which, what was done, by whom."""
+    environment = {"PATH": "/usr/bin:/bin", "LAKEMESH_HOME": str(root / "home")}
+    environment["LAKEMESH_CONFIG_FOLDER"] = str(root / "config")
+    found = run("audit", "search", "--kind", "rollout", cwd=root, environment=environment).stdout
+    return {(row["subject"], row["action"], row["actor"]) for row in map(json.loads, found.splitlines())}
+
+
 def status(server: Server, name: str) -> dict[str, Any]:
     found: dict[str, Any] = httpx.get(f"{server.url}/api/rollouts").json()["rollouts"][name]
     return found
@@ -136,6 +144,7 @@ def test_a_failing_candidate_is_taken_back_and_that_is_told(server: tuple[Server
     assert "b-bad was taken back" in ready["parts"]["rollouts"]["degraded"]
     assert "lakemesh_rollout_moves_total" in httpx.get(f"{running.url}/metrics").text
     eventually(lambda: "aborted" in command(root, "status", "b-bad"))
+    eventually(lambda: ("b-bad", "abort", "server") in audited(root))
 
 
 def test_a_shadow_answers_nobody_and_does_nothing(tmp_path: Path) -> None:
