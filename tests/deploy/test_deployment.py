@@ -26,7 +26,7 @@ BUDGETS = """
 budgets:
   limits:
     everybody: {per: all, period: minute, tokens: 100000, steps: 900}
-    hourly: {per: all, period: hour, tokens: 10}
+    hourly: {per: all, period: hour, tokens: 10000000}
 """
 LATER = 600
 """Seconds; longer than any test waits."""

@@ -23,7 +23,7 @@ def verification(url: str, user: str) -> Verification:
         client=SimpleNamespace(config=config),
         find=lambda path: {"url": url},
     )
-    return Verification(target, timeout_seconds=2.0)
+    return Verification(target, timeout_seconds=30.0)
 
 
 def test_an_app_that_is_degraded_is_not_verified_whoever_asks(tmp_path: Path) -> None:

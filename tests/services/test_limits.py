@@ -18,6 +18,7 @@ from tests.services.conftest import AGENTS
 
 ECHO = {"agent_name": "echo", "data": {"message": "x"}}
 SLOW = {"agent_name": "writer", "data": {"words": ["x"], "pause_seconds": 1.5}}
+SLOWER = {"agent_name": "writer", "data": {"words": ["x"], "pause_seconds": 5}}
 TOKEN = "not-a-real-token"
 
 
@@ -35,8 +36,8 @@ def test_full_queue_refuses_with_retry_after(tmp_path: Path) -> None:
 def test_waiting_in_the_queue_counts_against_the_deadline(tmp_path: Path) -> None:
     folder = write_config(tmp_path / "config", AGENTS, more="limits: {max_concurrency: 1}")
     with running_server(tmp_path / "home", folder) as server, ThreadPoolExecutor(1) as threads:
-        slow = threads.submit(httpx.post, f"{server.url}/execute", json=SLOW, timeout=30)
-        while httpx.get(f"{server.url}/health").json()["parts"]["engine"]["active"] == 0:
+        slow = threads.submit(httpx.post, f"{server.url}/execute", json=SLOWER, timeout=30)
+        while not server.health()["parts"]["engine"]["active"]:
             pass
         late = httpx.post(f"{server.url}/execute", json=ECHO, headers={"x-request-timeout": "0.1"})
         assert late.json()["code"] == "deadline_exceeded"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import schemathesis
+import schemathesis.specs.openapi.stateful
 from hypothesis import HealthCheck, given, settings
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
