@@ -23,13 +23,14 @@ def verification(url: str, user: str) -> Verification:
         client=SimpleNamespace(config=config),
         find=lambda path: {"url": url},
     )
-    return Verification(target, timeout_seconds=30.0)
+    return Verification(target, timeout_seconds=3.0)
 
 
 def test_an_app_that_is_degraded_is_not_verified_whoever_asks(tmp_path: Path) -> None:
     tokens = [f"{{user: {name}, sha256: {hashlib.sha256(name.encode()).hexdigest()}}}" for name in ("ann", "bob")]
     more = f"auth: {{tokens: [{', '.join(tokens)}]}}\nserver: {{operators: [ann]}}\n"
     with running_server(tmp_path / "home", write_config(tmp_path / "config", AGENTS, more=more)) as server:
+        server.health({"authorization": "Bearer ann"})  # has warmed up
         with pytest.raises(Unavailable, match=r"degraded.*broken"):
             verification(server.url, "ann").ready()
         with pytest.raises(Unavailable, match=r"degraded: server\.operators names who may read the reasons"):
