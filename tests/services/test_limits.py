@@ -38,7 +38,7 @@ def test_waiting_in_the_queue_counts_against_the_deadline(tmp_path: Path) -> Non
     with running_server(tmp_path / "home", folder) as server, ThreadPoolExecutor(1) as threads:
         slow = threads.submit(httpx.post, f"{server.url}/execute", json=SLOWER, timeout=30)
         while not server.health()["parts"]["engine"]["active"]:
-            pass
+            assert not slow.done(), "it was over before anybody looked"
         late = httpx.post(f"{server.url}/execute", json=ECHO, headers={"x-request-timeout": "0.1"})
         assert late.json()["code"] == "deadline_exceeded"
         assert slow.result().status_code == 200
