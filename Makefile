@@ -26,7 +26,7 @@ serve: $(BIN)/lakemesh
 	$(BIN)/lakemesh serve
 
 test: $(TOOLS)
-	$(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -rs --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Apache Spark and a Java to run it, from PyPI alone, in an environment of its own: the second opinion on SQL.
 SPARK ?= .cache/spark

@@ -39,7 +39,10 @@ class Drive:
     No task is made for it: a step costs a function call.
     """
 
-    __slots__ = ("_abandoned", "_base", "_cancels", "_deadline", "_expired", "_paused_at", "_pauses", "_task", "_timer")
+    __slots__ = (
+        "_abandoned", "_base", "_cancels", "_deadline", "_expired", "_in_grace", "_paused_at", "_pauses", "_task",
+        "_timer",
+    )  # fmt: skip
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
@@ -47,7 +50,7 @@ class Drive:
         self._task: asyncio.Task[Any]
         self._base = 0
         self._cancels = 0
-        self._expired = self._abandoned = False
+        self._expired = self._abandoned = self._in_grace = False
         self._pauses = 0
         self._paused_at = 0.0
 
@@ -110,6 +113,7 @@ class Drive:
             except BaseException:
                 yield from self._absorb(cancelling)
                 raise
+            self._recover()
             if task.cancelling() > cancelling:
                 coroutine.close()
                 yield from self._absorb(cancelling)
@@ -147,8 +151,15 @@ class Drive:
         self._cancel()
         self._start_grace()
 
+    def _recover(self) -> None:
+        """The cancellation was the coroutine's own affair, and it has dealt with it: a time limit of its own
+        (`asyncio.timeout`), or something it waited for that somebody had cancelled. It goes on until its deadline."""
+        if self._in_grace and not self._expired and not self._abandoned and self._task.cancelling() <= self._base:
+            self._clear_timer()
+
     def _start_grace(self) -> None:
         self._clear_timer()
+        self._in_grace = True
         self._timer = self._task.get_loop().call_later(GRACE_SECONDS, self._abandon)
 
     def _abandon(self) -> None:
@@ -166,6 +177,7 @@ class Drive:
         self._cancels = 0
 
     def _clear_timer(self) -> None:
+        self._in_grace = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

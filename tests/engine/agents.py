@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from lakemesh.agents import Agent, AgentContext, AgentInput, AgentOutput, ComputeAgent, CriticalPathAgent
+from lakemesh.engine.drive import GRACE_SECONDS
 from lakemesh.errors import LakemeshError, NotFound
 from lakemesh.schemas import Progress, TextDelta
 from lakemesh.scope import ModelUse, PromptUse
@@ -45,6 +47,17 @@ class Rude(Agent[dict, Any]):
                 other = asyncio.ensure_future(asyncio.sleep(1))
                 other.cancel()
                 await other
+            case "own_limit":
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await asyncio.sleep(60)
+                await asyncio.sleep(GRACE_SECONDS + 0.5)
+            case "cancelled_by_another":
+                other = asyncio.ensure_future(asyncio.sleep(1))
+                asyncio.get_running_loop().call_later(0.05, other.cancel)
+                with suppress(asyncio.CancelledError):
+                    await other
+                await asyncio.sleep(GRACE_SECONDS + 0.5)
             case "generator_exit":
                 raise GeneratorExit
             case "stop_iteration":

@@ -48,6 +48,14 @@ def test_whatever_an_agent_does_is_agent_failed_at_every_door(server: ServeProce
     assert server.alive()
 
 
+def test_an_agent_goes_on_after_a_time_limit_of_its_own(client: httpx.Client) -> None:
+    """What it asked to be cancelled is no cancellation of its run, however long it goes on afterwards."""
+    with ThreadPoolExecutor(2) as threads:
+        modes = [{"mode": mode} for mode in ("own_limit", "cancelled_by_another")]
+        answers = list(threads.map(lambda data: execute(client, "rude", data), modes))
+    assert [answer.status_code for answer in answers] == [200, 200], [answer.text for answer in answers]
+
+
 def test_a_task_nobody_waits_for_cannot_end_the_server(server: ServeProcess, client: httpx.Client) -> None:
     assert execute(client, "rude", {"mode": "exit_in_task_unheard"}).status_code == 200
     assert execute(client, "echo", {"message": "x"}).status_code == 200
