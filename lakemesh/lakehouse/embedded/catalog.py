@@ -167,19 +167,26 @@ def to_version(table: "DeltaTable", reading: "Reading") -> None:
     """Moves the handle to an older version. Raises `InvalidRequest` for one that is not there."""
     from deltalake.exceptions import DeltaError
 
-    target: int | datetime
-    if reading.version is not None:
-        target = reading.version
-    else:
-        try:
-            moment = datetime.fromisoformat(str(reading.moment))
-        except ValueError:
-            raise InvalidRequest(f"{reading.moment!r:.60} is not a moment to read a table at.") from None
-        target = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    target = reading.version if reading.version is not None else version_at(table, str(reading.moment))
     try:
         table.load_as_version(target)
     except (DeltaError, ValueError, OSError):
         raise InvalidRequest(f"[DELTA_VERSION_NOT_FOUND] The table has no version {str(target)!r:.60}.") from None
+
+
+def version_at(table: "DeltaTable", text: str) -> int:
+    """The newest version that the history dates no later than the moment. delta-rs goes by the files' own times, which
+    on a busy machine are later than those of DESCRIBE HISTORY. Raises `InvalidRequest`."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest(f"{text!r:.60} is not a moment to read a table at.") from None
+    target = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    milliseconds = round(target.timestamp() * 1_000_000) // 1_000
+    found = [entry["version"] for entry in table.history() if entry.get("timestamp", 0) <= milliseconds]
+    if not found:
+        raise InvalidRequest(f"[DELTA_VERSION_NOT_FOUND] The table has no version of {text!r:.60} or before.")
+    return int(max(found))
 
 
 def relation_of(table: "DeltaTable", folder: Path, cursor: "duckdb.DuckDBPyConnection") -> "Relation":
