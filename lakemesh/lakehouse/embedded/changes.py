@@ -3,12 +3,11 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lakemesh.errors import InvalidRequest, NotFound
 from lakemesh.lakehouse.embedded.alterations import alter
-from lakemesh.lakehouse.embedded.catalog import Catalog, Session
+from lakemesh.lakehouse.embedded.catalog import Catalog, Session, version_at
 from lakemesh.lakehouse.embedded.definitions import create, parts_of
 from lakemesh.lakehouse.embedded.given_values import changed_columns, completed, with_defaults
 from lakemesh.lakehouse.embedded.merge import assignments, merged
@@ -194,26 +193,19 @@ async def _carry_out(kind: str, name: str, parts: dict[str, str | None], catalog
         await catalog.tables.exclusively(name, lambda table: int(table.delete()["num_deleted_rows"] or 0))
         return affected(0)
     version, moment = parts["version"], parts["moment"]
-    target = int(version) if version is not None else _moment(str(moment))
-    await catalog.tables.exclusively(name, lambda table: _restored(table, target))
+    await catalog.tables.exclusively(
+        name, lambda table: _restored(table, int(version) if version is not None else version_at(table, str(moment)))
+    )
     return QueryResult(columns=["num_affected_rows"], types=["BIGINT"], rows=[(0,)])
 
 
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidRequest(f"{text!r:.60} is not a moment to restore a table to.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _restored(table: "DeltaTable", target: int | datetime) -> None:
+def _restored(table: "DeltaTable", version: int) -> None:
     from deltalake.exceptions import DeltaError
 
-    if isinstance(target, int) and target > table.version():
-        raise InvalidRequest(f"[DELTA_VERSION_NOT_FOUND] The table has no version {target}.")
+    if version > table.version():
+        raise InvalidRequest(f"[DELTA_VERSION_NOT_FOUND] The table has no version {version}.")
     try:
-        table.restore(target)
+        table.restore(version)
     except DeltaError as error:
         raise InvalidRequest(f"[DELTA_VERSION_NOT_FOUND] {str(error).splitlines()[0]:.200}") from None
 
